@@ -1,0 +1,7 @@
+"""Defaults of the kinds in networking."""
+
+from __future__ import annotations
+
+from pilothouse.api.defaults.table import Defaulter
+
+DEFAULTS: dict[tuple[str, str, str], Defaulter] = {}

@@ -1,0 +1,3 @@
+"""Validation of the kinds in apps."""
+
+from __future__ import annotations

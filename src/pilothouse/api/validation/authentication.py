@@ -1,0 +1,3 @@
+"""Validation of the kinds in authentication."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Validation of the kinds in scheduling."""
+
+from __future__ import annotations

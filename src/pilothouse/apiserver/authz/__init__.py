@@ -1,0 +1,1 @@
+"""Authorization: may this user do that. RBAC with upstream's bootstrap policy."""

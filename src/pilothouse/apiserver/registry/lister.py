@@ -1,0 +1,17 @@
+"""Reading what other kinds hold, from the watch cache: what admission, strategies and authorization use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from pilothouse.api.resources import Resource
+from pilothouse.api.types import Obj
+
+
+class Lister(Protocol):
+    """Objects are shared: never change them. Reads are as fresh as the last durable write of this process."""
+
+    def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None: ...
+
+    def list(self, resource: Resource, namespace: str = "") -> Iterable[Obj]: ...

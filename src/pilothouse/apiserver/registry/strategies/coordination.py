@@ -1,0 +1,7 @@
+"""Strategies of the kinds in coordination."""
+
+from __future__ import annotations
+
+from pilothouse.apiserver.registry.strategy import Strategy
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {}

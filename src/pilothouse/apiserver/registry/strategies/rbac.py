@@ -1,0 +1,7 @@
+"""Strategies of the kinds in rbac."""
+
+from __future__ import annotations
+
+from pilothouse.apiserver.registry.strategy import Strategy
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {}

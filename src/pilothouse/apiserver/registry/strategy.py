@@ -1,0 +1,113 @@
+"""What one kind does differently from all others (k8s.io/apiserver/pkg/registry/rest Create/Update/DeleteStrategy).
+
+The generic registry calls, for a create:
+
+    decode, default → prepare_for_create → mutating admission → (decode again if it changed) → validate
+    → validating admission → begin_create (allocations) → store → the rollback if the store refused
+
+and for an update, inside the compare-and-swap retry:
+
+    patch or body → decode, default → prepare_for_update → mutating admission → validate_update
+    → validating admission → begin_update → store
+
+Objects are in "Go round-trip form": unknown fields pruned, nulls dropped, absent non-pointer structs present as
+{}, zero values of optional non-pointer fields absent (see `api.schema`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pilothouse.api import field as f
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry.lister import Lister
+from pilothouse.apiserver.request import UserInfo
+from pilothouse.kit.world import World
+
+
+@dataclass(slots=True)
+class Context:
+    """What a strategy may know of the request and the server."""
+
+    world: World
+    lister: Lister
+    user: UserInfo
+    namespace: str = ""
+    subresource: str = ""
+    dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+Rollback = Callable[[], Awaitable[None]]
+
+
+class Strategy:
+    """The behaviour most kinds share; a kind's own class overrides what differs. Stateless."""
+
+    allow_create_on_update: ClassVar[bool] = False
+    """PUT to a name that does not exist creates it (Lease, Node status, RBAC: see each upstream strategy)."""
+    allow_unconditional_update: ClassVar[bool] = True
+    """PUT without resourceVersion is accepted."""
+    has_status: ClassVar[bool] = True
+    """The kind has a status subresource: main-resource writes keep the old status, create clears it."""
+    generation: ClassVar[bool] = False
+    """metadata.generation is 1 at create and rises when the spec changes (see `changes_generation`)."""
+    name_message: ClassVar[str] = "subdomain"
+    """How metadata.name is validated: subdomain (RFC 1123), label (RFC 1123 label), dns1035, path (path segment)."""
+    default_propagation: ClassVar[str] = "Background"
+    """Deletion without a policy: Background; Orphan for upstream's legacy kinds (Job, ReplicationController)."""
+
+    def canonicalize(self, obj: Obj) -> None:
+        """Last touch before the store."""
+
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        """Clear what the client may not set (status is cleared by the registry when has_status), set what
+        the server sets. Call super() when overriding."""
+
+    def prepare_for_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        """Keep what the client may not change (status is kept by the registry)."""
+
+    def changes_generation(self, obj: Obj, old: Obj) -> bool:
+        """Whether an update of the main resource raises metadata.generation."""
+        return bool(obj.get("spec") != old.get("spec"))
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        """Errors beyond metadata's, which the registry validates itself (before these, in one list)."""
+        return []
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return []
+
+    def prepare_for_status_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        """Keep everything but the status: the registry has already copied spec and immutable metadata from
+        `old`; override for kinds that let more (or less) through."""
+
+    def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return []
+
+    def warnings(self, ctx: Context, obj: Obj, old: Obj | None) -> list[str]:
+        """Texts for Warning headers on create (old None) and update."""
+        return []
+
+    def fields(self, obj: Obj) -> dict[str, str]:
+        """Selectable fields beyond metadata.name and metadata.namespace, all of them, "" when unset."""
+        return {}
+
+    field_names: ClassVar[tuple[str, ...]] = ()
+    """The names `fields` returns: a selector on any other is refused."""
+
+    def graceful_delete(self, ctx: Context, obj: Obj, options: Obj) -> int | None:
+        """Seconds of grace for a deletion, None for kinds that go at once. Pods override."""
+        return None
+
+    async def begin_create(self, ctx: Context, obj: Obj) -> Rollback | None:
+        """Allocate (cluster IPs, node ports). Not called on a dry run."""
+        return None
+
+    async def begin_update(self, ctx: Context, obj: Obj, old: Obj) -> Rollback | None:
+        return None
+
+    async def after_delete(self, ctx: Context, obj: Obj) -> None:
+        """Release what was allocated."""

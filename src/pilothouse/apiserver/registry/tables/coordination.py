@@ -1,0 +1,7 @@
+"""Table columns of the kinds in coordination."""
+
+from __future__ import annotations
+
+from pilothouse.apiserver.registry.tables.column import Table
+
+TABLES: dict[tuple[str, str], Table] = {}
