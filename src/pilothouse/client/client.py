@@ -23,13 +23,22 @@ class WatchEvent(NamedTuple):
 class Client(Protocol):
     """One identity at one API server."""
 
-    async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj: ...
+    async def get(
+        self, resource: Resource, name: str, namespace: str = "", *, subresource: str = ""
+    ) -> Obj: ...
 
     async def list(self, resource: Resource, namespace: str = "", **params: str) -> Obj:
         """The list object; `namespace` "" lists all. `params` are query parameters (labelSelector, …)."""
 
     async def create(
-        self, resource: Resource, obj: Obj, namespace: str = "", *, name: str = "", subresource: str = "", **params: str
+        self,
+        resource: Resource,
+        obj: Obj,
+        namespace: str = "",
+        *,
+        name: str = "",
+        subresource: str = "",
+        **params: str,
     ) -> Obj:
         """With `subresource` (binding, eviction, token) `name` is the parent's."""
 

@@ -1,0 +1,170 @@
+"""Leader election by Lease (client-go tools/leaderelection): of several copies of a component one works.
+
+    waiting ──lease free or expired: write it──▶ leading ──renewed every retry period──▶ leading
+       ▲                                           │
+       └────────── not renewed in time ◀───────────┘   (the component must stop: it may lead no more)
+
+A copy trusts its own clock only for how long a record has not changed, never the times in the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import LEASES
+from pilothouse.api.types import Obj
+from pilothouse.client.client import Client
+from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Upstream's defaults: --leader-elect-lease-duration, -renew-deadline, -retry-period."""
+
+    lease_s: float = 15.0
+    renew_deadline_s: float = 10.0
+    retry_s: float = 2.0
+
+
+class LeadershipLost(Exception):
+    """The lease was not renewed in time: another copy may lead now."""
+
+
+class LeaderElector:
+    """Runs `lead` while this copy holds the lease."""
+
+    def __init__(
+        self,
+        client: Client,
+        world: World,
+        *,
+        name: str,
+        identity: str,
+        namespace: str = "kube-system",
+        timings: Timings | None = None,
+    ) -> None:
+        self._client = client
+        self._world = world
+        self._name = name
+        self._namespace = namespace
+        self.identity = identity
+        self._timings = timings or Timings()
+        self._observed: Obj = {}
+        self._observed_at = 0.0
+        self._lease: Obj | None = None
+        self.is_leader = False
+
+    async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the lease, lead, and release it when cancelled. Raises LeadershipLost."""
+        while not await self._try():
+            await self._pause()
+        self.is_leader = True
+        log.info("successfully acquired lease %s/%s as %s", self._namespace, self._name, self.identity)
+        work = asyncio.ensure_future(lead())
+        renewal = asyncio.ensure_future(self._renew())
+        try:
+            done, _ = await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self.is_leader = False
+            for task in (work, renewal):
+                task.cancel()
+            await asyncio.gather(work, renewal, return_exceptions=True)
+            await self._release()
+
+    async def _renew(self) -> None:
+        last = self._world.clock.monotonic()
+        while True:
+            await self._world.clock.sleep(self._timings.retry_s)
+            if await self._try():
+                last = self._world.clock.monotonic()
+            elif self._world.clock.monotonic() - last > self._timings.renew_deadline_s:
+                raise LeadershipLost(
+                    f"lease {self._namespace}/{self._name} was not renewed within {self._timings.renew_deadline_s:g} s"
+                )
+
+    async def _pause(self) -> None:
+        await self._world.clock.sleep(self._timings.retry_s * (1 + 1.2 * self._world.random.random()))
+
+    async def _try(self) -> bool:
+        """Acquire or renew; False when somebody else holds it or the API server did not answer."""
+        try:
+            return await self._acquire_or_renew()
+        except ApiError as error:
+            if error.code not in (404, 409):
+                log.warning("lease %s/%s: %s", self._namespace, self._name, error)
+        except ConnectionError as error:
+            log.warning("lease %s/%s: %s", self._namespace, self._name, error)
+        return False
+
+    async def _acquire_or_renew(self) -> bool:
+        now = self._world.micro_timestamp()
+        try:
+            lease = await self._client.get(LEASES, self._name, self._namespace)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            self._remember(await self._client.create(LEASES, self._new(now), self._namespace))
+            return True
+        spec = lease.get("spec") or {}
+        if spec != self._observed:
+            self._observed, self._observed_at = spec, self._world.clock.monotonic()
+        holder = spec.get("holderIdentity") or ""
+        fresh = self._world.clock.monotonic() < self._observed_at + float(
+            spec.get("leaseDurationSeconds") or 0
+        )
+        if holder and holder != self.identity and fresh:
+            return False
+        changed = {
+            **spec,
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": int(self._timings.lease_s),
+            "renewTime": now,
+        }
+        if holder != self.identity:
+            changed["acquireTime"] = now
+            changed["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + 1
+        self._remember(await self._client.update(LEASES, {**lease, "spec": changed}))
+        return True
+
+    def _remember(self, lease: Obj) -> None:
+        self._lease = lease
+        self._observed, self._observed_at = lease.get("spec") or {}, self._world.clock.monotonic()
+
+    def _new(self, now: str) -> Obj:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": self.identity,
+                "leaseDurationSeconds": int(self._timings.lease_s),
+                "acquireTime": now,
+                "renewTime": now,
+                "leaseTransitions": 0,
+            },
+        }
+
+    async def _release(self) -> None:
+        """Give the lease up at once (ReleaseOnCancel): holder cleared, one second to live."""
+        if self._lease is None:
+            return
+        now = self._world.micro_timestamp()
+        spec = {
+            **(self._lease.get("spec") or {}),
+            "holderIdentity": "",
+            "leaseDurationSeconds": 1,
+            "renewTime": now,
+            "acquireTime": now,
+        }
+        try:
+            await self._client.update(LEASES, {**self._lease, "spec": spec})
+        except (ApiError, ConnectionError) as error:
+            log.info("lease %s/%s not released: %s", self._namespace, self._name, error)
