@@ -1,4 +1,4 @@
-"""Defaults of the kinds in certificates."""
+"""Defaults of the kinds in certificates.k8s.io: v1 has none (v1beta1 guessed the signer and the usages)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defaults of the kinds in node."""
+"""Defaults of the kinds in node.k8s.io: a RuntimeClass has none."""
 
 from __future__ import annotations
 

@@ -1,7 +1,57 @@
-"""Table columns of the kinds in certificates."""
+"""Table columns of the kinds in certificates.k8s.io."""
 
 from __future__ import annotations
 
-from pilothouse.apiserver.registry.tables.column import Table
+from typing import Any
 
-TABLES: dict[tuple[str, str], Table] = {}
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry.tables.cells import age, human_duration, name
+from pilothouse.apiserver.registry.tables.column import AGE, NAME, Column, Table
+
+GROUP = "certificates.k8s.io"
+
+
+def _request(obj: Obj, now_s: float) -> list[Any]:
+    spec = obj["spec"]
+    seconds = spec.get("expirationSeconds")
+    return [
+        name(obj),
+        age(obj, now_s),
+        spec.get("signerName") or "<none>",
+        spec.get("username", ""),
+        "<none>" if seconds is None else human_duration(seconds),
+        _condition(obj["status"]),
+    ]
+
+
+def _condition(status: Obj) -> str:
+    """Denied before Approved before Pending, then what became of it."""
+    types = {condition.get("type") for condition in status.get("conditions") or ()}
+    words = [next((word for word in ("Denied", "Approved") if word in types), "Pending")]
+    if "Failed" in types:
+        words.append("Failed")
+    if status.get("certificate"):
+        words.append("Issued")
+    return ",".join(words)
+
+
+def _trust_bundle(obj: Obj, _now_s: float) -> list[Any]:
+    return [name(obj), obj["spec"].get("signerName") or "<none>"]
+
+
+TABLES: dict[tuple[str, str], Table] = {
+    (GROUP, "CertificateSigningRequest"): Table(
+        (
+            NAME,
+            AGE,
+            Column("SignerName", describe="@spec.signerName"),
+            Column("Requestor", describe="@spec.request"),
+            Column("RequestedDuration", describe="@spec.expirationSeconds"),
+            Column("Condition", describe="@status.conditions"),
+        ),
+        _request,
+    ),
+    (GROUP, "ClusterTrustBundle"): Table(
+        (NAME, Column("SignerName", describe="@spec.signerName")), _trust_bundle
+    ),
+}

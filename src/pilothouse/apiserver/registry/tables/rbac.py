@@ -1,7 +1,57 @@
-"""Table columns of the kinds in rbac."""
+"""Table columns of the bindings in rbac.authorization.k8s.io; roles show name and creation time."""
 
 from __future__ import annotations
 
-from pilothouse.apiserver.registry.tables.column import Table
+from typing import Any
 
-TABLES: dict[tuple[str, str], Table] = {}
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry.tables.cells import age, name
+from pilothouse.apiserver.registry.tables.column import AGE, NAME, Column, Table
+
+GROUP = "rbac.authorization.k8s.io"
+
+
+def _binding(obj: Obj, now_s: float) -> list[Any]:
+    ref = obj["roleRef"]
+    users, groups, accounts = _subjects(obj)
+    return [
+        name(obj),
+        f"{ref.get('kind', '')}/{ref.get('name', '')}",
+        age(obj, now_s),
+        ", ".join(users),
+        ", ".join(groups),
+        ", ".join(accounts),
+    ]
+
+
+def _subjects(obj: Obj) -> tuple[list[str], list[str], list[str]]:
+    """The binding's users, groups and service accounts (rbac.SubjectsStrings)."""
+    users: list[str] = []
+    groups: list[str] = []
+    accounts: list[str] = []
+    for subject in obj.get("subjects") or ():
+        match subject.get("kind"):
+            case "ServiceAccount":
+                accounts.append(f"{subject.get('namespace', '')}/{subject.get('name', '')}")
+            case "User":
+                users.append(subject.get("name", ""))
+            case "Group":
+                groups.append(subject.get("name", ""))
+    return users, groups, accounts
+
+
+def _columns(kind: str) -> tuple[Column, ...]:
+    return (
+        NAME,
+        Column("Role", describe="@roleRef"),
+        AGE,
+        Column("Users", describe=f"Users in the {kind}", priority=1),
+        Column("Groups", describe=f"Groups in the {kind}", priority=1),
+        Column("ServiceAccounts", describe=f"ServiceAccounts in the {kind}", priority=1),
+    )
+
+
+TABLES: dict[tuple[str, str], Table] = {
+    (GROUP, "RoleBinding"): Table(_columns("roleBinding"), _binding),
+    (GROUP, "ClusterRoleBinding"): Table(_columns("clusterRoleBinding"), _binding),
+}
