@@ -1,0 +1,11 @@
+"""CEL as Kubernetes speaks it: compile an expression against declared variables, and run it.
+
+    syntax         text → tree (the parser is cel-expr-python's)
+    types          what an expression can be
+    declarations   functions: CEL's own and Kubernetes' libraries
+    check          tree + declarations → the expression's type, or upstream's errors
+    compiler       the door: what admission policies, device selectors and custom resources compile with
+
+The checker is our own because the texts of its errors are part of the API, and because it must know objects
+by their schema, which the runtime knows only as protobuf messages. Not here: what an expression costs.
+"""
