@@ -221,7 +221,7 @@ class Backend(Protocol):
     def compact_revision(self) -> int: ...
 
     async def health(self) -> str:
-        """"" when writes are accepted, else the reason why not."""
+        """ "" when writes are accepted, else the reason why not."""
 
     async def close(self) -> None: ...
 

@@ -1,7 +1,44 @@
-"""Strategies of the kinds in flowcontrol."""
+"""Strategies of the kinds in flowcontrol.apiserver.k8s.io (pkg/registry/flowcontrol)."""
 
 from __future__ import annotations
 
-from pilothouse.apiserver.registry.strategy import Strategy
+from typing import ClassVar
 
-STRATEGIES: dict[tuple[str, str], Strategy] = {}
+from pilothouse.api import field as f
+from pilothouse.api.types import Obj
+from pilothouse.api.validation import flowcontrol as validation
+from pilothouse.apiserver.registry.strategy import Context, Strategy
+
+GROUP = "flowcontrol.apiserver.k8s.io"
+
+
+class FlowSchemaStrategy(Strategy):
+    generation: ClassVar[bool] = True
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return validation.flow_schema(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.flow_schema(obj)
+
+    def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.conditions(obj["status"], "status")
+
+
+class PriorityLevelConfigurationStrategy(Strategy):
+    generation: ClassVar[bool] = True
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return validation.priority_level_configuration(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.priority_level_configuration(obj)
+
+    def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.conditions(obj["status"], "status")
+
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {
+    (GROUP, "FlowSchema"): FlowSchemaStrategy(),
+    (GROUP, "PriorityLevelConfiguration"): PriorityLevelConfigurationStrategy(),
+}

@@ -1,7 +1,105 @@
-"""Strategies of the kinds in resource."""
+"""Strategies of the kinds in resource.k8s.io (pkg/registry/resource)."""
 
 from __future__ import annotations
 
-from pilothouse.apiserver.registry.strategy import Strategy
+from typing import ClassVar
 
-STRATEGIES: dict[tuple[str, str], Strategy] = {}
+from pilothouse.api import field as f
+from pilothouse.api.resources import NAMESPACES
+from pilothouse.api.types import Obj
+from pilothouse.api.validation import resource as validation
+from pilothouse.apiserver.registry.strategy import Context, Strategy
+
+GROUP = "resource.k8s.io"
+ADMIN_ACCESS_LABEL = "resource.kubernetes.io/admin-access"
+NO_ADMIN_ACCESS = (
+    f"admin access to devices requires the `{ADMIN_ACCESS_LABEL}: true` label on the containing namespace"
+)
+
+
+class DeviceClassStrategy(Strategy):
+    has_status: ClassVar[bool] = False
+    generation: ClassVar[bool] = True
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return validation.device_class(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.device_class(obj, old)
+
+
+class ResourceClaimStrategy(Strategy):
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        super().prepare_for_create(ctx, obj)
+        obj["status"] = {}
+
+    def prepare_for_status_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        obj["spec"] = old["spec"]
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return _admin_access(ctx, obj["spec"]) + validation.resource_claim(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.resource_claim_update(obj, old)
+
+    def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.resource_claim_status_update(obj, old)
+
+
+class ResourceClaimTemplateStrategy(Strategy):
+    has_status: ClassVar[bool] = False
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return _admin_access(ctx, obj["spec"]["spec"]) + validation.resource_claim_template(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.resource_claim_template_update(obj, old)
+
+
+def _admin_access(ctx: Context, claim_spec: Obj) -> f.Errors:
+    """Looking at devices that others use is for namespaces that an administrator marked."""
+    requests = claim_spec["devices"].get("requests") or ()
+    if not any((request.get("exactly") or {}).get("adminAccess") for request in requests):
+        return []
+    namespace = ctx.lister.get(NAMESPACES, ctx.namespace)
+    labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+    if labels.get(ADMIN_ACCESS_LABEL) == "true":
+        return []
+    return [f.forbidden("", NO_ADMIN_ACCESS)]
+
+
+class ResourceSliceStrategy(Strategy):
+    has_status: ClassVar[bool] = False
+    generation: ClassVar[bool] = True
+    field_names: ClassVar[tuple[str, ...]] = ("spec.nodeName", "spec.driver")
+
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        super().prepare_for_create(ctx, obj)
+        _date_taints(ctx, obj)
+
+    def prepare_for_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        _date_taints(ctx, obj)
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return validation.resource_slice(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.resource_slice(obj, old)
+
+    def fields(self, obj: Obj) -> dict[str, str]:
+        spec = obj["spec"]
+        return {"spec.nodeName": spec.get("nodeName", ""), "spec.driver": spec.get("driver", "")}
+
+
+def _date_taints(ctx: Context, obj: Obj) -> None:
+    for device in obj["spec"].get("devices") or ():
+        for taint in device.get("taints") or ():
+            taint.setdefault("timeAdded", ctx.world.timestamp())
+
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {
+    (GROUP, "DeviceClass"): DeviceClassStrategy(),
+    (GROUP, "ResourceClaim"): ResourceClaimStrategy(),
+    (GROUP, "ResourceClaimTemplate"): ResourceClaimTemplateStrategy(),
+    (GROUP, "ResourceSlice"): ResourceSliceStrategy(),
+}

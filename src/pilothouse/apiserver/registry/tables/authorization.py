@@ -1,4 +1,4 @@
-"""Table columns of the kinds in authorization.k8s.io: reviews are answers, not objects, and have none of their own."""
+"""Table columns of the kinds in authorization.k8s.io: reviews are answered, never listed, and have none."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TABLES: dict[tuple[str, str], Table] = {
             Column("Value", "integer", describe="@value"),
             Column("Global-Default", "boolean", describe="@globalDefault"),
             AGE,
-            Column("PreemptionPolicy", describe="@preemptionPolicy", priority=0),
+            Column("PreemptionPolicy", describe="@preemptionPolicy"),
         ),
         _priority_class,
     ),

@@ -1,0 +1,142 @@
+"""From a request body to an object of the kind that the path names, or upstream's reason why not."""
+
+from __future__ import annotations
+
+from pilothouse.api import errors
+from pilothouse.api.field import go_quote
+from pilothouse.api.schema import parse
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints import negotiation
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.registry.kind import Kind
+from pilothouse.apiserver.request import Request
+
+SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_SUMMARY_LENGTH = 30
+
+
+def field_validation(options: Obj) -> str:
+    """Ignore, Warn or Strict; Warn when unset."""
+    return options.get("fieldValidation") or "Warn"
+
+
+def read(request: Request, scope: Scope, options: Obj) -> Obj:
+    """The body decoded and defaulted, in the request's version. Unknown and duplicate fields are warnings or
+    a 400, as `fieldValidation` says."""
+    if request.in_process and isinstance(request.body, dict):
+        return decode(request.body, scope.kind, scope, [], options, request)
+    media_type = negotiation.body_type(request.headers.get("content-type", ""))
+    raw = request.body if isinstance(request.body, bytes) else b""
+    validation = field_validation(options)
+    try:
+        value, duplicates = parse.body(raw, media_type, duplicates=validation != "Ignore")
+    except ValueError as error:
+        raise _unrecognized(scope.kind, str(error), raw) from None
+    if value is None:
+        value = {}
+    return decode(value, scope.kind, scope, duplicates, options, request, raw)
+
+
+def decode(
+    value: Obj,
+    kind: Kind,
+    scope: Scope,
+    duplicates: list[str],
+    options: Obj,
+    request: Request,
+    raw: bytes = b"",
+) -> Obj:
+    """Check the kind, decode, report, default."""
+    group, version, name = identify(value, kind, raw)
+    _check_kind(kind, scope, group, version, name)
+    try:
+        decoded = kind.decode(value)
+    except ValueError as error:
+        raise _cannot_handle(kind, name, version, str(error)) from None
+    report([*decoded.strict_errors, *duplicates], kind, name, version, options, request)
+    obj = decoded.obj
+    kind.default(obj)
+    return obj
+
+
+def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
+    """(group, version, kind) that a body claims, the path's where it says nothing (built-in kinds only)."""
+    api_version, name = value.get("apiVersion"), value.get("kind")
+    for claim in (api_version, name):
+        if claim is not None and not isinstance(claim, str):
+            raise _unrecognized(kind, parse.type_meta_error(value), raw)
+    if kind.custom and not name:
+        raise errors.bad_request(
+            f"the object provided is unrecognized (must be of type {kind.resource.kind}): "
+            f"Object 'Kind' is missing in '{raw.decode('utf-8', 'replace')}' ({summary(raw)})"
+        )
+    group, version = kind.resource.group, kind.resource.version
+    if api_version:
+        parts = api_version.split("/")
+        if len(parts) > 2:
+            raise _unrecognized(kind, f"unexpected GroupVersion string: {api_version}", raw)
+        group, version = (parts[0], parts[1]) if len(parts) == 2 else ("", parts[0])
+    return group, version, name or kind.resource.kind
+
+
+def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str) -> None:
+    resource = kind.resource
+    if name == resource.kind and group == resource.group and version == resource.version:
+        return
+    group_version = f"{group}/{version}" if group else version
+    if kind.custom:
+        raise errors.bad_request(_custom_mismatch(kind, group_version, name))
+    if scope.known_kind(group, version, name):
+        reason = f"converting ({version}.{name}) to ({kind.go_name}): unknown conversion"
+    else:
+        reason = (
+            f"no kind {go_quote(name)} is registered for version {go_quote(group_version)} in scheme "
+            f"{go_quote(SCHEME)}"
+        )
+    raise _cannot_handle(kind, name, version if not group else kind.resource.version, reason)
+
+
+def _custom_mismatch(kind: Kind, group_version: str, name: str) -> str:
+    resource = kind.resource
+    return (
+        f"the API version in the data ({group_version}) does not match the expected API version "
+        f"({resource.group_version})"
+        if name == resource.kind
+        else f"{name} in version {go_quote(resource.version)} cannot be handled as a {resource.kind}: "
+        f"no kind {go_quote(name)} is registered"
+    )
+
+
+def report(problems: list[str], kind: Kind, name: str, version: str, options: Obj, request: Request) -> None:
+    """Strict: refuse. Warn: one warning each. Ignore: nothing."""
+    if not problems:
+        return
+    validation = field_validation(options)
+    if validation == "Strict":
+        text = "strict decoding error: " + ", ".join(problems)
+        raise _cannot_handle(kind, name, version, text)
+    if validation == "Warn":
+        request.warnings.extend(problems)
+
+
+def _cannot_handle(kind: Kind, name: str, version: str, why: str) -> errors.ApiError:
+    return errors.bad_request(
+        f"{name} in version {go_quote(version)} cannot be handled as a {kind.resource.kind}: {why}"
+    )
+
+
+def _unrecognized(kind: Kind, why: str, raw: bytes) -> errors.ApiError:
+    return errors.bad_request(
+        f"the object provided is unrecognized (must be of type {kind.resource.kind}): {why} ({summary(raw)})"
+    )
+
+
+def summary(raw: bytes) -> str:
+    """The beginning of a body as error texts show it: text if it looks like JSON, hexadecimal otherwise."""
+    if not raw:
+        return "<empty>"
+    if raw[:1] == b"{":
+        head = raw[:_SUMMARY_LENGTH].decode("utf-8", "replace")
+        return head + " ..." if len(raw) > _SUMMARY_LENGTH else head
+    head = raw[:_SUMMARY_LENGTH].hex()
+    return head + " ..." if len(raw) > _SUMMARY_LENGTH else head

@@ -1,0 +1,171 @@
+"""GET of one object and of a collection: revisions, chunks, forms.
+
+Which revision a list is served at (https://kubernetes.io/docs/reference/using-api/api-concepts/
+#the-resourceversion-parameter):
+
+    resourceVersion   match          served at
+    unset             -              the newest
+    "0"               -, NotOlder    any (here: the newest)
+    N                 -, NotOlder    the newest, at least N          (with a limit and no match: exactly N)
+    N                 Exact          exactly N
+    continue                         the revision in the token
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import NamedTuple
+
+import msgspec
+
+from pilothouse.api import errors
+from pilothouse.api.field import go_quote
+from pilothouse.api.schema import parse
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints import negotiation, render, selection
+from pilothouse.apiserver.endpoints.negotiation import JSON, Form
+from pilothouse.apiserver.endpoints.options import ListOptions, list_options
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.storage.store import Page
+
+_TOKEN_VERSION = "meta.k8s.io/v1"
+
+
+class Position(NamedTuple):
+    """Where a list goes on: `revision` -1 means the newest; `start` is the key after the prefix."""
+
+    revision: int
+    start: str
+
+
+def encode_continue(position: Position) -> str:
+    token = {"v": _TOKEN_VERSION, "rv": position.revision, "start": position.start}
+    return base64.urlsafe_b64encode(render.encode(token)).rstrip(b"=").decode()
+
+
+def decode_continue(token: str) -> Position:
+    """400 with upstream's text for anything that is no token of ours."""
+    try:
+        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        value = msgspec.json.decode(data)
+    except binascii.Error:
+        raise _bad_token("illegal base64 data at input byte 0") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise _bad_token(parse.json_error(data)) from None
+    if not isinstance(value, dict) or value.get("v") != _TOKEN_VERSION:
+        version = value.get("v") if isinstance(value, dict) else ""
+        raise _bad_token(f"server does not recognize this encoded version {go_quote(version or '')}")
+    if not value.get("rv"):
+        raise _bad_token(f"incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
+    if not value.get("start"):
+        raise _bad_token(f"encoded start key empty (version {_TOKEN_VERSION})")
+    return Position(value["rv"], value["start"])
+
+
+def _bad_token(why: str) -> errors.ApiError:
+    return errors.bad_request(f"invalid continue token: continue key is not valid: {why}")
+
+
+async def get(request: Request, scope: Scope) -> Response:
+    form = negotiation.negotiate(request.headers.get("accept", ""))
+    revision = request.param("resourceVersion")
+    if revision and not revision.isdigit():
+        raise errors.ApiError(
+            500, "", f"resourceVersion: Invalid value: {go_quote(revision)}: {_parse_uint(revision)}"
+        )
+    item = scope.rest.get(request.info.namespace, request.info.name)
+    if scope.kind.from_storage is None:
+        if not form.target and form.media_type == JSON and not request.in_process and not form.pretty:
+            return render.json_bytes(item.raw)
+        return render.one(request, scope.kind, item.obj, item.raw, form)
+    return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form)
+
+
+def _parse_uint(text: str) -> str:
+    return f"strconv.ParseUint: parsing {go_quote(text)}: invalid syntax"
+
+
+async def list_(request: Request, scope: Scope) -> Response:
+    form = negotiation.negotiate(request.headers.get("accept", ""))
+    options = list_options(request, watch=False)
+    page = await read_page(request, scope, options)
+    meta: Obj = {"resourceVersion": str(page.revision)}
+    if page.next_start:
+        meta["continue"] = encode_continue(Position(page.revision, page.next_start))
+        if page.remaining is not None:
+            meta["remainingItemCount"] = page.remaining
+    return answer(request, scope, page, meta, form)
+
+
+async def read_page(request: Request, scope: Scope, options: ListOptions) -> Page:
+    """The selected items of the collection that the request names."""
+    namespace = request.info.namespace if scope.kind.resource.namespaced else ""
+    selected = selection.predicate(scope, options)
+    start, revision = "", None
+    if options.continue_:
+        if options.resource_version not in ("", "0"):
+            raise errors.bad_request("specifying resource version is not allowed when using continue")
+        position = decode_continue(options.continue_)
+        start = position.start
+        revision = position.revision if position.revision > 0 else None
+    elif options.resource_version not in ("", "0"):
+        asked = _revision(options.resource_version)
+        await scope.rest.store.wait_revision(asked)
+        exact = options.match == "Exact" or (not options.match and options.limit > 0)
+        revision = asked if exact else None
+    return await scope.rest.store.list(
+        namespace, revision=revision, limit=max(options.limit, 0), start=start, predicate=selected
+    )
+
+
+def _revision(text: str) -> int:
+    if not text.isdigit():
+        raise errors.bad_request(
+            f"invalid resource version: resourceVersion: Invalid value: {go_quote(text)}: {_parse_uint(text)}"
+        )
+    return int(text)
+
+
+def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) -> Response:
+    kind = scope.kind
+    if form.target:
+        return render.document(_transform(request, scope, page, meta, form), form)
+    head = {"kind": kind.list_kind, "apiVersion": kind.resource.group_version, "metadata": meta}
+    if request.in_process:
+        objects = [scope.to_request_version(item.obj) for item in page.items]
+        return Response(200, b"", {"Content-Type": JSON}, obj={**head, "items": objects})
+    if form.media_type != JSON or form.pretty or kind.from_storage is not None:
+        objects = [_list_item(kind.custom, scope.to_request_version(i.obj)) for i in page.items]
+        return render.document({**head, "items": objects}, form)
+    body = b"".join(
+        (render.encode(head)[:-1], b',"items":[', b",".join([i.list_raw for i in page.items]), b"]}\n")
+    )
+    return render.json_bytes(body)
+
+
+def _list_item(custom: bool, obj: Obj) -> Obj:
+    """Typed lists carry no kind and version in their items."""
+    if custom:
+        return obj
+    return {k: v for k, v in obj.items() if k not in ("kind", "apiVersion")}
+
+
+def _transform(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) -> Obj:
+    kind = scope.kind
+    if form.target == "PartialObjectMetadata":
+        package = kind.go_name.rpartition(".")[0]
+        raise errors.not_acceptable(
+            "you requested PartialObjectMetadata, but the requested object is a list "
+            f"(*{package}.{kind.list_kind})"
+        )
+    objects = [scope.to_request_version(item.obj) for item in page.items]
+    if form.target == "Table":
+        return render.table(request, kind, objects, meta, form)
+    return {
+        "kind": "PartialObjectMetadataList",
+        "apiVersion": f"meta.k8s.io/{form.target_version}",
+        "metadata": meta,
+        "items": [render.partial(obj, form.target_version) for obj in objects],
+    }

@@ -1,0 +1,59 @@
+"""What a handler works with: a served kind, its registry, and the parts of the server they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pilothouse.api.catalog import Catalog
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.registry.kind import Kind
+from pilothouse.apiserver.registry.lister import Lister
+from pilothouse.apiserver.registry.rest import Rest
+from pilothouse.apiserver.registry.strategy import Context
+from pilothouse.apiserver.request import ANONYMOUS, Request
+from pilothouse.kit.world import World
+
+
+@dataclass(eq=False, slots=True)
+class Shared:
+    """One per server."""
+
+    world: World
+    lister: Lister
+    catalog: Catalog
+    watch_timeout_s_min: float = 1800.0
+
+
+@dataclass(eq=False, slots=True)
+class Scope:
+    """One per served resource and version."""
+
+    kind: Kind
+    rest: Rest
+    shared: Shared
+    fields: FieldManager
+    status_fields: FieldManager | None = None
+    field_names: frozenset[str] = field(default_factory=frozenset)
+    known_kind: Callable[[str, str, str], bool] = lambda group, version, kind: False
+    """Whether a group, version and kind is registered at all."""
+
+    def context(self, request: Request, *, dry_run: bool = False) -> Context:
+        info = request.info
+        return Context(
+            self.shared.world,
+            self.shared.lister,
+            request.user or ANONYMOUS,
+            info.namespace if self.kind.resource.namespaced else "",
+            info.subresource,
+            dry_run,
+            request.warnings,
+        )
+
+    def to_request_version(self, obj: Obj) -> Obj:
+        """A stored object (shared) in the version that was asked for (may be the same dict)."""
+        convert = self.kind.from_storage
+        if convert is None:
+            return obj
+        return convert({**obj, "metadata": dict(obj["metadata"])})

@@ -1,0 +1,153 @@
+"""GET with watch=true: a stream of changes, one JSON document a line.
+
+What waits is written in one go, and an event is encoded once for all its watchers (see
+`storage.watch_cache`). A selector turns an update that enters or leaves the selection into ADDED or DELETED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pilothouse.api import errors
+from pilothouse.api.field import go_quote
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints import negotiation, render, selection
+from pilothouse.apiserver.endpoints.negotiation import JSON, Form
+from pilothouse.apiserver.endpoints.options import ListOptions, list_options
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.storage.watch_cache import Change, Watcher
+
+BOOKMARK_PERIOD_S = 60.0
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+async def watch(request: Request, scope: Scope) -> Response:
+    form = negotiation.negotiate(request.headers.get("accept", ""), watch=True)
+    options = list_options(request, watch=True)
+    selected = selection.predicate(scope, options)
+    revision, initial = _start(options)
+    namespace = request.info.namespace if scope.kind.resource.namespaced else ""
+    watcher = await scope.rest.store.watch(namespace, revision, initial_events=initial, predicate=selected)
+    stream = _Stream(request, scope, watcher, options, form)
+    if request.in_process:
+        return Response(200, b"", stream=stream.objects())
+    return Response(200, stream.lines(), {"Content-Type": JSON})
+
+
+def _start(options: ListOptions) -> tuple[int | None, bool]:
+    """The revision to watch from (None: now), and whether the present objects come first as ADDED."""
+    text = options.resource_version
+    if text and not text.isdigit():
+        raise errors.ApiError(
+            500,
+            "",
+            f"resourceVersion: Invalid value: {go_quote(text)}: "
+            f"strconv.ParseUint: parsing {go_quote(text)}: invalid syntax",
+        )
+    if options.send_initial_events is not None:
+        if options.send_initial_events:
+            return (int(text) if text else None), True
+        return (int(text) if text not in ("", "0") else None), False
+    if text in ("", "0"):
+        return None, True
+    return int(text), False
+
+
+class _Stream:
+    def __init__(
+        self, request: Request, scope: Scope, watcher: Watcher, options: ListOptions, form: Form
+    ) -> None:
+        self._request = request
+        self._scope = scope
+        self._watcher = watcher
+        self._form = form
+        self._bookmarks = options.bookmarks
+        self._announce_end = bool(options.send_initial_events) and options.bookmarks
+        self._columns_sent = False
+        world = scope.shared.world
+        self._clock = world.clock
+        timeout_s = options.timeout_s
+        if not timeout_s or timeout_s < 0:
+            timeout_s = int(scope.shared.watch_timeout_s_min * (1 + world.random.random()))
+        self._deadline = world.clock.monotonic() + timeout_s
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Chunks for the wire."""
+        plain = (
+            not self._form.target and self._form.media_type == JSON and self._scope.kind.from_storage is None
+        )
+        try:
+            async for batch in self._batches():
+                if plain:
+                    yield b"".join([self._plain(change) for change in batch])
+                else:
+                    yield b"".join([self._line(change) for change in batch])
+        except errors.ApiError as error:
+            yield _encode("ERROR", error.status())
+        finally:
+            self._watcher.close()
+
+    async def objects(self) -> AsyncIterator[list[tuple[str, Obj]]]:
+        """Batches for a caller in the same process."""
+        convert = self._scope.to_request_version
+        try:
+            async for batch in self._batches():
+                yield [
+                    ("BOOKMARK", self._bookmark(c)) if c.item is None else (c.type, convert(c.item.obj))
+                    for c in batch
+                ]
+        finally:
+            self._watcher.close()
+
+    async def _batches(self) -> AsyncIterator[list[Change]]:
+        """Changes until the time is over, with a bookmark now and then."""
+        while True:
+            left = self._deadline - self._clock.monotonic()
+            if left <= 0:
+                return
+            batch = await self._watcher.next(min(left, BOOKMARK_PERIOD_S))
+            if batch is None:
+                return
+            if not self._announce_end:
+                batch = [c for c in batch if not c.initial_end]
+            if batch:
+                yield batch
+            elif self._bookmarks and self._deadline - self._clock.monotonic() > 0:
+                yield [Change.bookmark(self._watcher.revision)]
+
+    def _plain(self, change: Change) -> bytes:
+        if change.item is None:
+            return _encode("BOOKMARK", self._bookmark(change))
+        return change.line
+
+    def _line(self, change: Change) -> bytes:
+        if change.item is None:
+            obj = self._bookmark(change)
+            return _encode("BOOKMARK", self._transformed(obj) if self._form.target else obj)
+        obj = self._scope.to_request_version(change.item.obj)
+        return _encode(change.type, self._transformed(obj))
+
+    def _transformed(self, obj: Obj) -> Obj:
+        if self._form.target == "Table":
+            revision = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+            answer = render.table(
+                self._request, self._scope.kind, [obj], revision, self._form, columns=not self._columns_sent
+            )
+            self._columns_sent = True
+            return answer
+        if self._form.target:
+            return render.partial(obj, self._form.target_version)
+        return obj
+
+    def _bookmark(self, change: Change) -> Obj:
+        resource = self._scope.kind.resource
+        meta: dict[str, Any] = {"resourceVersion": str(change.revision)}
+        if change.initial_end:
+            meta["annotations"] = {INITIAL_EVENTS_END: "true"}
+        return {"kind": resource.kind, "apiVersion": resource.group_version, "metadata": meta}
+
+
+def _encode(kind: str, obj: Obj) -> bytes:
+    return b'{"type":"%s","object":%s}\n' % (kind.encode(), render.encode(obj))

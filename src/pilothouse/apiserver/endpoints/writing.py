@@ -1,0 +1,250 @@
+"""POST, PUT and PATCH: what a client sent becomes what it wants, then the registry decides.
+
+Order of one write, as upstream's handlers have it: options → body → defaults → field ownership → mutating
+admission → registry (metadata, strategy, validation, validating admission, store). For updates everything
+from the live object on runs again when another write came between.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.api import errors
+from pilothouse.api.field import invalid as field_invalid
+from pilothouse.api.schema import parse
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints import body, negotiation, render
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.negotiation import Form
+from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
+from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.registry import metadata
+from pilothouse.apiserver.registry.rest import Change
+from pilothouse.apiserver.registry.strategy import Context
+from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.storage.item import Item
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+_PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+_CUSTOM_PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+_MANAGER_LENGTH_MAX = 128
+
+
+def manager_of(request: Request, options: Obj) -> str:
+    """fieldManager, or the User-Agent up to its first slash, cut to 128 characters."""
+    named: str = options.get("fieldManager", "")
+    if named:
+        return named
+    agent = request.headers.get("user-agent", "").partition("/")[0]
+    return "".join(c for c in agent if c.isprintable())[:_MANAGER_LENGTH_MAX] or "unknown"
+
+
+def field_manager(scope: Scope, ctx: Context) -> FieldManager:
+    if ctx.subresource == "status" and scope.status_fields is not None:
+        return scope.status_fields
+    return scope.fields
+
+
+async def create(request: Request, scope: Scope) -> Response:
+    form = negotiation.negotiate(request.headers.get("accept", ""))
+    options = write_options(request, "CreateOptions")
+    obj = body.read(request, scope, options)
+    meta = obj.setdefault("metadata", {})
+    if meta.get("resourceVersion"):
+        raise errors.ApiError(500, "", "resourceVersion should not be set on objects to be created")
+    ctx = scope.context(request, dry_run=is_dry_run(options))
+    metadata.check_namespace(obj, ctx.namespace)
+    obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
+    item = await scope.rest.create(ctx, _stored(scope, obj), options)
+    return answer(request, scope, item, form, 201)
+
+
+def _stored(scope: Scope, obj: Obj) -> Obj:
+    convert = scope.kind.to_storage
+    return obj if convert is None else convert(obj)
+
+
+def answer(request: Request, scope: Scope, item: Item, form: Form, status: int = 200) -> Response:
+    if scope.kind.from_storage is None:
+        return render.one(request, scope.kind, item.obj, item.raw, form, status)
+    return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form, status)
+
+
+async def update(request: Request, scope: Scope) -> Response:
+    form = negotiation.negotiate(request.headers.get("accept", ""))
+    options = write_options(request, "UpdateOptions")
+    sent = body.read(request, scope, options)
+    name = request.info.name
+    check_name(sent, name)
+    ctx = scope.context(request, dry_run=is_dry_run(options))
+    metadata.check_namespace(sent, ctx.namespace)
+    manager = manager_of(request, options)
+
+    async def change(old: Obj | None) -> Obj:
+        live = scope.to_request_version(old) if old is not None else None
+        fields = field_manager(scope, ctx)
+        obj = fields.update(live, copy(sent), manager, ctx.subresource, scope.shared.world.timestamp())
+        stored = _stored(scope, obj)
+        if old is not None:
+            await scope.rest.admit_update(ctx, stored, old, options)
+        return stored
+
+    uid = sent["metadata"].get("uid", "")
+    item, made = await scope.rest.update(ctx, name, change, options, uid=uid)
+    return answer(request, scope, item, form, 201 if made else 200)
+
+
+def check_name(obj: Obj, name: str) -> None:
+    """400 when a body names another object than the path."""
+    given = (obj.setdefault("metadata", {}) or {}).get("name", "")
+    if not given:
+        raise errors.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if given != name:
+        raise errors.bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
+        )
+
+
+def copy(value: Any) -> Any:
+    """A deep copy of JSON."""
+    if isinstance(value, dict):
+        return {k: copy(v) if isinstance(v, (dict, list)) else v for k, v in value.items()}
+    if isinstance(value, list):
+        return [copy(v) if isinstance(v, (dict, list)) else v for v in value]
+    return value
+
+
+async def patch(request: Request, scope: Scope) -> Response:
+    form = negotiation.negotiate(request.headers.get("accept", ""))
+    patch_type = patch_type_of(request, scope)
+    options = write_options(request, "PatchOptions")
+    ctx = scope.context(request, dry_run=is_dry_run(options))
+    change = (
+        _apply(request, scope, ctx, options)
+        if patch_type == APPLY_PATCH
+        else _patch(request, scope, ctx, options, patch_type)
+    )
+    name = request.info.name
+    item, made = await scope.rest.update(ctx, name, change, options, create=patch_type == APPLY_PATCH)
+    return answer(request, scope, item, form, 201 if made else 200)
+
+
+def patch_type_of(request: Request, scope: Scope) -> str:
+    """The patch's media type; 415 for what this resource does not take."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if content_type not in _PATCH_TYPES:
+        error = errors.unsupported_media_type("415: Unsupported Media Type")
+        error.details = {}
+        raise error
+    if scope.kind.custom and content_type not in _CUSTOM_PATCH_TYPES:
+        accepted = ", ".join(_CUSTOM_PATCH_TYPES)
+        raise errors.unsupported_media_type(
+            f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+        )
+    return content_type
+
+
+def _patch(request: Request, scope: Scope, ctx: Context, options: Obj, patch_type: str) -> Change:
+    manager = manager_of(request, options)
+    raw = request.body if request.body is not None else b""
+
+    async def change(old: Obj | None) -> Obj:
+        if old is None:
+            raise errors.not_found(scope.rest.resource.group, scope.rest.resource.plural, request.info.name)
+        live = scope.to_request_version(old)
+        patched, duplicates = _patched(live, raw, patch_type, scope)
+        obj = _decode_patched(request, scope, patched, duplicates, options)
+        fields = field_manager(scope, ctx)
+        obj = fields.update(live, obj, manager, ctx.subresource, scope.shared.world.timestamp())
+        stored = _stored(scope, obj)
+        await scope.rest.admit_update(ctx, stored, old, options)
+        return stored
+
+    return change
+
+
+def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, list[str]]:
+    """The live object with a patch laid over it, and the patch's duplicate fields."""
+    if patch_type == JSON_PATCH:
+        return json_patch.apply(live, raw), []
+    if patch_type == MERGE_PATCH:
+        value, duplicates = merge_patch.read(raw)
+        return merge_patch.apply(live, value), duplicates
+    value, duplicates = strategic_merge.read(raw)
+    return strategic_merge.apply(live, value, scope.kind.type), duplicates
+
+
+def _decode_patched(request: Request, scope: Scope, patched: Obj, duplicates: list[str], options: Obj) -> Obj:
+    """Decode and default a patched object; 422 with the whole object for what does not fit its type."""
+    kind = scope.kind
+    try:
+        decoded = kind.decode(patched)
+    except ValueError as error:
+        text = render.encode(patched).decode()
+        raise errors.invalid("", "", "", [field_invalid("patch", text, str(error))]) from None
+    problems = [*decoded.strict_errors, *duplicates]
+    if problems:
+        report_patch(request, problems, options)
+    obj = decoded.obj
+    kind.default(obj)
+    if obj["metadata"].get("name") != request.info.name:
+        check_name(obj, request.info.name)
+    return obj
+
+
+def report_patch(request: Request, problems: list[str], options: Obj) -> None:
+    """Unknown fields of a patch: refused, warned about or ignored."""
+    validation = body.field_validation(options)
+    if validation == "Strict":
+        text = "strict decoding error: " + ", ".join(problems)
+        raise errors.invalid("", "", "", [field_invalid("patch", "", text)])
+    if validation == "Warn":
+        request.warnings.extend(problems)
+
+
+def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change:
+    applied = _applied(request, scope, options)
+    manager, force = options.get("fieldManager", ""), bool(options.get("force"))
+
+    async def change(old: Obj | None) -> Obj:
+        live = scope.to_request_version(old) if old is not None else None
+        now = scope.shared.world.timestamp()
+        fields = field_manager(scope, ctx)
+        obj = fields.apply(live, copy(applied), manager, ctx.subresource, now, force=force)
+        decoded = scope.kind.decode(obj)
+        obj = decoded.obj
+        scope.kind.default(obj)
+        stored = _stored(scope, obj)
+        if old is not None:
+            await scope.rest.admit_update(ctx, stored, old, options)
+        return stored
+
+    return change
+
+
+def _applied(request: Request, scope: Scope, options: Obj) -> Obj:
+    """The applied configuration as sent: YAML or JSON, not defaulted."""
+    raw = request.body
+    if isinstance(raw, dict):
+        value: Any = raw
+        duplicates: list[str] = []
+    else:
+        try:
+            value, duplicates = parse.body(
+                raw if isinstance(raw, bytes) else b"",
+                negotiation.YAML,
+                duplicates=body.field_validation(options) != "Ignore",
+            )
+        except ValueError as error:
+            raise errors.bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(value, dict):
+        value = {}
+    if duplicates:
+        report_patch(request, duplicates, options)
+    return value

@@ -1,0 +1,109 @@
+"""A request's way through the API server, in reading order.
+
+    request → request info → authentication → impersonation → limits → authorization → handler → answer
+
+Each step is one call below; a step refuses by raising ApiError, which becomes a Status here and nowhere else.
+What a handler does with a resource is in `endpoints`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from pilothouse.api import errors
+from pilothouse.api.field import go_quote
+from pilothouse.apiserver import request_info
+from pilothouse.apiserver.authz.rbac import Decision
+from pilothouse.apiserver.endpoints import render
+from pilothouse.apiserver.limits import InFlight
+from pilothouse.apiserver.metrics import RequestMetrics
+from pilothouse.apiserver.request import Request, RequestInfo, Response, UserInfo
+from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, request: Request) -> UserInfo:
+        """Who it is; raises 401."""
+
+
+class Authorizer(Protocol):
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Decision: ...
+
+
+Impersonate = Callable[[Request, UserInfo], UserInfo]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Pipeline:
+    """`handle` never raises but for cancellation and bugs, and the latter answer 500."""
+
+    def __init__(
+        self,
+        world: World,
+        authenticator: Authenticator,
+        impersonate: Impersonate,
+        authorizer: Authorizer,
+        in_flight: InFlight,
+        metrics: RequestMetrics,
+        handler: Handler,
+    ) -> None:
+        self._world = world
+        self._authenticator = authenticator
+        self._impersonate = impersonate
+        self._authorizer = authorizer
+        self._in_flight = in_flight
+        self._metrics = metrics
+        self._handler = handler
+
+    async def handle(self, request: Request) -> Response:
+        started = self._world.clock.monotonic()
+        try:
+            response = await self._steps(request)
+        except errors.ApiError as failure:
+            response = render.error(failure, request)
+        except Exception:
+            log.exception("request failed", extra={"method": request.method, "path": request.path})
+            response = render.error(errors.internal("an unexpected error; see the server's log"), request)
+        self._metrics.observe(request, response.status, self._world.clock.monotonic() - started)
+        return response
+
+    async def _steps(self, request: Request) -> Response:
+        request.info = request_info.parse(request.method, request.path, request.query)
+        request.audit["now_s"] = repr(self._world.now())
+        if request.user is None:
+            request.user = await self._authenticator.authenticate(request)
+        if "impersonate-user" in request.headers or _impersonates(request):
+            request.user = self._impersonate(request, request.user)
+        with self._in_flight.place(request):
+            self._authorize(request.user, request.info)
+            return await self._handler(request)
+
+    def _authorize(self, user: UserInfo, info: RequestInfo) -> None:
+        decision = self._authorizer.authorize(user, info)
+        if not decision.allowed:
+            raise refusal(user, info, decision.reason)
+
+
+def _impersonates(request: Request) -> bool:
+    return any(name.startswith("impersonate-") for name in request.headers)
+
+
+def refusal(user: UserInfo, info: RequestInfo, reason: str) -> errors.ApiError:
+    """The 403 that upstream answers (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go)."""
+    why = f"User {go_quote(user.name)} cannot {info.verb} "
+    if not info.is_resource:
+        error = errors.forbidden("", "", "", f"{why}path {go_quote(info.path)}{_tail(reason)}")
+        error.details = {}
+        return error
+    resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
+    why += f"resource {go_quote(resource)} in API group {go_quote(info.group)}"
+    why += f" in the namespace {go_quote(info.namespace)}" if info.namespace else " at the cluster scope"
+    return errors.forbidden(info.group, info.resource, info.name, why + _tail(reason))
+
+
+def _tail(reason: str) -> str:
+    return f": {reason}" if reason else ""

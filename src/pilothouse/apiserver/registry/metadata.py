@@ -1,0 +1,69 @@
+"""What the server sets and keeps in metadata, for every kind (rest.BeforeCreate, rest.BeforeUpdate)."""
+
+from __future__ import annotations
+
+from pilothouse.api import errors
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry.strategy import Strategy
+from pilothouse.kit.world import World
+
+_GENERATED_SUFFIX = 5
+_GENERATED_LENGTH_MAX = 63
+
+
+def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) -> None:
+    """Fill uid, creation time, generation and a generated name; drop what clients may not set."""
+    meta = obj["metadata"]
+    for system in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
+        meta.pop(system, None)
+    meta["uid"] = world.uid()
+    meta["creationTimestamp"] = world.timestamp()
+    meta.pop("generation", None)
+    if strategy.generation:
+        meta["generation"] = 1
+    if namespace:
+        meta["namespace"] = namespace
+    else:
+        meta.pop("namespace", None)
+    if meta.get("generateName") and not meta.get("name"):
+        meta["name"] = generated_name(world, meta["generateName"])
+
+
+def generated_name(world: World, base: str) -> str:
+    """`base` cut so that five random letters fit into 63 characters (names.SimpleNameGenerator)."""
+    return base[: _GENERATED_LENGTH_MAX - _GENERATED_SUFFIX] + world.suffix(_GENERATED_SUFFIX)
+
+
+def before_update(obj: Obj, old: Obj) -> None:
+    """Keep what an update may leave out and what it may not change without being told so."""
+    meta, before = obj["metadata"], old["metadata"]
+    if not meta.get("uid"):
+        meta["uid"] = before.get("uid", "")
+    if "creationTimestamp" in before:
+        meta["creationTimestamp"] = before["creationTimestamp"]
+    if before.get("deletionTimestamp"):
+        meta["deletionTimestamp"] = before["deletionTimestamp"]
+    if "deletionGracePeriodSeconds" in before:
+        meta.setdefault("deletionGracePeriodSeconds", before["deletionGracePeriodSeconds"])
+    meta.pop("selfLink", None)
+    if "generation" in before:
+        meta["generation"] = before["generation"]
+    else:
+        meta.pop("generation", None)
+
+
+def check_namespace(obj: Obj, namespace: str) -> None:
+    """400 when the body names another namespace than the path (EnsureObjectNamespaceMatchesRequestNamespace)."""
+    meta = obj.setdefault("metadata", {})
+    given = meta.get("namespace", "")
+    if given == namespace:
+        return
+    if not given:
+        meta["namespace"] = namespace
+        return
+    if not namespace:
+        del meta["namespace"]
+        return
+    raise errors.bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request"
+    )

@@ -1,0 +1,100 @@
+"""A stored object: its bytes as they are served, and the object itself where something must look inside.
+
+The stored value has no resourceVersion: the revision is known only once it is stored. What is served is the
+value with the revision spliced in behind `"metadata":{`, which needs no decoding.
+
+    stored   {"kind":"Pod","apiVersion":"v1","metadata":{"name":"a",…
+    served   {"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"7","name":"a",…
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pilothouse.api.types import Obj
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_METADATA = b'"metadata":{'
+
+
+class Labelled(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Head(msgspec.Struct):
+    metadata: Labelled
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def encode(obj: Obj) -> bytes:
+    """The stored form of an object: kind, version and metadata first, no resourceVersion."""
+    meta = obj["metadata"]
+    if "resourceVersion" in meta:
+        meta = {k: v for k, v in meta.items() if k != "resourceVersion"}
+    head = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": meta}
+    head.update((k, v) for k, v in obj.items() if k not in head)
+    return _encode(head)
+
+
+class Item:
+    """One object at one revision. `value` is the stored form; `obj` is shared: never change it."""
+
+    __slots__ = ("_obj", "key", "revision", "value")
+
+    def __init__(self, key: bytes, revision: int, value: bytes, obj: Obj | None = None) -> None:
+        self.key = key
+        self.revision = revision
+        self.value = value
+        self._obj = obj
+
+    @property
+    def obj(self) -> Obj:
+        """The decoded object with its resourceVersion, decoded at most once."""
+        obj = self._obj
+        if obj is None:
+            obj = self._obj = self.decode()
+        return obj
+
+    def decode(self) -> Obj:
+        """A fresh decoded object that the caller owns."""
+        obj: Obj = _decode(self.value)
+        if self.revision:
+            obj["metadata"]["resourceVersion"] = str(self.revision)
+        return obj
+
+    @property
+    def labels(self) -> dict[str, str]:
+        if self._obj is not None:
+            return self._obj["metadata"].get("labels") or {}
+        return _decode_head(self.value).metadata.labels or {}
+
+    @property
+    def raw(self) -> bytes:
+        """The served JSON."""
+        if not self.revision:
+            return self.value + b"\n"
+        at = self._splice()
+        return b'%b"resourceVersion":"%d",%b\n' % (self.value[:at], self.revision, self.value[at:])
+
+    @property
+    def document(self) -> bytes:
+        """The served JSON without the line's end, to stand inside another document."""
+        at = self._splice()
+        return b'%b"resourceVersion":"%d",%b' % (self.value[:at], self.revision, self.value[at:])
+
+    @property
+    def list_raw(self) -> bytes:
+        """As an item of a typed list: no kind, no version."""
+        at = self._splice()
+        return b'{"metadata":{"resourceVersion":"%d",%b' % (self.revision, self.value[at:])
+
+    def _splice(self) -> int:
+        """Where the revision goes. Values that others wrote in another order are brought into ours first."""
+        at = self.value.find(_METADATA)
+        if at < 0 or at > 200:
+            self.value = encode(_decode(self.value))
+            at = self.value.find(_METADATA)
+        return at + len(_METADATA)

@@ -1,0 +1,203 @@
+"""The base of every controller: informers → keys → work queue → reconcile, with rate-limited retries.
+
+A controller in a few lines:
+
+    class Greeter(Controller):
+        name = "greeter"
+
+        def setup(self) -> None:
+            self.watch(CONFIG_MAPS)                     # its own key
+            self.owned(PODS, owner=CONFIG_MAPS)         # the key of the owner
+
+        async def reconcile(self, key: str) -> float | None:
+            ...                                         # bring the world nearer to what the object asks
+            return 30.0                                 # come again in 30 s; None: when something changes
+
+`reconcile` runs for one key at most once at a time. ApiError and ConnectionError are retried with back-off
+(a conflict means that somebody was faster: quietly); anything else is a bug, logged with its traceback and
+retried too, so that one bad object does not stop the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prometheus_client import CollectorRegistry
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import Resource
+from pilothouse.api.types import Obj
+from pilothouse.client.client import Client
+from pilothouse.client.events import EventRecorder
+from pilothouse.client.informer import Handler, Informer, Informers, key_of
+from pilothouse.kit.work_queue import RateLimitedQueue, ShutDown
+from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
+
+Keys = Callable[[Obj], Iterable[str]]
+Changed = Callable[[Obj, Obj], bool]
+
+
+@dataclass(slots=True)
+class Environment:
+    """What a controller is given. `client` acts as the controller's own account; informers are shared."""
+
+    client: Client
+    informers: Informers
+    world: World
+    recorder: EventRecorder
+    metrics: CollectorRegistry
+
+
+class Controller:
+    """One control loop; see the module's docstring."""
+
+    name: ClassVar[str]
+    workers: ClassVar[int] = 5
+
+    def __init__(self, env: Environment) -> None:
+        self.env = env
+        self.client = env.client
+        self.world = env.world
+        self.recorder = env.recorder
+        self.queue: RateLimitedQueue[str] = RateLimitedQueue(self.name, env.world, env.metrics)
+        self._sources: list[Informer] = []
+
+    def setup(self) -> None:
+        """Declare what to watch. Called once, before `run`."""
+
+    async def reconcile(self, key: str) -> float | None:
+        """Handle one key; the seconds after which to look again, or None."""
+        raise NotImplementedError
+
+    def informer(self, resource: Resource, **params: str) -> Informer:
+        """A shared informer that `run` waits for."""
+        informer = self.env.informers.informer(resource, **params)
+        if informer not in self._sources:
+            self._sources.append(informer)
+        return informer
+
+    def watch(
+        self,
+        resource: Resource,
+        *,
+        keys: Keys | None = None,
+        changed: Changed | None = None,
+        **params: str,
+    ) -> Informer:
+        """Queue `keys(obj)` (default: the object's own key) whenever an object changes; `changed(old, new)`
+        says which updates matter."""
+        informer = self.informer(resource, **params)
+        informer.add_handler(Enqueue(self.queue, keys or _own_key, changed))
+        return informer
+
+    def owned(self, resource: Resource, *, owner: Resource, changed: Changed | None = None) -> Informer:
+        """Queue the controlling owner of an object that changes, and the former one when it changed hands."""
+
+        def keys(obj: Obj) -> Iterable[str]:
+            ref = controller_of(obj)
+            if ref is None or ref["kind"] != owner.kind:
+                return ()
+            namespace = obj["metadata"].get("namespace", "")
+            return (f"{namespace}/{ref['name']}" if namespace else ref["name"],)
+
+        return self.watch(resource, keys=keys, changed=changed)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await asyncio.gather(*(i.synced() for i in self._sources))
+        tasks = [
+            asyncio.get_running_loop().create_task(self._work(), name=f"{self.name} worker {n}")
+            for n in range(self.workers)
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            self.queue.shut_down()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self.queue.get()
+            except ShutDown:
+                return
+            try:
+                await self._handle(key)
+            finally:
+                self.queue.done(key)
+
+    async def _handle(self, key: str) -> None:
+        try:
+            again_s = await self.reconcile(key)
+        except ApiError as error:
+            level = logging.DEBUG if error.code == 409 else logging.INFO
+            log.log(level, "%s: %s: %s; trying again", self.name, key, error)
+            self.queue.add_rate_limited(key)
+        except ConnectionError as error:
+            log.warning("%s: %s: %s; trying again", self.name, key, error)
+            self.queue.add_rate_limited(key)
+        except Exception:
+            log.exception("%s: %s: bug in the controller; trying again", self.name, key)
+            self.queue.add_rate_limited(key)
+        else:
+            self.queue.forget(key)
+            if again_s is not None:
+                self.queue.add_after(key, again_s)
+
+
+class Enqueue(Handler):
+    """Turns an informer's changes into keys."""
+
+    def __init__(self, queue: RateLimitedQueue[str], keys: Keys, changed: Changed | None) -> None:
+        self._queue = queue
+        self._keys = keys
+        self._changed = changed
+
+    def on_add(self, obj: Obj) -> None:
+        for key in self._keys(obj):
+            self._queue.add(key)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if self._changed is not None and not self._changed(old, new):
+            return
+        keys = set(self._keys(new))
+        keys.update(self._keys(old))
+        for key in keys:
+            self._queue.add(key)
+
+    def on_delete(self, obj: Obj) -> None:
+        for key in self._keys(obj):
+            self._queue.add(key)
+
+
+def _own_key(obj: Obj) -> Iterable[str]:
+    return (key_of(obj),)
+
+
+def controller_of(obj: Obj) -> Obj | None:
+    """The owner reference with controller: true (metav1.GetControllerOf)."""
+    for ref in obj["metadata"].get("ownerReferences") or ():
+        if ref.get("controller"):
+            found: Obj = ref
+            return found
+    return None
+
+
+def controller_ref(owner: Obj, resource: Resource) -> Obj:
+    """The owner reference a controller writes into what it makes (metav1.NewControllerRef)."""
+    return {
+        "apiVersion": resource.group_version,
+        "kind": resource.kind,
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

@@ -1,0 +1,355 @@
+"""The embedded `Backend`: transactions in order, one writer, group commit.
+
+Everything that waits while the disk is busy goes into the next commit together:
+
+    txn ──apply──▶ waiting ──(writer idle)──▶ one commit for all ──▶ visible, acknowledged, watchers told
+                                                   └─ refused ──▶ all of them fail, nothing was done
+
+A refused commit (disk full, I/O error) takes back everything that was applied; reads go on, and the next
+write tries the disk again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from pilothouse.etcd.contract import (
+    Compacted,
+    Delete,
+    DeleteResult,
+    Event,
+    LeaseStatus,
+    Op,
+    Put,
+    PutResult,
+    Range,
+    RangeResult,
+    StoreClosed,
+    StoreUnavailable,
+    Txn,
+    TxnResult,
+)
+from pilothouse.etcd.embedded.log import Batch, Log
+from pilothouse.etcd.mvcc.leases import Leases
+from pilothouse.etcd.mvcc.store import Record, Store
+from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
+
+_LEASE_CHECK_PERIOD_S = 1.0
+
+
+class _Waiting(NamedTuple):
+    """Something to make durable, and whom to tell."""
+
+    records: list[Record]
+    batch: Batch
+    done: asyncio.Future[Any]
+    result: Any
+
+
+async def open_backend(world: World, durable: Log) -> EmbeddedBackend:
+    """A backend that is ready: data loaded, leases running out."""
+    backend = EmbeddedBackend(world, durable)
+    backend.watch_leases()
+    return backend
+
+
+class EmbeddedBackend:
+    """See `contract.Backend`. Made by `open_backend`; use from one event loop."""
+
+    def __init__(self, world: World, durable: Log) -> None:
+        self._world = world
+        self._log = durable
+        self._store = Store()
+        self._leases = Leases()
+        self._watches: set[_Watch] = set()
+        self._waiting: list[_Waiting] = []
+        self._writing = False
+        self._closed = False
+        self._fault = ""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer") if durable.in_thread else None
+        self._expiry: asyncio.Task[None] | None = None
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        self._load()
+
+    def _load(self) -> None:
+        self._store.load(self._log.load(), self._log.compact_revision())
+        now = self._world.clock.monotonic()
+        for lease_id, ttl_s in self._log.leases():
+            self._leases.grant(lease_id, ttl_s, now)
+        for kv in self._store.range(Range(b"\0", b"\0")).kvs:
+            if kv.lease:
+                self._leases.moved(kv.key, 0, kv.lease)
+
+    @property
+    def revision(self) -> int:
+        return self._store.revision
+
+    @property
+    def compact_revision(self) -> int:
+        return self._store.compact_revision
+
+    @property
+    def history_bytes(self) -> int:
+        """Memory that a compaction could free."""
+        return self._store.history_bytes
+
+    async def health(self) -> str:
+        return self._fault
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    async def range(self, op: Range) -> RangeResult:
+        return self._store.range(op)
+
+    def watch(
+        self, key: bytes, range_end: bytes = b"", start_revision: int = 0, *, prev: bool = False
+    ) -> _Watch:
+        watch = _Watch(key, range_end, self._watches.discard)
+        if self._closed:
+            watch.fail(StoreClosed())
+            return watch
+        if start_revision and start_revision <= self._store.revision:
+            try:
+                watch.push(list(self._store.events_since(start_revision)))
+            except Compacted as error:
+                watch.fail(error)
+                return watch
+        watch.progress(self._store.revision)
+        watch.start_revision = start_revision
+        self._watches.add(watch)
+        return watch
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    async def put(self, op: Put) -> PutResult:
+        result = (await self.txn(Txn((), (op,)))).results[0]
+        assert isinstance(result, PutResult)
+        return result
+
+    async def delete(self, op: Delete) -> DeleteResult:
+        result = (await self.txn(Txn((), (op,)))).results[0]
+        assert isinstance(result, DeleteResult)
+        return result
+
+    async def txn(self, txn: Txn) -> TxnResult:
+        if self._closed:
+            raise StoreClosed
+        self._check_leases(txn.then)
+        self._check_leases(txn.otherwise)
+        applied = self._store.apply(txn)
+        if not applied.records:
+            if self._waiting or self._writing:
+                await self._durable([], Batch(), None)
+            return applied.result
+        batch = Batch(puts=[record.kv for record in applied.records])
+        done = self._enqueue(applied.records, batch, applied.result)
+        result: TxnResult = await done
+        return result
+
+    def _check_leases(self, ops: Any) -> None:
+        for op in ops:
+            if isinstance(op, Put):
+                self._leases.require(op.lease)
+            elif isinstance(op, Txn):
+                self._check_leases(op.then)
+                self._check_leases(op.otherwise)
+
+    async def _durable(self, records: list[Record], batch: Batch, result: Any) -> Any:
+        return await self._enqueue(records, batch, result)
+
+    def _enqueue(self, records: list[Record], batch: Batch, result: Any) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Waiting(records, batch, done, result))
+        if not self._writing:
+            self._writing = True
+            self._idle.clear()
+            # Not at once: what else the loop has ready now comes into the same commit.
+            loop.call_soon(self._write_waiting)
+        return done
+
+    def _write_waiting(self) -> None:
+        group, self._waiting = self._waiting, []
+        if not group:
+            self._writing = False
+            self._idle.set()
+            return
+        batch = _merge(group)
+        if self._thread is None:
+            try:
+                self._log.write(batch)
+            except StoreUnavailable as error:
+                self._written(group, error)
+            else:
+                self._written(group, None)
+            return
+        written = asyncio.get_running_loop().run_in_executor(self._thread, self._log.write, batch)
+        written.add_done_callback(lambda future: self._written(group, future.exception()))
+
+    def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
+        if error is None:
+            self._fault = ""
+            self._publish(group)
+        else:
+            self._refuse(group, error)
+        self._write_waiting()
+
+    def _publish(self, group: list[_Waiting]) -> None:
+        events: list[Event] = []
+        for waiting in group:
+            if waiting.records:
+                events += self._store.commit(waiting.records)
+                for record in waiting.records:
+                    old = record.prev.lease if record.prev is not None else 0
+                    if old or record.kv.lease:
+                        self._leases.moved(record.kv.key, old, record.kv.lease)
+        if events:
+            for watch in list(self._watches):
+                watch.push(events)
+                watch.progress(self._store.revision)
+        for waiting in group:
+            if not waiting.done.done():
+                waiting.done.set_result(waiting.result)
+
+    def _refuse(self, group: list[_Waiting], error: BaseException) -> None:
+        """What came after was applied on top of what failed: it fails too."""
+        self._fault = str(error)
+        log.error("%s; writes are refused until the disk takes them again", error)
+        later, self._waiting = self._waiting, []
+        self._store.rollback()
+        for waiting in (*group, *later):
+            if not waiting.done.done():
+                waiting.done.set_exception(StoreUnavailable(str(error)))
+
+    async def compact(self, revision: int) -> None:
+        dropped = self._store.compact(revision)
+        await self._durable([], Batch(drops=dropped, compact_revision=revision), None)
+
+    # -- leases -----------------------------------------------------------------------------------------
+
+    async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> LeaseStatus:
+        lease_id = lease_id or self._world.random.getrandbits(62) + 1
+        status = self._leases.grant(lease_id, ttl_s, self._world.clock.monotonic())
+        self.watch_leases()
+        await self._durable([], Batch(leases_granted=[(lease_id, ttl_s)]), None)
+        return status
+
+    async def lease_revoke(self, lease_id: int) -> None:
+        keys = self._leases.revoke(lease_id)
+        ops: list[Op] = [Delete(key) for key in keys]
+        if ops:
+            await self.txn(Txn((), ops))
+        await self._durable([], Batch(leases_gone=[lease_id]), None)
+
+    async def lease_keep_alive(self, lease_id: int) -> LeaseStatus:
+        return self._leases.keep_alive(lease_id, self._world.clock.monotonic())
+
+    async def lease_status(self, lease_id: int) -> LeaseStatus:
+        return self._leases.status(lease_id, self._world.clock.monotonic())
+
+    async def leases(self) -> list[int]:
+        return self._leases.ids()
+
+    def watch_leases(self) -> None:
+        """Start to revoke what runs out, once there is a lease."""
+        if self._expiry is None and self._leases.ids():
+            self._expiry = asyncio.get_running_loop().create_task(self._expire(), name="lease expiry")
+
+    async def _expire(self) -> None:
+        while True:
+            await self._world.clock.sleep(_LEASE_CHECK_PERIOD_S)
+            for lease_id in self._leases.expired(self._world.clock.monotonic()):
+                try:
+                    await self.lease_revoke(lease_id)
+                except StoreUnavailable as error:
+                    log.warning("lease %x could not be revoked: %s", lease_id, error)
+
+    async def close(self) -> None:
+        """Wait for what was accepted, then stop."""
+        self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        await self._idle.wait()
+        for watch in list(self._watches):
+            watch.fail(StoreClosed())
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        self._log.close()
+
+
+def _merge(group: list[_Waiting]) -> Batch:
+    if len(group) == 1:
+        return group[0].batch
+    batches = [w.batch for w in group]
+    return Batch(
+        [kv for b in batches for kv in b.puts],
+        [kv for b in batches for kv in b.drops],
+        max(b.compact_revision for b in batches),
+        [g for b in batches for g in b.leases_granted],
+        [g for b in batches for g in b.leases_gone],
+    )
+
+
+class _Watch:
+    """See `contract.Watch`. Batches are whole commits: all events of a revision come together."""
+
+    def __init__(self, key: bytes, range_end: bytes, forget: Callable[[_Watch], None]) -> None:
+        self._key = key
+        self._end = range_end
+        self._forget = forget
+        self._events: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._progress = 0
+        self.start_revision = 0
+
+    @property
+    def progress_revision(self) -> int:
+        return self._progress if not self._events else self._events[0].kv.mod_revision - 1
+
+    def progress(self, revision: int) -> None:
+        self._progress = revision
+
+    def push(self, events: list[Event]) -> None:
+        wanted = [e for e in events if self._wants(e)]
+        if wanted:
+            self._events.extend(wanted)
+            self._wake()
+
+    def _wants(self, event: Event) -> bool:
+        key = event.kv.key
+        if event.kv.mod_revision < self.start_revision:
+            return False
+        if not self._end:
+            return key == self._key
+        return key >= self._key and (self._end == b"\0" or key < self._end)
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> list[Event]:
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        batch = list(self._events)
+        self._events.clear()
+        return batch
+
+    def close(self) -> None:
+        self._forget(self)
+        self.fail(StoreClosed())

@@ -1,0 +1,348 @@
+"""The multi-version map: what is durable, what waits for the disk, and what history is still known.
+
+    apply(txn) ──▶ pending ──commit(revision)──▶ live + history + events ──compact──▶ forgotten
+                      └──── rollback() ────▶ as if it had never been
+
+A transaction is evaluated against pending state, so that a later one sees an earlier one that the disk has
+not confirmed yet; reads and watches see durable state alone. Worked example, revision 5 being durable:
+
+    apply: put a=1   → revision 6, pending    range(a) → nothing        compare(mod a = 6) → holds
+    commit(6)        → live                   range(a) → a=1 at 6       watchers get PUT a
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pilothouse.etcd.contract import (
+    Compacted,
+    Compare,
+    Delete,
+    DeleteResult,
+    Event,
+    EventType,
+    FutureRevision,
+    KeyValue,
+    Op,
+    Put,
+    PutResult,
+    Range,
+    RangeResult,
+    StoreError,
+    Target,
+    Txn,
+    TxnResult,
+)
+
+FIRST_REVISION = 1
+"""The revision of a new, empty store, as etcd's."""
+
+
+class Record(NamedTuple):
+    """One durable row: a put, or a tombstone when `kv.version` is 0."""
+
+    kv: KeyValue
+    prev: KeyValue | None
+
+
+class Applied(NamedTuple):
+    """A transaction that waits for its commit; no records when it wrote nothing."""
+
+    result: TxnResult
+    records: list[Record]
+
+
+class DuplicateKey(StoreError):
+    def __init__(self) -> None:
+        super().__init__("etcdserver: duplicate key given in txn request")
+
+
+class Store:
+    """`revision` is the newest durable one."""
+
+    def __init__(self) -> None:
+        self.revision = FIRST_REVISION
+        self.compact_revision = 0
+        self.history_bytes = 0
+        """Size of the values that only old revisions and watches from the past still need."""
+        self._live: dict[bytes, KeyValue] = {}
+        self._keys: list[bytes] = []
+        self._pending: dict[bytes, KeyValue] = {}
+        self._pending_revision = FIRST_REVISION
+        self._older: dict[bytes, list[KeyValue]] = {}
+        """Superseded versions and tombstones per key, oldest first; a live key's newest version is not here."""
+        self._events: deque[Event] = deque()
+
+    # -- loading ----------------------------------------------------------------------------------------
+
+    def load(self, records: Iterable[KeyValue], compact_revision: int) -> None:
+        """Rebuild from a log in revision order; tombstones have version 0."""
+        self.compact_revision = compact_revision
+        for kv in records:
+            prev = self._live.get(kv.key)
+            self._settle(kv, prev, keep_event=kv.mod_revision > compact_revision)
+            self.revision = max(self.revision, kv.mod_revision)
+        self.revision = max(self.revision, compact_revision)
+        self._pending_revision = self.revision
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    def apply(self, txn: Txn) -> Applied:
+        """Evaluate and, if it writes, give it the next revision."""
+        revision = self._pending_revision + 1
+        records: dict[bytes, Record] = {}
+        result = self._evaluate(txn, revision, records)
+        if records:
+            self._pending_revision = revision
+            for key, record in records.items():
+                self._pending[key] = record.kv
+        return Applied(result, list(records.values()))
+
+    def commit(self, records: Iterable[Record]) -> list[Event]:
+        """Make applied records durable state; the events for watchers, in order."""
+        events = []
+        for record in records:
+            kv = record.kv
+            events.append(self._settle(kv, record.prev, keep_event=True))
+            self.revision = kv.mod_revision
+            if self._pending.get(kv.key) is kv:
+                del self._pending[kv.key]
+        return events
+
+    def rollback(self) -> None:
+        """Forget everything that was applied and not committed."""
+        self._pending.clear()
+        self._pending_revision = self.revision
+
+    def _settle(self, kv: KeyValue, prev: KeyValue | None, *, keep_event: bool) -> Event:
+        key = kv.key
+        if kv.version:
+            if prev is None:
+                insort(self._keys, key)
+            self._live[key] = kv
+            event = Event(EventType.PUT, kv, prev)
+        else:
+            event = Event(EventType.DELETE, kv, prev)
+            if self._live.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
+            self._older.setdefault(key, []).append(kv)
+        if prev is not None:
+            older = self._older.setdefault(key, [])
+            older.insert(len(older) - (0 if kv.version else 1), prev)
+            self.history_bytes += len(prev.value)
+        if keep_event:
+            self._events.append(event)
+        return event
+
+    def _evaluate(self, txn: Txn, revision: int, records: dict[bytes, Record]) -> TxnResult:
+        held = all(self._holds(c, records) for c in txn.compare)
+        results = [self._run(op, revision, records) for op in (txn.then if held else txn.otherwise)]
+        return TxnResult(held, revision if records else self._pending_revision, results)
+
+    def _run(
+        self, op: Op, revision: int, records: dict[bytes, Record]
+    ) -> PutResult | DeleteResult | RangeResult | TxnResult:
+        if isinstance(op, Put):
+            return self._put(op, revision, records)
+        if isinstance(op, Delete):
+            return self._delete(op, revision, records)
+        if isinstance(op, Range):
+            return self._pending_range(op, records)
+        return self._evaluate(op, revision, records)
+
+    def _put(self, op: Put, revision: int, records: dict[bytes, Record]) -> PutResult:
+        if op.key in records:
+            raise DuplicateKey
+        prev = self._newest(op.key, records)
+        value = op.value
+        lease = op.lease
+        if op.ignore_value or op.ignore_lease:
+            if prev is None:
+                raise StoreError("etcdserver: key not found")
+            value = prev.value if op.ignore_value else value
+            lease = prev.lease if op.ignore_lease else lease
+        if prev is None:
+            kv = KeyValue(op.key, value, revision, revision, 1, lease)
+        else:
+            kv = KeyValue(op.key, value, prev.create_revision, revision, prev.version + 1, lease)
+        records[op.key] = Record(kv, prev)
+        return PutResult(revision, prev if op.prev else None)
+
+    def _delete(self, op: Delete, revision: int, records: dict[bytes, Record]) -> DeleteResult:
+        gone = []
+        for key in self._pending_keys(op.key, op.range_end, records):
+            prev = self._newest(key, records)
+            if prev is None:
+                continue
+            if key in records:
+                raise DuplicateKey
+            records[key] = Record(KeyValue(key, b"", 0, revision, 0), prev)
+            gone.append(prev)
+        return DeleteResult(revision if gone else self._pending_revision, len(gone), gone if op.prev else [])
+
+    def _newest(self, key: bytes, records: dict[bytes, Record]) -> KeyValue | None:
+        """The key as the transaction that is being applied sees it."""
+        record = records.get(key)
+        kv = record.kv if record is not None else self._pending.get(key) or self._live.get(key)
+        return kv if kv is not None and kv.version else None
+
+    def _pending_keys(self, key: bytes, end: bytes, records: dict[bytes, Record]) -> list[bytes]:
+        if not end:
+            return [key]
+        keys = set(self._slice(key, end))
+        for more in (self._pending, records):
+            keys.update(k for k in more if k >= key and (end == b"\0" or k < end))
+        return sorted(keys)
+
+    def _pending_range(self, op: Range, records: dict[bytes, Record]) -> RangeResult:
+        if op.revision:
+            return self.range(op)
+        found = (self._newest(k, records) for k in self._pending_keys(op.key, op.range_end, records))
+        return _limited([kv for kv in found if kv is not None], op, self._pending_revision)
+
+    def _holds(self, compare: Compare, records: dict[bytes, Record]) -> bool:
+        keys = self._pending_keys(compare.key, compare.range_end, records)
+        return all(_compare(compare, self._newest(key, records)) for key in keys)
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> KeyValue | None:
+        """The newest durable version."""
+        return self._live.get(key)
+
+    def range(self, op: Range) -> RangeResult:
+        """Durable state, now or at a past revision."""
+        if op.revision > self.revision:
+            raise FutureRevision
+        if op.revision and op.revision < self.compact_revision:
+            raise Compacted(self.compact_revision)
+        if op.revision and op.revision < self.revision:
+            return _limited(list(self._at(op.key, op.range_end, op.revision)), op, self.revision)
+        if not op.range_end:
+            kv = self._live.get(op.key)
+            return _limited([kv] if kv is not None else [], op, self.revision)
+        keys = self._slice(op.key, op.range_end)
+        count = len(keys)
+        if op.count_only:
+            return RangeResult([], count, self.revision)
+        more = 0 < op.limit < count
+        if more:
+            keys = keys[: op.limit]
+        live = self._live
+        kvs = [live[k] for k in keys]
+        return RangeResult(_without_values(kvs) if op.keys_only else kvs, count, self.revision, more)
+
+    def _slice(self, key: bytes, end: bytes) -> list[bytes]:
+        keys = self._keys
+        first = bisect_left(keys, key)
+        return keys[first:] if end == b"\0" else keys[first : bisect_left(keys, end, first)]
+
+    def _at(self, key: bytes, end: bytes, revision: int) -> Iterator[KeyValue]:
+        """Versions that were the newest at a past revision."""
+        if end:
+            keys = set(self._slice(key, end))
+            keys.update(k for k in self._older if k >= key and (end == b"\0" or k < end))
+            candidates = sorted(keys)
+        else:
+            candidates = [key]
+        for candidate in candidates:
+            kv = self._version_at(candidate, revision)
+            if kv is not None and kv.version:
+                yield kv
+
+    def _version_at(self, key: bytes, revision: int) -> KeyValue | None:
+        live = self._live.get(key)
+        if live is not None and live.mod_revision <= revision:
+            return live
+        for kv in reversed(self._older.get(key, ())):
+            if kv.mod_revision <= revision:
+                return kv
+        return None
+
+    def events_since(self, revision: int) -> Iterator[Event]:
+        """Durable events from `revision` on. Compacted when history no longer reaches back that far."""
+        if revision <= self.compact_revision:
+            raise Compacted(self.compact_revision)
+        newer = []
+        for event in reversed(self._events):
+            if event.kv.mod_revision < revision:
+                break
+            newer.append(event)
+        return reversed(newer)
+
+    # -- forgetting -------------------------------------------------------------------------------------
+
+    def compact(self, revision: int) -> list[KeyValue]:
+        """Forget what no read at `revision` or later can see; the versions whose rows may go."""
+        if revision <= self.compact_revision:
+            raise Compacted(self.compact_revision)
+        if revision > self.revision:
+            raise FutureRevision
+        self.compact_revision = revision
+        while self._events and self._events[0].kv.mod_revision <= revision:
+            self._events.popleft()
+        dropped: list[KeyValue] = []
+        for key in list(self._older):
+            self._compact_key(key, revision, dropped)
+        return dropped
+
+    def _compact_key(self, key: bytes, revision: int, dropped: list[KeyValue]) -> None:
+        """Keep the newest version at or below `revision` unless it is a tombstone, and all above."""
+        versions = self._older[key]
+        live = self._live.get(key)
+        keep_from = 0
+        for i, kv in enumerate(versions):
+            following = versions[i + 1] if i + 1 < len(versions) else live
+            superseded = following is not None and following.mod_revision <= revision
+            if kv.mod_revision <= revision and (superseded or not kv.version):
+                keep_from = i + 1
+        for kv in versions[:keep_from]:
+            self.history_bytes -= len(kv.value) if kv.version else 0
+            dropped.append(kv)
+        if keep_from == len(versions):
+            del self._older[key]
+        elif keep_from:
+            self._older[key] = versions[keep_from:]
+
+
+def _limited(kvs: list[KeyValue], op: Range, revision: int) -> RangeResult:
+    count = len(kvs)
+    if op.count_only:
+        return RangeResult([], count, revision)
+    more = 0 < op.limit < count
+    if more:
+        kvs = kvs[: op.limit]
+    return RangeResult(_without_values(kvs) if op.keys_only else kvs, count, revision, more)
+
+
+def _without_values(kvs: list[KeyValue]) -> list[KeyValue]:
+    return [kv._replace(value=b"") for kv in kvs]
+
+
+def _compare(compare: Compare, kv: KeyValue | None) -> bool:
+    if compare.target is Target.VALUE:
+        if kv is None:
+            return False
+        return _ordered(kv.value, compare.op, compare.operand)
+    actual = 0
+    if kv is not None:
+        actual = {
+            Target.VERSION: kv.version,
+            Target.CREATE: kv.create_revision,
+            Target.MOD: kv.mod_revision,
+            Target.LEASE: kv.lease,
+        }[compare.target]
+    return _ordered(actual, compare.op, compare.operand)
+
+
+def _ordered(actual: int | bytes, op: str, operand: int | bytes) -> bool:
+    if op == "=":
+        return actual == operand
+    if op == "!=":
+        return actual != operand
+    if op == "<":
+        return actual < operand  # type: ignore[operator]
+    return actual > operand  # type: ignore[operator]
