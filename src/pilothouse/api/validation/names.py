@@ -55,6 +55,11 @@ def regex_error(message: str, pattern: str, *examples: str) -> str:
     return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
 
 
+def max_characters(length: int) -> str:
+    """What upstream says of DNS names; of labels' keys and values it counts bytes."""
+    return f"must be no more than {length} characters"
+
+
 def max_length(length: int) -> str:
     return f"must be no more than {length} bytes"
 
@@ -73,7 +78,7 @@ def full(pattern: str, value: str) -> bool:
 def _subdomain(value: str) -> tuple[str, ...]:
     out = []
     if len(value.encode()) > SUBDOMAIN_MAX:
-        out.append(max_length(SUBDOMAIN_MAX))
+        out.append(max_characters(SUBDOMAIN_MAX))
     if not full(_DNS1123_SUBDOMAIN, value):
         out.append(regex_error(_SUBDOMAIN_TEXT, _DNS1123_SUBDOMAIN, "example.com"))
     return tuple(out)
@@ -87,7 +92,7 @@ def is_dns1123_subdomain(value: str) -> list[str]:
 def _label(value: str) -> tuple[str, ...]:
     out = []
     if len(value.encode()) > LABEL_MAX:
-        out.append(max_length(LABEL_MAX))
+        out.append(max_characters(LABEL_MAX))
     if not full(_DNS1123_LABEL, value):
         if full(_DNS1123_SUBDOMAIN, value):
             out.append("must not contain dots")
@@ -103,7 +108,7 @@ def is_dns1123_label(value: str) -> list[str]:
 def is_dns1035_label(value: str) -> list[str]:
     out = []
     if len(value.encode()) > LABEL_MAX:
-        out.append(max_length(LABEL_MAX))
+        out.append(max_characters(LABEL_MAX))
     if not full(_DNS1035_LABEL, value):
         out.append(regex_error(_DNS1035_TEXT, _DNS1035_LABEL, "my-name", "abc-123"))
     return out

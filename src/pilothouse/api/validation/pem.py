@@ -1,0 +1,31 @@
+"""PEM as Go's encoding/pem reads it: blocks wherever they stand, anything between them ignored."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from typing import NamedTuple
+
+
+class PemBlock(NamedTuple):
+    label: str
+    data: bytes
+    has_headers: bool
+
+
+_BLOCK = re.compile(rb"(?:^|\n)-----BEGIN ([^\n]*?)-----[ \t\r]*\n(.*?)-----END \1-----", re.DOTALL)
+
+
+def pem_blocks(text: bytes) -> list[PemBlock]:
+    """The well-formed blocks, in order; malformed ones are passed over."""
+    blocks = []
+    for match in _BLOCK.finditer(text):
+        head, separator, body = match[2].partition(b"\n\n")
+        has_headers = bool(separator) and b":" in head
+        try:
+            data = b64decode(b"".join((body if has_headers else match[2]).split()), validate=True)
+        except binascii.Error:
+            continue
+        blocks.append(PemBlock(match[1].decode("utf-8", "replace"), data, has_headers))
+    return blocks
