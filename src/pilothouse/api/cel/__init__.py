@@ -5,6 +5,8 @@
     declarations   functions: CEL's own and Kubernetes' libraries
     check          tree + declarations → the expression's type, or upstream's errors
     compiler       the door: what admission policies, device selectors and custom resources compile with
+    evaluate       a tree and its variables → a value
+    functions      what the declared functions do
 
 The checker is our own because the texts of its errors are part of the API, and because it must know objects
 by their schema, which the runtime knows only as protobuf messages. Not here: what an expression costs.

@@ -9,16 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.check import Checker, Scope
 from pilothouse.api.cel.declarations import AUTHORIZER, FUNCTIONS, QUANTITY, RESOURCE_CHECK, Overload
-from pilothouse.api.cel.syntax import CelSyntaxError, parse
+from pilothouse.api.cel.evaluate import EvalError, Function, evaluate
+from pilothouse.api.cel.functions import FUNCTIONS as IMPLEMENTATIONS
+from pilothouse.api.cel.syntax import CelSyntaxError, Expr, Tree, parse
 from pilothouse.api.cel.types import CelType, Fields
 
 
 class CompileError(ValueError):
     """The text is an error's detail: `compilation failed: …` or `must evaluate to …`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A checked expression. `type` is what it evaluates to."""
+
+    tree: Tree
+    type: CelType
+
+    def evaluate(
+        self, variables: Mapping[str, Any], functions: Mapping[str, Function] = IMPLEMENTATIONS
+    ) -> Any:
+        """Its value; see `evaluate` for what values are. Raises EvalError."""
+        return evaluate(self.tree, variables, functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +57,22 @@ class Environment:
 
     def check(self, expression: str) -> CelType:
         """The expression's type. Raises CompileError with the compiler's issues."""
+        return self.program(expression).type
+
+    def program(self, expression: str) -> Program:
+        """The expression, ready to run. Raises CompileError; parsing is the dear part, so keep programs."""
         try:
             tree = parse(expression)
         except CelSyntaxError as error:
             raise CompileError(f"compilation failed: {error}") from None
         checker = Checker(tree, Scope(self.variables, self.functions, self.structs))
         result = checker.check()
-        if checker.errors:
-            found = [(tree.positions.get(node, 0), text) for node, text in checker.errors]
+        errors = checker.errors or _bad_literals(tree.root)
+        if errors:
+            found = [(tree.positions.get(node, 0), text) for node, text in errors]
             issues = "\n".join(_issue(expression, offset, text) for offset, text in found)
             raise CompileError(f"compilation failed: {issues}")
-        return result
+        return Program(tree, result)
 
     def compile(self, expression: str, *wanted: CelType) -> CelType:
         """As `check`, and the result is one of the wanted types (or `wanted` names any)."""
@@ -61,6 +83,28 @@ class Environment:
             raise CompileError(f"must evaluate to {wanted[0]} but got {result}")
         names = " ".join(str(w) for w in wanted)
         raise CompileError(f"must evaluate to one of [{names}] but got {result}")
+
+
+_LITERALS = {
+    "duration": lambda text: IMPLEMENTATIONS["duration"](text),
+    "timestamp": lambda text: IMPLEMENTATIONS["timestamp"](text),
+    "matches": lambda text: IMPLEMENTATIONS["matches"]("", text),
+}
+
+
+def _bad_literals(node: Expr) -> list[tuple[int, str]]:
+    """Literal durations, times and patterns that can never be (cel-go's cel/validator.go)."""
+    found: list[tuple[int, str]] = []
+    first = node.args[0] if node.kind == "call" and node.args else None
+    if node.name in _LITERALS and first is not None and isinstance(first.value, str):
+        try:
+            _LITERALS[node.name](first.value)
+        except EvalError:
+            found.append((first.id, f"invalid {node.name} argument"))
+    inner = [*node.args, *(entry.value for entry in node.entries)]
+    for child in [node.target, *inner] if node.target else inner:
+        found += _bad_literals(child)
+    return found
 
 
 _WIDE_DOT, _WIDE_MARK = "．", "＾"
