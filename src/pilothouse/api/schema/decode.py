@@ -1,0 +1,379 @@
+"""The decoder: from parsed JSON to an object in Go round-trip form.
+
+What Go's strict JSON decoding into a type followed by encoding gives: unknown fields are gone (and reported),
+nulls are gone, zero values of optional non-pointers are gone, required zeros and empty structs are there,
+quantities and times are canonical. A value that does not fit its type raises `Mismatch` with Go's text.
+
+A decoder is built once per type, as nested functions that each know their fields. Paths are put together only
+when something is wrong, on the way out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pilothouse.api import quantity
+from pilothouse.api.structure import Field, Type
+
+Decoder = Callable[[Any, list[str]], Any]
+"""Value and unknown-field list in; the round-trip form out. Unknown paths are relative to the value."""
+
+
+class Mismatch(ValueError):
+    """A value of the wrong JSON type, or one that a Go unmarshaller refuses (`bare` text without a field)."""
+
+    def __init__(self, found: str, wanted: str, bare: str = "") -> None:
+        super().__init__()
+        self._found = found
+        self._wanted = wanted
+        self._bare = bare
+        self._struct = ""
+        self._path: list[str] = []
+
+    def inside(self, struct: str, key: str) -> None:
+        """Note the struct field that the value was for; called from the inside out."""
+        if not self._struct:
+            self._struct = struct
+        self._path.insert(0, key)
+
+    def __str__(self) -> str:
+        if self._bare:
+            return self._bare
+        if not self._path:
+            return f"json: cannot unmarshal {self._found} into Go value of type {self._wanted}"
+        where = f"{self._struct}.{'.'.join(self._path)}"
+        return f"json: cannot unmarshal {self._found} into Go struct field {where} of type {self._wanted}"
+
+
+def json_type(value: Any) -> str:
+    """Go's word for a JSON value."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+class Decoders:
+    """Decoders by type, built when first needed."""
+
+    def __init__(self) -> None:
+        self._built: dict[int, Decoder] = {}
+        self._keep: list[Type] = []
+
+    def of(self, type_: Type) -> Decoder:
+        found = self._built.get(id(type_))
+        if found is None:
+            self._keep.append(type_)
+            if type_.kind == "struct":
+                found = self._struct(type_)
+            else:
+                found = self._built[id(type_)] = self._make(type_)
+        return found
+
+    def _make(self, type_: Type) -> Decoder:
+        if type_.kind == "list":
+            assert type_.element is not None
+            return _list(type_, self.of(type_.element))
+        if type_.kind == "map":
+            assert type_.element is not None
+            return _map(type_, self.of(type_.element))
+        return _SCALARS[type_.kind](type_)
+
+    def _struct(self, type_: Type) -> Decoder:
+        """Fields are filled in afterwards: types may refer to themselves."""
+        fields: dict[str, tuple[Decoder, Any]] = {}
+        zeros: list[tuple[str, Callable[[], Any]]] = []
+        name = type_.name.rpartition(".")[2]
+
+        def decode(value: Any, unknown: list[str]) -> Any:
+            if type(value) is not dict:
+                raise Mismatch(json_type(value), type_.name)
+            out: dict[str, Any] = {}
+            own: list[str] | None = None
+            for key, raw in value.items():
+                field = fields.get(key)
+                if field is None:
+                    own = own or []
+                    own.append(key)
+                    continue
+                if raw is None:
+                    continue
+                before = len(unknown)
+                try:
+                    made = field[0](raw, unknown)
+                except Mismatch as mismatch:
+                    mismatch.inside(name, key)
+                    raise
+                if len(unknown) > before:
+                    for i in range(before, len(unknown)):
+                        unknown[i] = key + ("" if unknown[i][:1] == "[" else ".") + unknown[i]
+                if made or made not in field[1]:
+                    out[key] = made
+            for key, zero in zeros:
+                if key not in out:
+                    out[key] = zero()
+            if own:
+                unknown.extend(own)
+            return out
+
+        self._built[id(type_)] = decode
+        for key, field in type_.fields.items():
+            fields[key] = (self.of(field.type), _dropped(field))
+            zero = _zero(field, self.of(field.type))
+            if zero is not None:
+                zeros.append((key, zero))
+        return decode
+
+
+_NOTHING: tuple[Any, ...] = ()
+_EMPTIES: tuple[Any, ...] = ("", 0, [], {})
+
+
+def _dropped(field: Field) -> tuple[Any, ...]:
+    """Falsy values that Go leaves out of this field."""
+    if field.required or field.pointer:
+        return _NOTHING
+    return _EMPTIES
+
+
+def _zero(field: Field, decoder: Decoder) -> Callable[[], Any] | None:
+    """What Go writes for an absent field; None when it writes nothing."""
+    if not field.required:
+        return None
+    if field.pointer:
+        return lambda: None
+    kind = field.type.kind
+    if kind == "struct":
+        return lambda: decoder({}, [])
+    if kind in ("list", "map", "raw", "any", "time", "microtime", "bytes"):
+        return lambda: None
+    zero = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0", "intorstring": 0}.get(
+        kind, ""
+    )
+    return lambda: zero
+
+
+def _list(type_: Type, element: Decoder) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is not list:
+            raise Mismatch(json_type(value), type_.name)
+        out = []
+        for index, raw in enumerate(value):
+            before = len(unknown)
+            out.append(element(raw if raw is not None else _null(type_.element), unknown))
+            for i in range(before, len(unknown)):
+                unknown[i] = f"[{index}].{unknown[i]}"
+        return out
+
+    return decode
+
+
+def _null(element: Type | None) -> Any:
+    """A null in a list becomes the element's zero."""
+    kind = element.kind if element is not None else "any"
+    return {"struct": {}, "map": {}, "list": [], "string": "", "integer": 0, "boolean": False}.get(kind)
+
+
+def _map(type_: Type, element: Decoder) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is not dict:
+            raise Mismatch(json_type(value), type_.name)
+        out = {}
+        for key, raw in value.items():
+            before = len(unknown)
+            out[key] = element(raw if raw is not None else _null(type_.element), unknown)
+            for i in range(before, len(unknown)):
+                unknown[i] = f"{key}.{unknown[i]}"
+        return out
+
+    if type_.element is not None and type_.element.kind == "string":
+
+        def decode_strings(value: Any, unknown: list[str]) -> Any:
+            if type(value) is dict and all(type(v) is str for v in value.values()):
+                return value
+            return decode(value, unknown)
+
+        return decode_strings
+    return decode
+
+
+def _string(type_: Type) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is not str:
+            raise Mismatch(json_type(value), type_.name)
+        return value
+
+    return decode
+
+
+def _integer(type_: Type) -> Decoder:
+    low, high = -(2 ** (type_.bits - 1)), 2 ** (type_.bits - 1)
+
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is int and low <= value < high:
+            return value
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise Mismatch(f"number {_number(value)}", type_.name)
+        raise Mismatch(json_type(value), type_.name)
+
+    return decode
+
+
+def _number(value: float) -> str:
+    return repr(value)
+
+
+def _float(type_: Type) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise Mismatch(json_type(value), type_.name)
+        return value
+
+    return decode
+
+
+def _boolean(type_: Type) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is not bool:
+            raise Mismatch(json_type(value), type_.name)
+        return value
+
+    return decode
+
+
+def _quantity(type_: Type) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is str:
+            text = value
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            text = repr(value)
+        else:
+            raise Mismatch("", "", quantity.FORMAT_ERROR)
+        try:
+            return quantity.canonical(text)
+        except ValueError as error:
+            raise Mismatch("", "", str(error)) from None
+
+    return decode
+
+
+def _int_or_string(type_: Type) -> Decoder:
+    integer = _integer(Type("integer", "int32", bits=32))
+
+    def decode(value: Any, unknown: list[str]) -> Any:
+        return value if type(value) is str else integer(value, unknown)
+
+    return decode
+
+
+_RFC3339 = re.compile(r"^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$")
+_LAYOUT = "2006-01-02T15:04:05Z07:00"
+_MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
+_LAYOUT_PARTS = (
+    (r"\d{4}", "2006"),
+    ("-", "-"),
+    (r"\d\d", "01"),
+    ("-", "-"),
+    (r"\d\d", "02"),
+    ("T", "T"),
+    (r"\d\d", "15"),
+    (":", ":"),
+    (r"\d\d", "04"),
+    (":", ":"),
+    (r"\d\d", "05"),
+    (r"(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "Z07:00"),
+)
+
+
+def time_error(text: str, layout: str) -> str:
+    """Go's time.Parse error for a text that is no RFC 3339 time."""
+    at = 0
+    for pattern, part in _LAYOUT_PARTS:
+        match = re.compile(pattern).match(text, at)
+        if match is None:
+            return f'parsing time "{text}" as "{layout}": cannot parse "{text[at:]}" as "{part}"'
+        at = match.end()
+    if at < len(text):
+        return f'parsing time "{text}": extra text: "{text[at:]}"'
+    return f'parsing time "{text}": value out of range'
+
+
+def _time(type_: Type) -> Decoder:
+    micro = type_.kind == "microtime"
+
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is not str:
+            raise Mismatch(json_type(value), "string", _bare_string(value))
+        if len(value) == 20 and value[-1] == "Z" and _RFC3339.match(value) and not micro:
+            return value
+        return _normal_time(value, micro)
+
+    return decode
+
+
+def _bare_string(value: Any) -> str:
+    return f"json: cannot unmarshal {json_type(value)} into Go value of type string"
+
+
+def _normal_time(text: str, micro: bool) -> str:
+    from datetime import UTC, datetime
+
+    if _RFC3339.match(text) is None:
+        raise Mismatch("", "", time_error(text, _MICRO_LAYOUT if micro else _LAYOUT))
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise Mismatch("", "", time_error(text, _LAYOUT)) from None
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bytes(type_: Type) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if type(value) is not str:
+            raise Mismatch(json_type(value), type_.name)
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            raise Mismatch("", "", f"illegal base64 data at input byte {_bad_byte(value)}") from None
+        return value
+
+    return decode
+
+
+_BASE64 = re.compile("[A-Za-z0-9+/]*")
+
+
+def _bad_byte(text: str) -> int:
+    match = _BASE64.match(text)
+    end = match.end() if match else 0
+    return end if end < len(text) else len(text) // 4 * 4
+
+
+def _raw(type_: Type) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        return value
+
+    return decode
+
+
+_SCALARS: dict[str, Callable[[Type], Decoder]] = {
+    "string": _string,
+    "duration": _string,
+    "integer": _integer,
+    "number": _float,
+    "boolean": _boolean,
+    "quantity": _quantity,
+    "intorstring": _int_or_string,
+    "time": _time,
+    "microtime": _time,
+    "bytes": _bytes,
+    "raw": _raw,
+    "any": _raw,
+}

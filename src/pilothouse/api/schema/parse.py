@@ -1,0 +1,286 @@
+"""From bytes to JSON values: JSON and YAML bodies, duplicate keys, Go's words for what is wrong.
+
+The fast path is msgspec. Duplicate keys, which msgspec does not see, are looked for only when somebody wants
+to know, and then only when the text may have some: a body that is re-encoded to the same number of keys has
+none, so the keys are counted first (see `_may_have_duplicates`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import yaml
+
+from pilothouse.api.field import go_quote
+from pilothouse.api.schema.decode import json_type
+
+_decode = msgspec.json.Decoder().decode
+YAML = "application/yaml"
+
+
+def body(raw: bytes, media_type: str, *, duplicates: bool = False) -> tuple[Any, list[str]]:
+    """The value of a body and its duplicate fields (texts). ValueError in upstream's words."""
+    if media_type == YAML:
+        return _yaml(raw)
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ValueError(f"couldn't get version/kind; json parse error: {json_error(raw)}") from None
+    if not isinstance(value, dict) and value is not None:
+        raise ValueError(type_meta_error(value))
+    found = _duplicates(raw) if duplicates and _may_have_duplicates(raw, value) else []
+    return value, found
+
+
+_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+
+
+def type_meta_error(value: Any) -> str:
+    """What Go says when kind and version cannot be read from a JSON value."""
+    prefix = "couldn't get version/kind; json parse error: json: cannot unmarshal"
+    if isinstance(value, dict):
+        for key in ("apiVersion", "kind"):
+            given = value.get(key)
+            if given is not None and not isinstance(given, str):
+                return f"{prefix} {json_type(given)} into Go struct field .{key} of type string"
+    return f"{prefix} {json_type(value)} into Go value of type {_TYPE_META}"
+
+
+def _may_have_duplicates(raw: bytes, value: Any) -> bool:
+    """A cheap upper bound: the text cannot hold fewer `":` than the value has keys; more may also come from
+    strings, in which case the careful parser decides."""
+    return raw.count(b'":') + raw.count(b'" :') != _count_keys(value)
+
+
+def _count_keys(value: Any) -> int:
+    count = 0
+    stack = [value]
+    while stack:
+        top = stack.pop()
+        if type(top) is dict:
+            count += len(top)
+            stack.extend(v for v in top.values() if type(v) is dict or type(v) is list)
+        elif type(top) is list:
+            stack.extend(v for v in top if type(v) is dict or type(v) is list)
+    return count
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all its pairs, repeats included."""
+
+
+def _duplicates(raw: bytes) -> list[str]:
+    found: list[str] = []
+    _walk(json.loads(raw, object_pairs_hook=_Pairs), "", found)
+    return found
+
+
+def _walk(value: Any, path: str, found: list[str]) -> None:
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, child in value:
+            here = f"{path}.{key}" if path else key
+            if key in seen:
+                found.append(f"duplicate field {go_quote(here)}")
+            seen.add(key)
+            _walk(child, here, found)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _walk(child, f"{path}[{index}]", found)
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as sigs.k8s.io/yaml reads it for JSON: no dates, keys become strings, repeats are noted."""
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self.repeated: list[str] = []
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        text = key if isinstance(key, str) else _key_text(key)
+        if text in out:
+            loader.repeated.append(f'line {key_node.start_mark.line + 1}: key "{text}" already set in map')
+        out[text] = loader.construct_object(value_node, deep=True)
+    return out
+
+
+def _key_text(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return "null" if key is None else str(key)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _yaml(raw: bytes) -> tuple[Any, list[str]]:
+    loader = _Loader(raw)
+    try:
+        value = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(f"error converting YAML to JSON: yaml: {_yaml_text(error)}") from None
+    finally:
+        loader.dispose()
+    return value, [f"yaml: unmarshal errors:\n  {text}" for text in loader.repeated]
+
+
+def _yaml_text(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
+        return f"line {line}: {error.problem or error.context}"
+    return str(error).replace("\n", " ")
+
+
+_NUMBER_START = "-0123456789"
+
+
+def json_error(raw: bytes) -> str:
+    """encoding/json's text for the first thing that is wrong in a JSON text."""
+    text = raw.decode("utf-8", "surrogateescape")
+    try:
+        return _Scanner(text).run()
+    except IndexError:
+        return "unexpected end of JSON input"
+
+
+class _Scanner:
+    """Go's scanner, for its error texts alone. IndexError means that the text ended too early."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def run(self) -> str:
+        found = self._value("looking for beginning of value")
+        if found:
+            return found
+        self._space()
+        if self._at < len(self._text):
+            return self._bad("after top-level value")
+        return "unexpected end of JSON input"
+
+    def _bad(self, context: str) -> str:
+        return f"invalid character {quote_char(self._text[self._at])} {context}"
+
+    def _space(self) -> None:
+        while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
+            self._at += 1
+
+    def _value(self, context: str) -> str:
+        self._space()
+        char = self._text[self._at]
+        if char == "{":
+            return self._object()
+        if char == "[":
+            return self._array()
+        if char == '"':
+            return self._string()
+        if char in _NUMBER_START:
+            return self._number()
+        for literal in ("true", "false", "null"):
+            if char == literal[0]:
+                return self._literal(literal)
+        return self._bad(context)
+
+    def _object(self) -> str:
+        self._at += 1
+        self._space()
+        if self._text[self._at] == "}":
+            self._at += 1
+            return ""
+        while True:
+            self._space()
+            if self._text[self._at] != '"':
+                return self._bad("looking for beginning of object key string")
+            found = self._string()
+            if found:
+                return found
+            self._space()
+            if self._text[self._at] != ":":
+                return self._bad("after object key")
+            self._at += 1
+            found = self._value("looking for beginning of value")
+            if found:
+                return found
+            self._space()
+            if self._text[self._at] == "}":
+                self._at += 1
+                return ""
+            if self._text[self._at] != ",":
+                return self._bad("after object key:value pair")
+            self._at += 1
+
+    def _array(self) -> str:
+        self._at += 1
+        self._space()
+        if self._text[self._at] == "]":
+            self._at += 1
+            return ""
+        while True:
+            found = self._value("looking for beginning of value")
+            if found:
+                return found
+            self._space()
+            if self._text[self._at] == "]":
+                self._at += 1
+                return ""
+            if self._text[self._at] != ",":
+                return self._bad("after array element")
+            self._at += 1
+
+    def _string(self) -> str:
+        self._at += 1
+        while self._text[self._at] != '"':
+            if self._text[self._at] == "\\":
+                self._at += 1
+                if self._text[self._at] not in 'bfnrt\\/"u':
+                    return self._bad("in string escape code")
+            elif self._text[self._at] < " ":
+                return self._bad("in string literal")
+            self._at += 1
+        self._at += 1
+        return ""
+
+    def _number(self) -> str:
+        if self._text[self._at] == "-":
+            self._at += 1
+            if not self._text[self._at].isdigit():
+                return self._bad("in numeric literal")
+        while self._at < len(self._text) and self._text[self._at] in "0123456789.eE+-":
+            self._at += 1
+        return ""
+
+    def _literal(self, literal: str) -> str:
+        for index, char in enumerate(literal[1:], 1):
+            self._at += 1
+            if self._text[self._at] != char:
+                return self._bad(f"in literal {literal} (expecting {quote_char(literal[index])})")
+        self._at += 1
+        return ""
+
+
+def quote_char(char: str) -> str:
+    """Go's quoteChar: a character in single quotes."""
+    if char == "'":
+        return "'\\''"
+    if char == '"':
+        return "'\"'"
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        char = chr(code - 0xDC00)
+        code = ord(char)
+    quoted = go_quote(char)[1:-1]
+    if 0x80 <= code < 0x100 and not char.isprintable():
+        quoted = f"\\u{code:04x}"
+    return f"'{quoted}'"
