@@ -160,8 +160,8 @@ class _Run:
             except EvalError as raised:
                 error = error or raised
                 continue
-            if value is decisive:
-                return decisive
+            if isinstance(value, bool) and value == decisive:
+                return value
             if isinstance(value, _Pending):
                 error = error or value.error
                 continue

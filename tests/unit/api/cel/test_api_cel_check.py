@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.compiler import DEVICE, POLICY, WITH_AUTHORIZER, CompileError
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.compiler import Environment
 from pilothouse.api.cel.evaluate import EvalError
