@@ -237,11 +237,7 @@ POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
 """)
 """metadata and spec fields that are pointers."""
 
-ABSENT_STATUS = frozenset(
-    (
-        "networking.v1.ServiceCIDR",
-    )
-)
+ABSENT_STATUS = frozenset(("networking.v1.ServiceCIDR",))
 """Kinds whose empty status is not written (omitzero)."""
 
 ALWAYS = _table("""

@@ -30,11 +30,17 @@ def body(raw: bytes, media_type: str, *, duplicates: bool = False) -> tuple[Any,
         raise ValueError(f"couldn't get version/kind; json parse error: {json_error(raw)}") from None
     if not isinstance(value, dict) and value is not None:
         raise ValueError(type_meta_error(value))
-    found = _duplicates(raw) if duplicates and _may_have_duplicates(raw, value) else []
-    return value, found
+    return value, duplicate_fields(raw, value) if duplicates else []
 
 
-_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+def duplicate_fields(raw: bytes, value: Any) -> list[str]:
+    """Texts for the repeated keys of a JSON text that decodes to `value`."""
+    return _duplicates(raw) if _may_have_duplicates(raw, value) else []
+
+
+_TYPE_META = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
 
 
 def type_meta_error(value: Any) -> str:

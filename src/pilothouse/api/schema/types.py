@@ -94,9 +94,7 @@ class Types:
         if schema.ref:
             target = self.get(schema.reference)
             if schema.map_type == "atomic" and target.kind == "struct" and target.map_type != "atomic":
-                return Type(
-                    "struct", target.name, target.fields, target.element, map_type="atomic"
-                )
+                return Type("struct", target.name, target.fields, target.element, map_type="atomic")
             return target
         kind = schema.simple_type
         if kind == "array":
