@@ -190,6 +190,10 @@ class ResourceStore:
             served_at = revision
         return _page(candidates, prefix, served_at, limit, predicate)
 
+    def newest(self, namespace: str = "") -> list[Item]:
+        """Everything in a namespace ("": everywhere), as the cache has it now."""
+        return list(self.cached.items(self.cached.keys(self._prefix(namespace))))
+
     async def _range_at(self, prefix: bytes, start: str, revision: int) -> list[Item]:
         first = prefix + start.encode()
         try:

@@ -1,0 +1,101 @@
+"""The order in which credentials are looked at: client certificate, bearer token, anonymous.
+
+A credential that is presented and wrong is a 401, never anonymous access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pilothouse.api import errors
+from pilothouse.apiserver.request import ANONYMOUS, Request, UserInfo
+
+AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
+
+
+class TokenMethod(Protocol):
+    """One way to know a bearer token. None: not one of mine."""
+
+    def authenticate(self, token: str) -> UserInfo | None: ...
+
+
+class CertificateMethod(Protocol):
+    """None: a certificate that names nobody here."""
+
+    def authenticate(self, der: bytes) -> UserInfo | None: ...
+
+
+class Chain:
+    def __init__(
+        self, certificates: CertificateMethod | None, tokens: Sequence[TokenMethod], *, anonymous: bool = True
+    ) -> None:
+        self._certificates = certificates
+        self._tokens = tokens
+        self._anonymous = anonymous
+
+    async def authenticate(self, request: Request) -> UserInfo:
+        user = self._by_certificate(request) or self._by_token(request)
+        if user is not None:
+            return with_group(user)
+        if not self._anonymous:
+            raise errors.unauthorized()
+        return ANONYMOUS
+
+    def _by_certificate(self, request: Request) -> UserInfo | None:
+        if request.peer_certificate is None or self._certificates is None:
+            return None
+        user = self._certificates.authenticate(request.peer_certificate)
+        if user is None:
+            raise errors.unauthorized()
+        return user
+
+    def _by_token(self, request: Request) -> UserInfo | None:
+        token = bearer_token(request)
+        if not token:
+            return None
+        user = self.token_user(token)
+        if user is None:
+            raise errors.unauthorized()
+        return user
+
+    def token_user(self, token: str) -> UserInfo | None:
+        """Whose token it is; None for nobody's."""
+        for method in self._tokens:
+            user = method.authenticate(token)
+            if user is not None:
+                return user
+        return None
+
+
+def with_group(user: UserInfo) -> UserInfo:
+    """Every known user is in system:authenticated."""
+    if AUTHENTICATED in user.groups or UNAUTHENTICATED in user.groups:
+        return user
+    return UserInfo(user.name, user.uid, (*user.groups, AUTHENTICATED), user.extra)
+
+
+_PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
+
+
+def bearer_token(request: Request) -> str:
+    """From the Authorization header, or from a WebSocket's sub-protocols; "" when there is none."""
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    for protocol in request.headers.get("sec-websocket-protocol", "").split(","):
+        protocol = protocol.strip()
+        if protocol.startswith(_PROTOCOL_PREFIX):
+            return _decode(protocol.removeprefix(_PROTOCOL_PREFIX))
+    return ""
+
+
+def _decode(text: str) -> str:
+    import base64
+    import binascii
+
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise errors.unauthorized() from None

@@ -1,0 +1,131 @@
+"""RBAC: roles, bindings, and what they allow
+(https://kubernetes.io/docs/reference/access-authn-authz/rbac/, plugin/pkg/auth/authorizer/rbac)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pilothouse.api.field import go_quote
+from pilothouse.api.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry.lister import Lister
+from pilothouse.apiserver.request import RequestInfo, UserInfo
+
+MASTERS = "system:masters"
+
+
+class Decision(NamedTuple):
+    allowed: bool
+    reason: str = ""
+
+
+class Rbac:
+    """Reads roles and bindings from the lister on every decision; members of system:masters may do anything."""
+
+    def __init__(self, lister: Lister) -> None:
+        self._lister = lister
+
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Decision:
+        if MASTERS in user.groups:
+            return Decision(True)
+        missing: list[str] = []
+        for rules, binding in self._rules(user, info.namespace, missing):
+            for rule in rules:
+                if allows(rule, info):
+                    return Decision(True, binding)
+        return Decision(False, "RBAC: " + ", ".join(missing) if missing else "")
+
+    def rules(self, user: UserInfo, namespace: str) -> list[Obj]:
+        """Every rule that is the user's in a namespace, cluster-wide ones first."""
+        if MASTERS in user.groups:
+            return [
+                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+                {"verbs": ["*"], "nonResourceURLs": ["*"]},
+            ]
+        return [rule for rules, _ in self._rules(user, namespace, []) for rule in rules]
+
+    def _rules(
+        self, user: UserInfo, namespace: str, missing: list[str]
+    ) -> Iterator[tuple[Iterable[Obj], str]]:
+        for binding in self._lister.list(CLUSTER_ROLE_BINDINGS):
+            subject = _matching(binding, user, "")
+            if subject:
+                rules = self._role(binding, "", missing)
+                if rules is not None:
+                    yield rules, _reason("ClusterRoleBinding", binding, subject)
+        if not namespace:
+            return
+        for binding in self._lister.list(ROLE_BINDINGS, namespace):
+            subject = _matching(binding, user, namespace)
+            if subject:
+                rules = self._role(binding, namespace, missing)
+                if rules is not None:
+                    yield rules, _reason("RoleBinding", binding, subject)
+
+    def _role(self, binding: Obj, namespace: str, missing: list[str]) -> Iterable[Obj] | None:
+        ref = binding["roleRef"]
+        if ref["kind"] == "ClusterRole":
+            role = self._lister.get(CLUSTER_ROLES, ref["name"])
+            resource = "clusterrole"
+        else:
+            role = self._lister.get(ROLES, ref["name"], namespace)
+            resource = "role"
+        if role is None:
+            missing.append(f"{resource}.rbac.authorization.k8s.io {go_quote(ref['name'])} not found")
+            return None
+        rules: Iterable[Obj] = role.get("rules") or ()
+        return rules
+
+
+def _matching(binding: Obj, user: UserInfo, namespace: str) -> str:
+    """The subject that names the user, as texts show it; "" for none."""
+    for subject in binding.get("subjects") or ():
+        kind, name = subject["kind"], subject["name"]
+        if kind == "User" and name in (user.name, "*"):
+            return f"User {go_quote(name)}"
+        if kind == "Group" and (name in user.groups or name == "*"):
+            return f"Group {go_quote(name)}"
+        if kind == "ServiceAccount":
+            where = subject.get("namespace") or namespace
+            if user.name == f"system:serviceaccount:{where}:{name}":
+                return f"ServiceAccount {go_quote(f'{name}/{where}')}"
+    return ""
+
+
+def _reason(kind: str, binding: Obj, subject: str) -> str:
+    meta, ref = binding["metadata"], binding["roleRef"]
+    name = f"{meta['name']}/{meta['namespace']}" if "namespace" in meta else meta["name"]
+    return f"RBAC: allowed by {kind} {go_quote(name)} of {ref['kind']} {go_quote(ref['name'])} to {subject}"
+
+
+def allows(rule: Obj, info: RequestInfo) -> bool:
+    """Whether one PolicyRule covers a request."""
+    verbs = rule["verbs"]
+    if info.verb not in verbs and "*" not in verbs:
+        return False
+    if not info.is_resource:
+        return any(_url_matches(url, info.path) for url in rule.get("nonResourceURLs") or ())
+    groups = rule.get("apiGroups") or ()
+    if info.group not in groups and "*" not in groups:
+        return False
+    if not _resource_matches(rule.get("resources") or (), info):
+        return False
+    names = rule.get("resourceNames")
+    return not names or info.name in names
+
+
+def _resource_matches(resources: Iterable[str], info: RequestInfo) -> bool:
+    combined = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
+    for resource in resources:
+        if resource in ("*", combined):
+            return True
+        if info.subresource and resource == f"*/{info.subresource}":
+            return True
+    return False
+
+
+def _url_matches(rule: str, path: str) -> bool:
+    if rule in ("*", path):
+        return True
+    return rule.endswith("*") and path.startswith(rule.rstrip("*"))

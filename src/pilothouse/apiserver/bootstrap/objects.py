@@ -1,0 +1,238 @@
+"""Which objects a server makes sure of when it starts."""
+
+from __future__ import annotations
+
+import ipaddress
+from importlib import resources
+from typing import NamedTuple
+
+import msgspec
+
+from pilothouse.api.catalog import Catalog
+from pilothouse.api.types import Obj
+
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+_GROUP_PRIORITY = {
+    "": 18000,
+    "apiregistration.k8s.io": 18000,
+    "apps": 17800,
+    "events.k8s.io": 17750,
+    "authentication.k8s.io": 17700,
+    "authorization.k8s.io": 17600,
+    "autoscaling": 17500,
+    "batch": 17400,
+    "certificates.k8s.io": 17300,
+    "networking.k8s.io": 17200,
+    "policy": 17100,
+    "rbac.authorization.k8s.io": 17000,
+    "storage.k8s.io": 16800,
+    "admissionregistration.k8s.io": 16700,
+    "apiextensions.k8s.io": 16700,
+    "scheduling.k8s.io": 16600,
+    "coordination.k8s.io": 16500,
+    "node.k8s.io": 16300,
+    "discovery.k8s.io": 16200,
+    "resource.k8s.io": 16200,
+    "flowcontrol.apiserver.k8s.io": 16100,
+}
+_VERSION_PRIORITY = {
+    "v1.": 1,
+    "v2.autoscaling": 30,
+    "v1.flowcontrol.apiserver.k8s.io": 21,
+}
+
+
+class Facts(NamedTuple):
+    """What the objects of one cluster depend on."""
+
+    service_range: str
+    advertise_address: str
+    secure_port: int
+    client_ca: str
+    requestheader_ca: str
+    now: str
+
+
+def first_service_ip(service_range: str) -> str:
+    """The address of the `kubernetes` service: the first of the range."""
+    return str(next(ipaddress.ip_network(service_range).hosts()))
+
+
+def objects(facts: Facts, catalog: Catalog) -> list[Obj]:
+    """Everything, namespaces first."""
+    found = [_namespace(name) for name in NAMESPACES]
+    found += _fixed(facts)
+    found += [_api_service(group, v, facts) for group, vs in catalog.groups().items() for v in vs]
+    found += [_service_cidr(facts), _ip_address(facts), _service(facts), _endpoints(facts), _slice(facts)]
+    found.append(_authentication_config(facts))
+    return found
+
+
+def _fixed(facts: Facts) -> list[Obj]:
+    data = resources.files("pilothouse.apiserver.bootstrap").joinpath("objects.json").read_bytes()
+    found: list[Obj] = msgspec.json.decode(data)
+    for obj in found:
+        if obj["kind"] == "PriorityLevelConfiguration":
+            obj["status"] = {}
+        elif obj["kind"] == "FlowSchema":
+            obj["status"] = _flow_status(obj, facts.now)
+    return found
+
+
+def _flow_status(obj: Obj, now: str) -> Obj:
+    level = obj["spec"]["priorityLevelConfiguration"]["name"]
+    message = (
+        f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" and it exists'
+    )
+    return {
+        "conditions": [
+            {
+                "type": "Dangling",
+                "status": "False",
+                "lastTransitionTime": now,
+                "reason": "Found",
+                "message": message,
+            }
+        ]
+    }
+
+
+def _namespace(name: str) -> Obj:
+    return {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
+    }
+
+
+def _api_service(group: str, version: str, facts: Facts) -> Obj:
+    name = f"{version}.{group}"
+    spec: Obj = {"group": group} if group else {}
+    spec |= {
+        "version": version,
+        "groupPriorityMinimum": _GROUP_PRIORITY.get(group, 1000),
+        "versionPriority": _VERSION_PRIORITY.get(name, 15),
+    }
+    available = {
+        "type": "Available",
+        "status": "True",
+        "lastTransitionTime": facts.now,
+        "reason": "Local",
+        "message": "Local APIServices are always available",
+    }
+    return {
+        "kind": "APIService",
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "metadata": {"name": name, "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
+        "spec": spec,
+        "status": {"conditions": [available]},
+    }
+
+
+def _service_cidr(facts: Facts) -> Obj:
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": facts.now,
+        "reason": "",
+        "message": "Kubernetes Service CIDR is ready",
+    }
+    return {
+        "kind": "ServiceCIDR",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": [facts.service_range]},
+        "status": {"conditions": [ready]},
+    }
+
+
+def _ip_address(facts: Facts) -> Obj:
+    parent = {"resource": "services", "namespace": "default", "name": "kubernetes"}
+    family = "IPv6" if ":" in facts.service_range else "IPv4"
+    return {
+        "kind": "IPAddress",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {
+            "name": first_service_ip(facts.service_range),
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": family,
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": parent},
+    }
+
+
+def _service(facts: Facts) -> Obj:
+    address = first_service_ip(facts.service_range)
+    return {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": facts.secure_port}],
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+            "ipFamilies": ["IPv6" if ":" in address else "IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+        "status": {"loadBalancer": {}},
+    }
+
+
+def _endpoints(facts: Facts) -> Obj:
+    return {
+        "kind": "Endpoints",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {
+                "addresses": [{"ip": facts.advertise_address}],
+                "ports": [{"name": "https", "port": facts.secure_port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def _slice(facts: Facts) -> Obj:
+    return {
+        "kind": "EndpointSlice",
+        "apiVersion": "discovery.k8s.io/v1",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv6" if ":" in facts.advertise_address else "IPv4",
+        "endpoints": [{"addresses": [facts.advertise_address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "protocol": "TCP", "port": facts.secure_port}],
+    }
+
+
+def _authentication_config(facts: Facts) -> Obj:
+    return {
+        "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": facts.client_ca,
+            "requestheader-allowed-names": '["front-proxy-client"]',
+            "requestheader-client-ca-file": facts.requestheader_ca,
+            "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+            "requestheader-group-headers": '["X-Remote-Group"]',
+            "requestheader-username-headers": '["X-Remote-User"]',
+        },
+    }

@@ -1,0 +1,84 @@
+"""pods/binding: a pod gets its node (pkg/registry/core/pod/storage BindingREST). Once and for all: a bound pod
+is not bound again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.api import errors
+from pilothouse.api import field as f
+from pilothouse.api.field import go_quote
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints import negotiation, render
+from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.endpoints.subresources import sent
+from pilothouse.apiserver.request import Request, Response
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.server import ApiServer
+
+
+class Binder:
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+
+    async def create(self, request: Request, scope: Scope) -> Response:
+        options = write_options(request, "CreateOptions")
+        binding = sent.read(self._server, request, "", "v1", "Binding")
+        meta = binding.setdefault("metadata", {})
+        name = request.info.name or meta.get("name", "")
+        if meta.get("name", name) != name:
+            raise errors.bad_request("name in URL does not match name in Binding object")
+        _check_target(binding.get("target") or {})
+        pods = self._server.router.scope("", "v1", "pods")
+        assert pods is not None
+        ctx = pods.context(request, dry_run=is_dry_run(options))
+        ctx.subresource = "binding"
+        world = self._server.world
+
+        async def bind(old: Obj | None) -> Obj:
+            if old is None:
+                raise errors.not_found("", "pods", name)
+            return _bound(old, binding, world.timestamp())
+
+        await pods.rest.update(ctx, name, bind, options, uid=meta.get("uid", ""))
+        body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        response = render.document(body, negotiation.Form(), 201)
+        if request.in_process:
+            response.obj = body
+        return response
+
+
+def _check_target(target: Obj) -> None:
+    """Upstream answers these as plain errors: a 500."""
+    kind, name = target.get("kind", ""), target.get("name", "")
+    if kind not in ("", "Node"):
+        raise errors.ApiError(500, "", str(f.not_supported("target.kind", kind, ("Node", "<empty>"))))
+    if not name:
+        raise errors.ApiError(500, "", str(f.required("target.name")))
+
+
+def _bound(old: Obj, binding: Obj, now: str) -> Obj:
+    name, node = old["metadata"]["name"], binding["target"]["name"]
+    spec = old["spec"]
+    if old["metadata"].get("deletionTimestamp"):
+        raise _conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
+    if spec.get("nodeName"):
+        raise _conflict(name, f"pod {name} is already assigned to node {go_quote(spec['nodeName'])}")
+    if spec.get("schedulingGates"):
+        raise _conflict(name, f"pod {name} has non-empty .spec.schedulingGates")
+    meta = dict(old["metadata"])
+    for key in ("annotations", "labels"):
+        given = (binding["metadata"] or {}).get(key)
+        if given:
+            meta[key] = {**(meta.get(key) or {}), **given}
+    status = dict(old.get("status") or {})
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    others = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
+    status["conditions"] = [*others, scheduled]
+    return {**old, "metadata": meta, "spec": {**spec, "nodeName": node}, "status": status}
+
+
+def _conflict(name: str, why: str) -> errors.ApiError:
+    return errors.conflict("", "pods/binding", name, why)

@@ -1,0 +1,153 @@
+"""Questions about access and identity: the reviews of authorization.k8s.io and authentication.k8s.io. Nothing
+is stored; the answer is the question with its status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pilothouse.api import errors
+from pilothouse.api import field as f
+from pilothouse.api.types import Obj
+from pilothouse.api.validation import authorization
+from pilothouse.apiserver.authn.chain import with_group
+from pilothouse.apiserver.endpoints import body, negotiation, render, writing
+from pilothouse.apiserver.endpoints.options import write_options
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.request import ANONYMOUS, Request, RequestInfo, Response, UserInfo
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.server import ApiServer
+
+Validate = Callable[[Obj], f.Errors]
+
+
+class Reviewer:
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+
+    def _read(self, request: Request, scope: Scope) -> Obj:
+        options = write_options(request, "CreateOptions")
+        obj = body.read(request, scope, options)
+        obj.setdefault("metadata", {})
+        manager = writing.manager_of(request, options)
+        return scope.fields.update(None, obj, manager, "", self._server.world.timestamp())
+
+    def _answer(self, request: Request, scope: Scope, review: Obj) -> Response:
+        form = negotiation.negotiate(request.headers.get("accept", ""))
+        return render.one(request, scope.kind, review, None, form, 201)
+
+    async def subject_access(self, request: Request, scope: Scope) -> Response:
+        return self._access(request, scope, authorization.subject_access_review)
+
+    async def local_subject_access(self, request: Request, scope: Scope) -> Response:
+        namespace = request.info.namespace
+
+        def validate(review: Obj) -> f.Errors:
+            review["metadata"].setdefault("namespace", namespace)
+            return authorization.local_subject_access_review(review)
+
+        return self._access(request, scope, validate)
+
+    async def self_subject_access(self, request: Request, scope: Scope) -> Response:
+        review = self._read(request, scope)
+        self._check(review, authorization.self_subject_access_review)
+        user = request.user or ANONYMOUS
+        review["status"] = self._decide(user, review["spec"])
+        return self._answer(request, scope, review)
+
+    def _access(self, request: Request, scope: Scope, validate: Validate) -> Response:
+        review = self._read(request, scope)
+        self._check(review, validate)
+        spec = review["spec"]
+        extra = {k.lower(): tuple(v) for k, v in (spec.get("extra") or {}).items()}
+        user = UserInfo(spec.get("user", ""), spec.get("uid", ""), tuple(spec.get("groups") or ()), extra)
+        review["status"] = self._decide(user, spec)
+        return self._answer(request, scope, review)
+
+    def _check(self, review: Obj, validate: Validate) -> None:
+        found = validate(review)
+        if found:
+            raise errors.invalid("authorization.k8s.io", "", "", found)
+
+    def _decide(self, user: UserInfo, spec: Obj) -> Obj:
+        decision = self._server.authorizer.authorize(user, _question(spec))
+        status: Obj = {"allowed": decision.allowed}
+        if decision.reason:
+            status["reason"] = decision.reason
+        return status
+
+    async def self_subject_rules(self, request: Request, scope: Scope) -> Response:
+        options = write_options(request, "CreateOptions")
+        review = body.read(request, scope, options)
+        namespace = (review.get("spec") or {}).get("namespace", "")
+        if not namespace:
+            raise errors.bad_request("no namespace on request")
+        rules = self._server.authorizer.rules(request.user or ANONYMOUS, namespace)
+        review["status"] = {
+            "resourceRules": [r for r in rules if r.get("resources")],
+            "nonResourceRules": [
+                {"verbs": r["verbs"], "nonResourceURLs": r["nonResourceURLs"]}
+                for r in rules
+                if r.get("nonResourceURLs")
+            ],
+            "incomplete": False,
+        }
+        return self._answer(request, scope, review)
+
+    async def token(self, request: Request, scope: Scope) -> Response:
+        review = self._read(request, scope)
+        token = (review.get("spec") or {}).get("token", "")
+        if not token:
+            raise errors.bad_request("token is required for TokenReview in authentication")
+        review["status"] = self._token_status(token, review["spec"].get("audiences") or [])
+        return self._answer(request, scope, review)
+
+    def _token_status(self, token: str, audiences: list[str]) -> Obj:
+        issuer = self._server.options.issuer
+        checked = self._server.tokens.check(token, audiences or [issuer])
+        if checked is not None:
+            user, shared = checked
+            return {"authenticated": True, "user": _user(with_group(user)), "audiences": shared}
+        found = self._server.authenticator.token_user(token)
+        if found is None:
+            return {"user": {}, "error": "[invalid bearer token]"}
+        status: Obj = {"authenticated": True, "user": _user(with_group(found))}
+        status["audiences"] = [issuer]
+        return status
+
+    async def self_subject(self, request: Request, scope: Scope) -> Response:
+        options = write_options(request, "CreateOptions")
+        review = body.read(request, scope, options)
+        review["metadata"] = {"creationTimestamp": self._server.world.timestamp()}
+        review["status"] = {"userInfo": _user(request.user or ANONYMOUS)}
+        return self._answer(request, scope, review)
+
+
+def _user(user: UserInfo) -> Obj:
+    out: Obj = {"username": user.name}
+    if user.uid:
+        out["uid"] = user.uid
+    if user.groups:
+        out["groups"] = list(user.groups)
+    if user.extra:
+        out["extra"] = {k: list(v) for k, v in user.extra.items()}
+    return out
+
+
+def _question(spec: Obj) -> RequestInfo:
+    asked = spec.get("resourceAttributes")
+    if asked is None:
+        path = spec.get("nonResourceAttributes") or {}
+        return RequestInfo(False, path.get("path", ""), path.get("verb", ""))
+    return RequestInfo(
+        True,
+        "",
+        asked.get("verb", ""),
+        group=asked.get("group", ""),
+        version=asked.get("version", ""),
+        namespace=asked.get("namespace", ""),
+        resource=asked.get("resource", ""),
+        subresource=asked.get("subresource", ""),
+        name=asked.get("name", ""),
+    )

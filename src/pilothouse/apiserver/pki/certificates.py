@@ -1,0 +1,183 @@
+"""The cluster's CA and what it signs. ECDSA P-256: a key takes a tenth of a millisecond, an RSA key a hundred."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from pilothouse.kit.world import World
+
+CA_DAYS = 3650
+LEAF_DAYS = 365
+_RENEW_BEFORE = timedelta(days=30)
+_BACKDATE = timedelta(minutes=5)
+"""Certificates are valid a little before they are made: clocks differ."""
+
+
+class KeyPair(NamedTuple):
+    """PEM files of a certificate and its key."""
+
+    certificate: Path
+    key: Path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class Authority:
+    """A CA in a directory (0700). Made when it is missing."""
+
+    def __init__(
+        self, directory: Path, world: World, name: str = "ca", common_name: str = "kubernetes"
+    ) -> None:
+        self._directory = directory
+        self._world = world
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.files = KeyPair(directory / f"{name}.crt", directory / f"{name}.key")
+        if not self.files.key.exists():
+            self._make(common_name)
+        self.certificate = x509.load_pem_x509_certificate(self.files.certificate.read_bytes())
+        key = serialization.load_pem_private_key(self.files.key.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self._key = key
+
+    @property
+    def pem(self) -> str:
+        return self.files.certificate.read_text()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._world.now(), UTC)
+
+    def _make(self, common_name: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        now = self._now()
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _BACKDATE)
+            .not_valid_after(now + timedelta(days=CA_DAYS))
+            .add_extension(x509.BasicConstraints(True, None), critical=True)
+            .add_extension(_key_usage(sign=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        write_private(self.files.key, _key_pem(key))
+        write_private(self.files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+
+    def server(self, name: str, hosts: Iterable[str]) -> KeyPair:
+        """A serving certificate for host names and addresses; kept while it covers them and is fresh."""
+        wanted = list(dict.fromkeys(hosts))
+        return self._leaf(name, "kube-apiserver", (), ExtendedKeyUsageOID.SERVER_AUTH, wanted)
+
+    def client(self, name: str, user: str, groups: Iterable[str] = ()) -> KeyPair:
+        """A client certificate: common name is the user, organizations are the groups."""
+        return self._leaf(name, user, tuple(groups), ExtendedKeyUsageOID.CLIENT_AUTH, [])
+
+    def _leaf(
+        self,
+        name: str,
+        common_name: str,
+        groups: tuple[str, ...],
+        usage: x509.ObjectIdentifier,
+        hosts: list[str],
+    ) -> KeyPair:
+        files = KeyPair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
+        if files.key.exists() and files.certificate.exists() and self._is_good(files, hosts):
+            return files
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in groups]
+        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
+        now = self._now()
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(attributes))
+            .issuer_name(self.certificate.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _BACKDATE)
+            .not_valid_after(now + timedelta(days=LEAF_DAYS))
+            .add_extension(x509.BasicConstraints(False, None), critical=True)
+            .add_extension(_key_usage(sign=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        )
+        if hosts:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_alternative(h) for h in hosts]), critical=False
+            )
+        certificate = builder.sign(self._key, hashes.SHA256())
+        write_private(files.key, _key_pem(key))
+        write_private(files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+        return files
+
+    def _is_good(self, files: KeyPair, hosts: list[str]) -> bool:
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        if certificate.issuer != self.certificate.subject:
+            return False
+        if certificate.not_valid_after_utc - _RENEW_BEFORE < self._now():
+            return False
+        if not hosts:
+            return True
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return False
+        covered = {str(n.value) for n in names}
+        return covered >= set(hosts)
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _key_usage(*, sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=not sign,
+        key_cert_sign=sign,
+        crl_sign=sign,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The service accounts' signing key, made when it is missing."""
+    if not path.exists():
+        write_private(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{path} holds no ECDSA key: remove it, and a new one is made")
+    return key

@@ -1,0 +1,41 @@
+"""kubeconfig files: how kubectl and the components find the server and prove who they are."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import yaml
+
+from pilothouse.apiserver.pki.certificates import KeyPair, write_private
+
+
+def write(path: Path, server: str, authority_pem: str, user: str, credential: KeyPair) -> None:
+    """A kubeconfig with everything embedded, readable by its owner alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "pilothouse",
+                "cluster": {"server": server, "certificate-authority-data": _base64(authority_pem.encode())},
+            }
+        ],
+        "users": [
+            {
+                "name": user,
+                "user": {
+                    "client-certificate-data": _base64(credential.certificate.read_bytes()),
+                    "client-key-data": _base64(credential.key.read_bytes()),
+                },
+            }
+        ],
+        "contexts": [{"name": "pilothouse", "context": {"cluster": "pilothouse", "user": user}}],
+        "current-context": "pilothouse",
+    }
+    write_private(path, yaml.safe_dump(document, sort_keys=False).encode())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

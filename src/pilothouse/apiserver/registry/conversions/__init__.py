@@ -1,0 +1,1 @@
+"""Conversions of kinds whose versions differ in shape, one file per API group."""

@@ -1,0 +1,150 @@
+"""From a request to its handler: resources by path and verb, and the few paths that are no resources.
+
+The shapes of resource paths (a trailing slash is ignored):
+
+    …/RESOURCE                              list, watch (and create, deletecollection for cluster scope)
+    …/namespaces/NS/RESOURCE                list, watch, create, deletecollection
+    …/[namespaces/NS/]RESOURCE/NAME[/SUB]   get, update, patch, delete
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from pilothouse.api import errors
+from pilothouse.apiserver.endpoints import deleting, listing, watching, writing
+from pilothouse.apiserver.endpoints.discovery import Discovery
+from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.request import Request, Response
+
+ResourceHandler = Callable[[Request, Scope], Awaitable[Response]]
+PathHandler = Callable[[Request], Awaitable[Response]]
+
+_VERBS: dict[str, ResourceHandler] = {
+    "get": listing.get,
+    "list": listing.list_,
+    "watch": watching.watch,
+    "create": writing.create,
+    "update": writing.update,
+    "patch": writing.patch,
+    "delete": deleting.delete,
+    "deletecollection": deleting.delete_collection,
+}
+_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
+_STATUS: dict[str, ResourceHandler] = {
+    "get": listing.get,
+    "update": writing.update,
+    "patch": writing.patch,
+}
+
+
+class Router:
+    def __init__(self, discovery: Discovery) -> None:
+        self._discovery = discovery
+        self._scopes: dict[tuple[str, str, str], Scope] = {}
+        self._subresources: dict[tuple[str, str, str], ResourceHandler] = {}
+        self._paths: list[tuple[str, PathHandler]] = []
+
+    def add_scope(self, scope: Scope) -> None:
+        r = scope.kind.resource
+        self._scopes[(r.group, r.version, r.plural)] = scope
+
+    def remove_scope(self, scope: Scope) -> None:
+        r = scope.kind.resource
+        self._scopes.pop((r.group, r.version, r.plural), None)
+
+    def scope(self, group: str, version: str, plural: str) -> Scope | None:
+        return self._scopes.get((group, version, plural))
+
+    def scopes(self) -> list[Scope]:
+        return list(self._scopes.values())
+
+    def add_subresource(self, plural: str, name: str, verb: str, handler: ResourceHandler) -> None:
+        """A subresource with a handler of its own; `plural` "*" is every resource that has it."""
+        self._subresources[(plural, name, verb)] = handler
+
+    def add_verb(self, plural: str, verb: str, handler: ResourceHandler) -> None:
+        """A resource whose verb has a handler of its own (reviews)."""
+        self._subresources[(plural, "", verb)] = handler
+
+    def add_path(self, prefix: str, handler: PathHandler) -> None:
+        """A path outside the resources: exact, or everything below when it ends in a slash."""
+        self._paths.append((prefix, handler))
+
+    async def handle(self, request: Request) -> Response:
+        if request.info.is_resource:
+            return await self._resource(request)
+        return await self._path(request)
+
+    async def _path(self, request: Request) -> Response:
+        path = request.path
+        for prefix, handler in self._paths:
+            if path.rstrip("/") == prefix.rstrip("/") or (prefix.endswith("/") and path.startswith(prefix)):
+                return await handler(request)
+        found = self._discovery.handle(request)
+        if found is not None:
+            return found
+        return not_found()
+
+    async def _resource(self, request: Request) -> Response:
+        info = request.info
+        scope = self._scopes.get((info.group, info.version, info.resource))
+        if scope is None:
+            if info.prefix == "apis" and not self._discovery.knows_group(info.group):
+                return not_found()
+            raise errors.resource_not_found()
+        _check_shape(request, scope)
+        if scope.kind.deprecation:
+            request.warnings.append(scope.kind.deprecation)
+        handler = self._handler(request, scope)
+        if handler is None:
+            raise errors.method_not_supported()
+        return await handler(request, scope)
+
+    def _handler(self, request: Request, scope: Scope) -> ResourceHandler | None:
+        """None when the resource is there, but not for this method."""
+        info, kind = request.info, scope.kind
+        plural = kind.resource.plural
+        if request.method not in _METHODS:
+            return None
+        if info.subresource:
+            verbs = kind.subresources.get(info.subresource)
+            if verbs is None:
+                raise errors.resource_not_found()
+            if info.verb not in verbs:
+                return None
+            for key in ((plural, info.subresource, info.verb), ("*", info.subresource, info.verb)):
+                if key in self._subresources:
+                    return self._subresources[key]
+            return _STATUS.get(info.verb)
+        if info.verb not in kind.verbs:
+            return None
+        return self._subresources.get((plural, "", info.verb)) or _VERBS.get(info.verb)
+
+
+def _check_shape(request: Request, scope: Scope) -> None:
+    """404 for paths that no resource has, 405 for those that have it for other methods."""
+    info, namespaced = request.info, scope.kind.resource.namespaced
+    named = len(info.parts) > 1
+    if any(not part for part in info.parts) or len(info.parts) > 3 and info.subresource != "proxy":
+        raise errors.resource_not_found()
+    if namespaced and not info.namespace:
+        if named and info.verb != "watch":
+            raise errors.resource_not_found()
+        if info.verb not in ("list", "watch") and scope.kind.verbs - {"create"}:
+            raise errors.method_not_supported()
+    if not namespaced and info.namespace and scope.kind.resource.plural != "namespaces":
+        raise errors.resource_not_found()
+    if info.verb in ("create", "deletecollection") and named and not info.subresource:
+        raise errors.method_not_supported()
+    if info.verb in ("update", "patch") and not named:
+        raise errors.method_not_supported()
+
+
+def not_found() -> Response:
+    """What Go's mux says for a path that nobody has."""
+    return Response(
+        404,
+        b"404 page not found\n",
+        {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"},
+    )

@@ -1,0 +1,315 @@
+"""kube-apiserver put together: store, registries, door and pipeline of one server.
+
+Start order: the store's content → bootstrap objects → serving. `handle` is the whole server to whoever
+shares its process; HTTPS is one way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pilothouse import __version__
+from pilothouse.api.catalog import Catalog
+from pilothouse.api.resources import Resource
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
+from pilothouse.apiserver.admission.chain import chain as admission_chain
+from pilothouse.apiserver.authn.chain import Chain
+from pilothouse.apiserver.authn.impersonation import Impersonation
+from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
+from pilothouse.apiserver.authn.token_file import TokenFile
+from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz.rbac import Rbac
+from pilothouse.apiserver.bootstrap.objects import Facts, objects
+from pilothouse.apiserver.builtin import Builtins
+from pilothouse.apiserver.endpoints import negotiation, render
+from pilothouse.apiserver.endpoints.apply import field_set as fs
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.discovery import Discovery
+from pilothouse.apiserver.endpoints.health import Health
+from pilothouse.apiserver.endpoints.scope import Scope, Shared
+from pilothouse.apiserver.endpoints.subresources import table as subresources
+from pilothouse.apiserver.limits import InFlight
+from pilothouse.apiserver.metrics import RequestMetrics
+from pilothouse.apiserver.pipeline import Pipeline, refusal
+from pilothouse.apiserver.registry.cached_lister import CachedLister
+from pilothouse.apiserver.registry.kind import Kind
+from pilothouse.apiserver.registry.rest import Rest
+from pilothouse.apiserver.registry.strategy import Strategy
+from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.router import Router
+from pilothouse.apiserver.storage import keys
+from pilothouse.apiserver.storage.compactor import Compactor
+from pilothouse.apiserver.storage.leases import LeaseManager
+from pilothouse.apiserver.storage.store import ResourceStore
+from pilothouse.apiserver.storage.watch_cache import WatchCache
+from pilothouse.etcd.contract import Backend
+from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
+
+_EVENT_TTL_S = 3600
+
+
+@dataclass(slots=True)
+class Options:
+    """What a server is told. Times in seconds, sizes in bytes."""
+
+    service_range: str = "10.96.0.0/16"
+    service_node_ports: tuple[int, int] = (30000, 32767)
+    advertise_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    token_auth_file: Path | None = None
+    runtime_config: str = ""
+    kubernetes_version: str = "1.36"
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    anonymous_auth: bool = True
+    enable_admission: tuple[str, ...] = ()
+    disable_admission: tuple[str, ...] = ()
+    compaction_interval_s: float = 300.0
+    event_ttl_s: int = _EVENT_TTL_S
+    requests_inflight_max: int = 400
+    mutating_inflight_max: int = 200
+    client_ca_pem: str = ""
+    requestheader_ca_pem: str = ""
+    extra_paths: dict[str, object] = field(default_factory=dict)
+
+
+class ApiServer:
+    """`signer` makes and checks service-account tokens."""
+
+    def __init__(
+        self, backend: Backend, world: World, signer: Signer, options: Options, metrics: CollectorRegistry
+    ) -> None:
+        self.options = options
+        self.metrics = metrics
+        self.signer = signer
+        self._backend = backend
+        self._world = world
+        self.catalog = Catalog(options.kubernetes_version, options.runtime_config)
+        self.lister = CachedLister()
+        self._cache = WatchCache(backend, keys.ROOT.encode())
+        self._leases = LeaseManager(backend, world)
+        self._compactor = Compactor(backend, world, options.compaction_interval_s)
+        self.admission: AdmissionChain = admission_chain(
+            self.lister, world, options.enable_admission, options.disable_admission
+        )
+        self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
+        self.router = Router(self.discovery)
+        self._shared = Shared(world, self.lister, self.catalog)
+        self._builtins = Builtins(self.catalog)
+        self._rests: dict[tuple[str, str], Rest] = {}
+        self.tokens = ServiceAccountTokens(signer, (options.issuer,), self.lister, world)
+        self.authorizer = Rbac(self.lister)
+        self.authenticator = self._authenticator()
+        self._ready = False
+        self._stopping = False
+        self._add_builtins()
+        self._add_paths()
+        for entry in subresources.handlers(self):
+            self.router.add_subresource(*entry)
+        self.pipeline = Pipeline(
+            world,
+            self.authenticator,
+            Impersonation(self.authorizer.authorize, refusal).apply,
+            self.authorizer,
+            InFlight(options.requests_inflight_max, options.mutating_inflight_max),
+            RequestMetrics(metrics),
+            self.router.handle,
+        )
+
+    @property
+    def world(self) -> World:
+        return self._world
+
+    # -- putting together -------------------------------------------------------------------------------
+
+    def _authenticator(self) -> Chain:
+        certificates = None
+        if self.options.client_ca_pem:
+            authorities = x509.load_pem_x509_certificates(self.options.client_ca_pem.encode())
+            certificates = ClientCertificates(self._world, authorities)
+        methods: list[TokenFile | ServiceAccountTokens] = []
+        if self.options.token_auth_file is not None:
+            methods.append(TokenFile(self.options.token_auth_file))
+        methods.append(self.tokens)
+        return Chain(certificates, methods, anonymous=self.options.anonymous_auth)
+
+    def _add_builtins(self) -> None:
+        for served in self.catalog:
+            self.add_kind(self._builtins.kind(served))
+            self.discovery.add(served)
+
+    def add_kind(self, kind: Kind) -> Scope:
+        """Serve a kind. Versions of one resource share a registry."""
+        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom)
+        scope = Scope(
+            kind=kind,
+            rest=rest,
+            shared=self._shared,
+            fields=self._field_manager(kind, "status" if "status" in kind.subresources else ""),
+            status_fields=self._field_manager(kind, "spec"),
+            known_kind=self.catalog.is_registered,
+        )
+        self.router.add_scope(scope)
+        return scope
+
+    def rest(self, resource: Resource, strategy: Strategy, *, custom: bool = False) -> Rest:
+        key = (resource.group, resource.plural)
+        found = self._rests.get(key)
+        if found is None:
+            is_event = resource.plural == "events" and resource.group == ""
+            store = ResourceStore(
+                self._backend,
+                self._cache,
+                resource,
+                custom=custom,
+                leases=self._leases if is_event else None,
+                ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
+            )
+            self.lister.add(store)
+            found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+        return found
+
+    def _field_manager(self, kind: Kind, reset: str) -> FieldManager:
+        def empty() -> Obj:
+            return kind.decode({"metadata": {}}).obj
+
+        paths = fs.of_paths(reset) if reset else {}
+        return FieldManager(kind.type, kind.resource.group_version, paths, empty)
+
+    def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
+        """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""
+        return self._builtins.decode(group, version, kind, value).obj
+
+    def _add_paths(self) -> None:
+        health = Health(
+            {"ping": self._ping, "log": self._ping, "etcd": self._backend.health},
+            {
+                "etcd-readiness": self._backend.health,
+                "informer-sync": self._readiness,
+                "shutdown": self._shutdown,
+            },
+        )
+        for path in ("/healthz/", "/livez/", "/readyz/"):
+            self.router.add_path(path, health.handle)
+        self.router.add_path("/version", self._version)
+        self.router.add_path("/metrics", self._metrics)
+        self.router.add_path("/.well-known/openid-configuration", self._oidc)
+        self.router.add_path("/openid/v1/jwks", self._jwks)
+        self.router.add_path("/", self._root) if False else None
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the store and make sure of the bootstrap objects."""
+        await self._cache.start()
+        await self._bootstrap()
+        self._compactor.start()
+        self._ready = True
+
+    async def _bootstrap(self) -> None:
+        options = self.options
+        facts = Facts(
+            options.service_range,
+            options.advertise_address,
+            options.secure_port,
+            options.client_ca_pem,
+            options.requestheader_ca_pem,
+            self._world.timestamp(),
+        )
+        wanted = objects(facts, self.catalog)
+        await asyncio.gather(*(self._ensure(obj) for obj in wanted))
+
+    async def _ensure(self, obj: Obj) -> None:
+        """Make a bootstrap object that is missing; one that somebody changed is left alone."""
+        group, _, version = obj["apiVersion"].rpartition("/")
+        served = self.catalog.by_kind(group, version, obj["kind"])
+        if served is None:
+            return
+        scope = self.router.scope(group, version, served.resource.plural)
+        assert scope is not None
+        meta = obj["metadata"]
+        key = scope.rest.key(meta.get("namespace", ""), meta["name"])
+        if scope.rest.store.get(key) is not None:
+            return
+        obj = scope.kind.decode(obj).obj
+        scope.kind.default(obj)
+        obj["metadata"].update(uid=self._world.uid(), creationTimestamp=self._world.timestamp())
+        if scope.rest.strategy.generation:
+            obj["metadata"]["generation"] = 1
+        manager = (
+            "api-priority-and-fairness-config-producer-v1" if "flowcontrol" in group else "kube-apiserver"
+        )
+        obj = scope.fields.update(None, obj, manager, "", self._world.timestamp())
+        await scope.rest.store.create(key, obj)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        await self._compactor.stop()
+        await self._cache.stop()
+
+    async def handle(self, request: Request) -> Response:
+        return await self.pipeline.handle(request)
+
+    # -- paths ------------------------------------------------------------------------------------------
+
+    async def _ping(self) -> str:
+        return ""
+
+    async def _readiness(self) -> str:
+        return "" if self._ready else "the watch cache is not filled yet"
+
+    async def _shutdown(self) -> str:
+        return "the server is shutting down" if self._stopping else ""
+
+    async def _version(self, request: Request) -> Response:
+        if request.method != "GET":
+            from pilothouse.api import errors
+
+            raise errors.method_not_supported()
+        return render.document(version_document(self.options.kubernetes_version), negotiation.Form())
+
+    async def _metrics(self, request: Request) -> Response:
+        body = generate_latest(self.metrics)
+        return Response(200, body, {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _oidc(self, request: Request) -> Response:
+        address = f"https://{self.options.advertise_address}:{self.options.secure_port}/openid/v1/jwks"
+        return render.document(self.signer.discovery(address), negotiation.Form())
+
+    async def _jwks(self, request: Request) -> Response:
+        response = render.document(self.signer.key_set(), negotiation.Form())
+        response.headers["Content-Type"] = "application/jwk-set+json"
+        return response
+
+    async def _root(self, request: Request) -> Response:
+        return render.document({"paths": []}, negotiation.Form())
+
+
+def version_document(version: str) -> Obj:
+    """What /version answers (k8s.io/apimachinery/pkg/version Info)."""
+    import platform
+
+    major, minor = version.split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": f"v{version}.1+pilothouse.{__version__}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "2026-01-01T00:00:00Z",
+        "goVersion": f"python{platform.python_version()}",
+        "compiler": platform.python_implementation(),
+        "platform": f"{platform.system().lower()}/{platform.machine()}",
+    }
