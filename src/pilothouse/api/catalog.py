@@ -151,7 +151,8 @@ _CONNECT_SUBRESOURCES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("services", "proxy"): ("ServiceProxyOptions", _CONNECT_VERBS),
     ("nodes", "proxy"): ("NodeProxyOptions", _CONNECT_VERBS),
 }
-_NO_WATCH = frozenset((("", "componentstatuses"),))
+_SINCE = {("csinodes", "status"): (1, 37)}
+"""Subresources that the data of newer versions brings, and the version that has them first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +312,8 @@ def _add_subresource(
     if parent is None or (match["plural"], match["action"]) in _CONNECT_SUBRESOURCES:
         return
     if definitions.by_kind(match["group"], match["version"], match["kind"]) is None:
+        return
+    if _SINCE.get((match["plural"], match["action"]), (0, 0)) > definitions.version:
         return
     verbs = tuple(sorted({_VERBS[v.strip(" '")] for v in match["verbs"].split(",") if v.strip()}))
     name = match["action"]

@@ -93,7 +93,9 @@ def conflict(group: str, resource: str, name: str, why: str) -> ApiError:
     return ApiError(409, "Conflict", message, _details(group, resource, name))
 
 
-OPTIMISTIC_LOCK = "the object has been modified; please apply your changes to the latest version and try again"
+OPTIMISTIC_LOCK = (
+    "the object has been modified; please apply your changes to the latest version and try again"
+)
 
 
 def invalid(group: str, kind: str, name: str, errors: Sequence[field.FieldError]) -> ApiError:
@@ -119,7 +121,11 @@ def forbidden(group: str, resource: str, name: str, why: str) -> ApiError:
     """The general form of NewForbidden; authorization has its own sentence as `why`."""
     if resource:
         subject = qualified(group, resource)
-        message = f"{subject} {field.go_quote(name)} is forbidden: {why}" if name else f"{subject} is forbidden: {why}"
+        message = (
+            f"{subject} {field.go_quote(name)} is forbidden: {why}"
+            if name
+            else f"{subject} is forbidden: {why}"
+        )
     else:
         message = f"forbidden: {why}"
     return ApiError(403, "Forbidden", message, _details(group, resource, name))

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
-    "struct",       # named fields
-    "map",          # string keys, one element type
+    "struct",  # named fields
+    "map",  # string keys, one element type
     "list",
     "string",
     "integer",
     "number",
     "boolean",
-    "quantity",     # resource.Quantity: string or number, canonical string out
+    "quantity",  # resource.Quantity: string or number, canonical string out
     "intorstring",  # intstr.IntOrString
-    "time",         # metav1.Time
-    "microtime",    # metav1.MicroTime
-    "duration",     # metav1.Duration
-    "bytes",        # base64 text
-    "raw",          # runtime.RawExtension, JSON: any value, kept as it is
-    "any",          # untyped; deduced from the value (x-kubernetes-preserve-unknown-fields)
+    "time",  # metav1.Time
+    "microtime",  # metav1.MicroTime
+    "duration",  # metav1.Duration
+    "bytes",  # base64 text
+    "raw",  # runtime.RawExtension, JSON: any value, kept as it is
+    "any",  # untyped; deduced from the value (x-kubernetes-preserve-unknown-fields)
 ]
 
 

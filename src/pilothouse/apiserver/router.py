@@ -71,6 +71,11 @@ class Router:
         """A path outside the resources: exact, or everything below when it ends in a slash."""
         self._paths.append((prefix, handler))
 
+    def paths(self) -> list[str]:
+        """What the root document lists."""
+        groups = [p.kind.resource.prefix for p in self._scopes.values()]
+        return sorted({"/api", "/apis", *groups, *(p.rstrip("/") for p, _ in self._paths if p)})
+
     async def handle(self, request: Request) -> Response:
         if request.info.is_resource:
             return await self._resource(request)
@@ -94,11 +99,11 @@ class Router:
                 return not_found()
             raise errors.resource_not_found()
         _check_shape(request, scope)
-        if scope.kind.deprecation:
-            request.warnings.append(scope.kind.deprecation)
         handler = self._handler(request, scope)
         if handler is None:
             raise errors.method_not_supported()
+        if scope.kind.deprecation:
+            request.warnings.append(scope.kind.deprecation)
         return await handler(request, scope)
 
     def _handler(self, request: Request, scope: Scope) -> ResourceHandler | None:

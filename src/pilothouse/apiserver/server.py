@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pilothouse import __version__
+from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
@@ -38,6 +40,7 @@ from pilothouse.apiserver.endpoints.subresources import table as subresources
 from pilothouse.apiserver.limits import InFlight
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.pipeline import Pipeline, refusal
+from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Rest
@@ -68,7 +71,7 @@ class Options:
     token_auth_file: Path | None = None
     runtime_config: str = ""
     kubernetes_version: str = "1.36"
-    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    issuer: str = "https://kubernetes.default.svc"
     anonymous_auth: bool = True
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
@@ -102,7 +105,10 @@ class ApiServer:
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
-        self._shared = Shared(world, self.lister, self.catalog)
+        services = ServiceAllocators(
+            options.service_range, options.service_node_ports, self.lister, SystemObjects(self), world
+        )
+        self._shared = Shared(world, self.lister, self.catalog, services)
         self._builtins = Builtins(self.catalog)
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, (options.issuer,), self.lister, world)
@@ -203,7 +209,7 @@ class ApiServer:
         self.router.add_path("/metrics", self._metrics)
         self.router.add_path("/.well-known/openid-configuration", self._oidc)
         self.router.add_path("/openid/v1/jwks", self._jwks)
-        self.router.add_path("/", self._root) if False else None
+        self.router.add_path("", self._root)
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -271,8 +277,6 @@ class ApiServer:
 
     async def _version(self, request: Request) -> Response:
         if request.method != "GET":
-            from pilothouse.api import errors
-
             raise errors.method_not_supported()
         return render.document(version_document(self.options.kubernetes_version), negotiation.Form())
 
@@ -290,13 +294,41 @@ class ApiServer:
         return response
 
     async def _root(self, request: Request) -> Response:
-        return render.document({"paths": []}, negotiation.Form())
+        return render.document({"paths": self.router.paths()}, negotiation.Form())
+
+
+class SystemObjects:
+    """Objects that the server makes for itself (`allocators.services.Objects`), past the pipeline."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+
+    async def create(self, resource: Resource, obj: Obj) -> bool:
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world = self._server.world
+        obj["metadata"].update(uid=world.uid(), creationTimestamp=world.timestamp())
+        obj = scope.fields.update(None, obj, "kube-apiserver", "", world.timestamp())
+        meta = obj["metadata"]
+        try:
+            await scope.rest.store.create(scope.rest.key(meta.get("namespace", ""), meta["name"]), obj)
+        except errors.ApiError as error:
+            if error.reason == "AlreadyExists":
+                return False
+            raise
+        return True
+
+    async def delete(self, resource: Resource, name: str) -> None:
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        key = scope.rest.key("", name)
+        item = scope.rest.store.get(key)
+        while item is not None and await scope.rest.store.delete(key, item) is None:
+            item = scope.rest.store.get(key)
 
 
 def version_document(version: str) -> Obj:
     """What /version answers (k8s.io/apimachinery/pkg/version Info)."""
-    import platform
-
     major, minor = version.split(".")
     return {
         "major": major,
@@ -306,8 +338,8 @@ def version_document(version: str) -> Obj:
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": str(int(minor) - 1),
         "gitVersion": f"v{version}.1+pilothouse.{__version__}",
-        "gitCommit": "",
-        "gitTreeState": "clean",
+        "gitCommit": "unknown",
+        "gitTreeState": "",
         "buildDate": "2026-01-01T00:00:00Z",
         "goVersion": f"python{platform.python_version()}",
         "compiler": platform.python_implementation(),

@@ -70,6 +70,8 @@ class Definitions:
 
     def __init__(self, version: str) -> None:
         self._path = _path(version)
+        major, minor = version.split(".")
+        self.version = (int(major), int(minor))
         self.schemas = msgspec.json.decode(self._path.read_bytes(), type=_File).defs
         self._kinds = {
             (k.group, k.version, k.kind): name for name, schema in self.schemas.items() for k in schema.kinds

@@ -75,7 +75,7 @@ async def get(request: Request, scope: Scope) -> Response:
         raise errors.ApiError(
             500, "", f"resourceVersion: Invalid value: {go_quote(revision)}: {_parse_uint(revision)}"
         )
-    item = scope.rest.get(request.info.namespace, request.info.name)
+    item = scope.rest.get(scope.namespace(request), request.info.name)
     if scope.kind.from_storage is None:
         if not form.target and form.media_type == JSON and not request.in_process and not form.pretty:
             return render.json_bytes(item.raw)
@@ -101,12 +101,14 @@ async def list_(request: Request, scope: Scope) -> Response:
 
 async def read_page(request: Request, scope: Scope, options: ListOptions) -> Page:
     """The selected items of the collection that the request names."""
-    namespace = request.info.namespace if scope.kind.resource.namespaced else ""
+    namespace = scope.namespace(request)
     selected = selection.predicate(scope, options)
     start, revision = "", None
     if options.continue_:
         if options.resource_version not in ("", "0"):
             raise errors.bad_request("specifying resource version is not allowed when using continue")
+        if options.resource_version == "0":
+            options.limit = 0  # Upstream serves "any revision" from its cache, which knows no chunks.
         position = decode_continue(options.continue_)
         start = position.start
         revision = position.revision if position.revision > 0 else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.registry.rest import Rest
@@ -23,6 +24,7 @@ class Shared:
     world: World
     lister: Lister
     catalog: Catalog
+    services: ServiceAllocators
     watch_timeout_s_min: float = 1800.0
 
 
@@ -45,11 +47,16 @@ class Scope:
             self.shared.world,
             self.shared.lister,
             request.user or ANONYMOUS,
-            info.namespace if self.kind.resource.namespaced else "",
+            self.namespace(request),
             info.subresource,
             dry_run,
             request.warnings,
+            self.shared.services,
         )
+
+    def namespace(self, request: Request) -> str:
+        """The namespace of the object that a request names; "" for cluster-scoped kinds, also namespaces."""
+        return request.info.namespace if self.kind.resource.namespaced else ""
 
     def to_request_version(self, obj: Obj) -> Obj:
         """A stored object (shared) in the version that was asked for (may be the same dict)."""

@@ -28,7 +28,7 @@ async def watch(request: Request, scope: Scope) -> Response:
     options = list_options(request, watch=True)
     selected = selection.predicate(scope, options)
     revision, initial = _start(options)
-    namespace = request.info.namespace if scope.kind.resource.namespaced else ""
+    namespace = scope.namespace(request)
     watcher = await scope.rest.store.watch(namespace, revision, initial_events=initial, predicate=selected)
     stream = _Stream(request, scope, watcher, options, form)
     if request.in_process:

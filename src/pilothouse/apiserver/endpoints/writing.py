@@ -7,6 +7,7 @@ from the live object on runs again when another write came between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pilothouse.api import errors
@@ -20,6 +21,7 @@ from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry import metadata
+from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Change
 from pilothouse.apiserver.registry.strategy import Context
 from pilothouse.apiserver.request import Request, Response
@@ -58,6 +60,7 @@ async def create(request: Request, scope: Scope) -> Response:
         raise errors.ApiError(500, "", "resourceVersion should not be set on objects to be created")
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(obj, ctx.namespace)
+    metadata.wipe(obj)
     obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
     item = await scope.rest.create(ctx, _stored(scope, obj), options)
     return answer(request, scope, item, form, 201)
@@ -158,8 +161,8 @@ def _patch(request: Request, scope: Scope, ctx: Context, options: Obj, patch_typ
         if old is None:
             raise errors.not_found(scope.rest.resource.group, scope.rest.resource.plural, request.info.name)
         live = scope.to_request_version(old)
-        patched, duplicates = _patched(live, raw, patch_type, scope)
-        obj = _decode_patched(request, scope, patched, duplicates, options)
+        patched, duplicates, shown = _patched(live, raw, patch_type, scope)
+        obj = _decode_patched(request, scope, patched, duplicates, options, shown)
         fields = field_manager(scope, ctx)
         obj = fields.update(live, obj, manager, ctx.subresource, scope.shared.world.timestamp())
         stored = _stored(scope, obj)
@@ -169,41 +172,60 @@ def _patch(request: Request, scope: Scope, ctx: Context, options: Obj, patch_typ
     return change
 
 
-def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, list[str]]:
-    """The live object with a patch laid over it, and the patch's duplicate fields."""
+def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, list[str], Callable[[], str]]:
+    """The live object with a patch laid over it, the patch's duplicate fields, and how errors show it."""
     if patch_type == JSON_PATCH:
-        return json_patch.apply(live, raw), []
+        patched = json_patch.apply(live, raw)
+        return patched, [], lambda: render.encode(_sorted(patched)).decode()
     if patch_type == MERGE_PATCH:
         value, duplicates = merge_patch.read(raw)
-        return merge_patch.apply(live, value), duplicates
+        merged = merge_patch.apply(live, value)
+        return merged, duplicates, lambda: render.encode(_sorted(merged)).decode()
     value, duplicates = strategic_merge.read(raw)
-    return strategic_merge.apply(live, value, scope.kind.type), duplicates
+    applied = strategic_merge.apply(live, value, scope.kind.type)
+    return applied, duplicates, lambda: strategic_merge.go_map(value)
+
+
+def _sorted(obj: Obj) -> Obj:
+    """Keys of the top level in order, as Go marshals a map."""
+    return {key: obj[key] for key in sorted(obj)}
+
+
+def _check_type(kind: Kind, patched: Obj) -> None:
+    """A patch may not turn an object into another kind."""
+    group_version, name = patched.get("apiVersion"), patched.get("kind")
+    if (group_version, name) != (kind.resource.group_version, kind.resource.kind):
+        raise ValueError(
+            f'no kind "{name}" is registered for version "{group_version}" in scheme "{body.SCHEME}"'
+        )
 
 
 def _decode_patched(request: Request, scope: Scope, patched: Obj, duplicates: list[str], options: Obj) -> Obj:
-    """Decode and default a patched object; 422 with the whole object for what does not fit its type."""
+    """Decode and default a patched object; 422 for what does not fit its type. `shown` is how the error shows
+    what was wrong: the patched object, or for strategic merge patches the patch."""
     kind = scope.kind
     try:
+        _check_type(kind, patched)
         decoded = kind.decode(patched)
     except ValueError as error:
-        text = render.encode(patched).decode()
-        raise errors.invalid("", "", "", [field_invalid("patch", text, str(error))]) from None
+        raise errors.invalid("", "", "", [field_invalid("patch", shown(), str(error))]) from None
     problems = [*decoded.strict_errors, *duplicates]
     if problems:
-        report_patch(request, problems, options)
+        report_patch(request, problems, options, shown)
     obj = decoded.obj
     kind.default(obj)
     if obj["metadata"].get("name") != request.info.name:
         check_name(obj, request.info.name)
+    metadata.check_namespace(obj, scope.namespace(request))
     return obj
 
 
-def report_patch(request: Request, problems: list[str], options: Obj) -> None:
+def report_patch(request: Request, problems: list[str], options: Obj, shown: Callable[[], str]) -> None:
     """Unknown fields of a patch: refused, warned about or ignored."""
     validation = body.field_validation(options)
     if validation == "Strict":
         text = "strict decoding error: " + ", ".join(problems)
-        raise errors.invalid("", "", "", [field_invalid("patch", "", text)])
+        raise errors.invalid("", "", "", [field_invalid("patch", shown(), text)])
     if validation == "Warn":
         request.warnings.extend(problems)
 
@@ -229,22 +251,54 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
 
 
 def _applied(request: Request, scope: Scope, options: Obj) -> Obj:
-    """The applied configuration as sent: YAML or JSON, not defaulted."""
+    """The applied configuration as sent: YAML or JSON, not defaulted. 400 when it is of another kind."""
+    value = _applied_value(request, options)
+    resource = scope.kind.resource
+    kind, api_version = value.get("kind") or "", value.get("apiVersion") or ""
+    if (kind, api_version) != (resource.kind, resource.group_version):
+        group, _, version = api_version.rpartition("/")
+        raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+    meta = value.setdefault("metadata", {})
+    name = request.info.name
+    if meta.setdefault("name", name) != name:
+        raise errors.bad_request(
+            f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+        )
+    if meta.get("namespace", scope.namespace(request)) != scope.namespace(request):
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    return value
+
+
+def _applied_value(request: Request, options: Obj) -> Obj:
     raw = request.body
     if isinstance(raw, dict):
-        value: Any = raw
-        duplicates: list[str] = []
-    else:
-        try:
-            value, duplicates = parse.body(
-                raw if isinstance(raw, bytes) else b"",
-                negotiation.YAML,
-                duplicates=body.field_validation(options) != "Ignore",
-            )
-        except ValueError as error:
-            raise errors.bad_request(f"error decoding YAML: {error}") from None
-    if not isinstance(value, dict):
+        return raw
+    wants_duplicates = body.field_validation(options) != "Ignore"
+    try:
+        value, duplicates = parse.body(
+            raw if isinstance(raw, bytes) else b"", negotiation.YAML, duplicates=wants_duplicates
+        )
+    except ValueError as error:
+        raise errors.bad_request(f"error decoding YAML: {error}") from None
+    if value is None:
         value = {}
+    if not isinstance(value, dict):
+        raise errors.bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+            f"{parse.json_type(value)} into Go value of type map[string]interface {{}}"
+        )
     if duplicates:
-        report_patch(request, duplicates, options)
+        _report_duplicates(request, duplicates, options)
     return value
+
+
+def _report_duplicates(request: Request, duplicates: list[str], options: Obj) -> None:
+    validation = body.field_validation(options)
+    if validation == "Strict":
+        raise errors.bad_request(
+            f"error strict decoding YAML: error converting YAML to JSON: {duplicates[0]}"
+        )
+    if validation == "Warn":
+        request.warnings.extend(duplicates)

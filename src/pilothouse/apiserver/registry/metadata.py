@@ -11,14 +11,22 @@ _GENERATED_SUFFIX = 5
 _GENERATED_LENGTH_MAX = 63
 
 
+_SYSTEM = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+
+
+def wipe(obj: Obj) -> None:
+    """Take away what only the server sets (rest.WipeObjectMetaSystemFields)."""
+    for key in _SYSTEM:
+        obj["metadata"].pop(key, None)
+
+
 def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) -> None:
     """Fill uid, creation time, generation and a generated name; drop what clients may not set."""
     meta = obj["metadata"]
-    for system in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
-        meta.pop(system, None)
+    wipe(obj)
+    meta.pop("resourceVersion", None)
     meta["uid"] = world.uid()
     meta["creationTimestamp"] = world.timestamp()
-    meta.pop("generation", None)
     if strategy.generation:
         meta["generation"] = 1
     if namespace:

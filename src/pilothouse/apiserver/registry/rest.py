@@ -98,6 +98,7 @@ class Rest:
             existing = self.store.get(key)
             if existing is not None:
                 raise self._already_exists(existing, name)
+            await self.strategy.begin_create(ctx, obj)
             return self.store.unstored(key, obj)
         rollback = await self.strategy.begin_create(ctx, obj)
         try:
@@ -153,7 +154,7 @@ class Rest:
         self._check_uid(key, old, uid)
         obj = await change(old)
         self._check_revision(obj, old)
-        status_only = ctx.subresource == "status"
+        status_only = ctx.subresource in ("status", "approval")
         metadata.before_update(obj, old)
         if status_only:
             _keep_all_but_status(obj, old)
@@ -185,13 +186,16 @@ class Rest:
         return item
 
     def _validate_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
-        found = meta_validation.validate_update(obj["metadata"], old["metadata"])
+        # Upstream checks metadata twice, once for all kinds and once in each kind's strategy: the causes show it.
+        found = meta_validation.validate_update(obj["metadata"], old["metadata"]) * 2
         if status_only:
             found += self.strategy.validate_status_update(ctx, obj, old)
         else:
             found += self.strategy.validate_update(ctx, obj, old)
         if found:
-            raise errors.invalid(self.resource.group, self.resource.kind, obj["metadata"]["name"], found)
+            raise errors.invalid(
+                self.resource.group, self.resource.kind, obj["metadata"].get("name", ""), found
+            )
 
     def _check_uid(self, key: str, old: Obj, uid: str) -> None:
         actual = old["metadata"].get("uid", "")

@@ -22,6 +22,7 @@ from typing import ClassVar
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.kit.world import World
@@ -38,6 +39,8 @@ class Context:
     subresource: str = ""
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    services: ServiceAllocators | None = None
+    """Cluster IPs and node ports."""
 
 
 Rollback = Callable[[], Awaitable[None]]
@@ -103,7 +106,7 @@ class Strategy:
         return None
 
     async def begin_create(self, ctx: Context, obj: Obj) -> Rollback | None:
-        """Allocate (cluster IPs, node ports). Not called on a dry run."""
+        """Allocate (cluster IPs, node ports). On a dry run nothing may be kept."""
         return None
 
     async def begin_update(self, ctx: Context, obj: Obj, old: Obj) -> Rollback | None:

@@ -1,311 +1,346 @@
-"""Objects and sets of fields, related through types (structured-merge-diff's typed package).
+"""Values and sets of fields, related through types (sigs.k8s.io/structured-merge-diff typed).
 
-A field is a *leaf* when its type is atomic or scalar, or its value empty. Lists of type map are keyed by
-their keys, sets by their values; values without a type (preserve-unknown) are maps and atomic lists.
+A *leaf* is a value whose type is scalar or atomic. Lists of type map are known by their key fields, sets by
+their values. A value without a type (preserve-unknown) is walked if it is a map and a leaf otherwise.
+
+    check         does an applied configuration fit its type
+    field_set     the fields that a configuration names
+    merge         a configuration laid over the live object
+    remove        a value without some fields
+    with_named    a set plus the struct fields on the way to its members
+
+What a write changed is in `compare`, apart for its speed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-from pilothouse.api.field import go_quote
 from pilothouse.api.structure import Type
-from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.apply.field_set import (
+    LEAF,
+    MEMBER,
     FieldSet,
     element,
+    in_order,
+    is_member,
     item_key,
     name_key,
-    node,
+    single_key,
     value_key,
 )
+from pilothouse.apiserver.endpoints.patch.go_text import go_literal, go_type, go_value
 
 _MISSING: Any = object()
-_DEDUCED = Type("any")
-
-
-class Comparison(NamedTuple):
-    added: FieldSet
-    modified: FieldSet
-    removed: FieldSet
-
-    @property
-    def same(self) -> bool:
-        return not (self.added or self.modified or self.removed)
+DEDUCED = Type("any")
+"""The type of values that have none."""
 
 
 class DoesNotFit(ValueError):
-    """A value that does not fit its type, with its path, in upstream's words."""
+    """Values that do not fit their type, in upstream's words. `errors` are (path, text) pairs."""
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        self.errors = errors
+        lines = [f"{path}: {text}" if path else text for path, text in errors]
+        super().__init__(lines[0] if len(lines) == 1 else "\n".join(["errors:", *(f"  {x}" for x in lines)]))
 
 
 def field_type(type_: Type, key: str) -> Type:
-    """The type of a map's or struct's entry."""
-    if type_.kind == "struct":
-        field = type_.fields.get(key)
-        if field is not None:
-            return field.type
-    return type_.element or _DEDUCED
+    """The type of a struct's field or a map's entry."""
+    field = type_.fields.get(key) if type_.kind == "struct" else None
+    return field.type if field is not None else type_.element or DEDUCED
 
 
-def _shape(type_: Type, *values: Any) -> str:
-    """map, list or leaf: how a value is walked."""
+def _shape(type_: Type, value: Any) -> str:
+    """map, list or leaf: how a value of this type is walked."""
     kind = type_.kind
     if kind in ("struct", "map"):
         return "leaf" if type_.map_type == "atomic" else "map"
     if kind == "list":
         return "leaf" if type_.list_type == "atomic" else "list"
-    if kind == "any" and any(isinstance(v, dict) for v in values):
-        return "map"
-    return "leaf"
+    return "map" if kind == "any" and isinstance(value, dict) else "leaf"
 
 
-def _item_key(type_: Type, item: Any) -> str:
+# -- names of list items --------------------------------------------------------------------------------
+
+_ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+
+
+def item_element(type_: Type, item: Any, at: int) -> str:
+    """The path element of an item of a set or map list; DoesNotFit for one without a name."""
     if type_.list_type == "set":
+        if isinstance(item, dict):
+            raise _element_error(at, "associative list without keys has an element that's a map type")
+        if isinstance(item, list):
+            raise _element_error(at, "not supported: associative list with lists as elements")
+        if item is None:
+            raise _element_error(at, "associative list without keys has an element that's an explicit null")
         return value_key(item)
-    pairs = []
-    for key in type_.list_keys:
-        value = item.get(key) if isinstance(item, dict) else None
-        if value is None:
-            value = type_.key_defaults.get(key)
-        if value is not None:
-            pairs.append((key, value))
-    return item_key(tuple(pairs))
+    if item is None:
+        raise _element_error(at, "associative list with keys may not have a null element")
+    if not isinstance(item, dict):
+        raise _element_error(at, "associative list with keys may not have non-map elements")
+    keys = type_.list_keys
+    if len(keys) == 1:
+        value = item.get(keys[0])
+        if type(value) is str:
+            return single_key(keys[0], value)
+    found = {}
+    for key in keys:
+        value = item[key] if key in item else _key_default(type_, key)
+        if value is not _MISSING:
+            found[key] = value
+    if not found:
+        names = " ".join(f'"{key}"' for key in keys)
+        raise _element_error(
+            at,
+            f"associative list with keys has an element that omits all key fields [{names}] "
+            "(and doesn't have default values for any key fields)",
+        )
+    return item_key(found)
 
 
-def keyed(type_: Type, items: Iterable[Any] | None) -> dict[str, Any]:
-    """A list's items by their keys; the last of repeated ones counts."""
-    return {_item_key(type_, item): item for item in items or ()}
+def _key_default(type_: Type, key: str) -> Any:
+    """A list key's default: the declared one, Go's zero for a field that is always there, or none."""
+    if key in type_.key_defaults:
+        return type_.key_defaults[key]
+    field = type_.element.fields.get(key) if type_.element is not None else None
+    if field is None or not field.required or field.pointer:
+        return _MISSING
+    return _ZERO.get(field.type.kind, _MISSING)
+
+
+def _element_error(at: int, text: str) -> DoesNotFit:
+    return DoesNotFit([("", f"element {at}: {text}")])
 
 
 # -- sets of an object ----------------------------------------------------------------------------------
 
 
 def field_set(value: Any, type_: Type) -> FieldSet:
-    """Every field that a value sets (ToFieldSet)."""
+    """Every field that a value names (ToFieldSet): leaves, entries of maps, items of lists, empty maps and
+    nulls; not the structs on the way."""
     shape = _shape(type_, value)
     out: FieldSet = {}
     if shape == "map" and isinstance(value, dict):
-        named = type_.kind == "struct"
-        for key, child in value.items():
+        for key in sorted(value):
             child_type = field_type(type_, key)
-            below = _below(child, child_type)
-            member = below is None or not (named and key in type_.fields)
-            out[name_key(key)] = node(below or {}, member) or {}
+            named = type_.kind == "struct" and key in type_.fields
+            made = _value_node(value[key], child_type, named=named)
+            if made is not None:
+                out[name_key(key)] = made
     elif shape == "list" and isinstance(value, list):
-        for item in value:
-            assert type_.element is not None
-            out[_item_key(type_, item)] = node(_below(item, type_.element) or {}, True) or {}
+        inner = type_.element or DEDUCED
+        for at, item in enumerate(value):
+            made = _value_node(item, inner, named=False)
+            out[item_element(type_, item, at)] = LEAF if made is None else made
+        out = in_order(out)
     return out
 
 
-def _below(value: Any, type_: Type) -> FieldSet | None:
-    """The set inside a value; None for a leaf."""
+def _value_node(value: Any, type_: Type, *, named: bool) -> FieldSet | None:
+    """The node of one entry. A named one (a struct's field) that has parts is no member itself."""
     if value is None or value == {} or _shape(type_, value) == "leaf":
-        return None
-    return field_set(value, type_)
+        return LEAF
+    below = field_set(value, type_)
+    if named:
+        return below or None
+    return {MEMBER: LEAF, **below} if below else LEAF
 
 
-# -- comparison -----------------------------------------------------------------------------------------
-
-
-def compare(old: Any, new: Any, type_: Type) -> Comparison:
-    """What differs between two values of one type."""
-    added: FieldSet = {}
-    modified: FieldSet = {}
-    removed: FieldSet = {}
-    _compare_map(old, new, type_, added, modified, removed)
-    return Comparison(added, modified, removed)
-
-
-def _compare_map(
-    old: Any, new: Any, type_: Type, added: FieldSet, modified: FieldSet, removed: FieldSet
-) -> None:
-    before: Obj = old or {}
-    after: Obj = new or {}
-    for key, value in after.items():
-        was = before.get(key, _MISSING)
-        if was is value:
+def with_named(tree: FieldSet, type_: Type) -> FieldSet:
+    """The set, and every struct field on the way to a member (EnsureNamedFieldsAreMembers): what must go when
+    all below it goes."""
+    if not tree:
+        return tree
+    out: FieldSet = {}
+    for key, child in tree.items():
+        if not child or key == MEMBER:
+            out[key] = child
             continue
-        _compare_value(name_key(key), was, value, field_type(type_, key), added, modified, removed)
-    for key, was in before.items():
-        if key not in after:
-            _compare_value(name_key(key), was, _MISSING, field_type(type_, key), added, modified, removed)
-
-
-def _compare_list(
-    old: Any, new: Any, type_: Type, added: FieldSet, modified: FieldSet, removed: FieldSet
-) -> None:
-    inner = type_.element or _DEDUCED
-    before, after = keyed(type_, old), keyed(type_, new)
-    for key, value in after.items():
-        was = before.get(key, _MISSING)
-        if was is not value:
-            _compare_value(key, was, value, inner, added, modified, removed)
-    for key, was in before.items():
-        if key not in after:
-            _compare_value(key, was, _MISSING, inner, added, modified, removed)
-
-
-def _compare_value(
-    key: str, was: Any, now: Any, type_: Type, added: FieldSet, modified: FieldSet, removed: FieldSet
-) -> None:
-    shape = _shape(type_, was, now)
-    empty = (was is _MISSING or not was) and (now is _MISSING or not now)
-    if shape == "leaf" or empty:
-        if was is _MISSING:
-            added[key] = {}
-        elif now is _MISSING:
-            removed[key] = {}
-        elif was != now:
-            modified[key] = {}
-        return
-    if was is not _MISSING and now is not _MISSING and was == now:
-        return
-    inner: tuple[FieldSet, FieldSet, FieldSet] = ({}, {}, {})
-    walk = _compare_map if shape == "map" else _compare_list
-    walk(_present(was), _present(now), type_, *inner)
-    members = (was is _MISSING, False, now is _MISSING)
-    for total, part, member in zip((added, modified, removed), inner, members, strict=True):
-        made = node(part, member)
-        if made is not None:
-            total[key] = made
-
-
-def _present(value: Any) -> Any:
-    return None if value is _MISSING else value
+        kind, _, name = key.partition(":")
+        if kind == "f":
+            named = type_.kind == "struct" and name in type_.fields
+            inner = field_type(type_, name)
+        else:
+            named, inner = False, type_.element or DEDUCED
+        below = with_named(child, inner)
+        out[key] = {MEMBER: LEAF, **below} if named and MEMBER not in below else below
+    return out
 
 
 # -- merge ----------------------------------------------------------------------------------------------
 
 
 def merge(live: Any, config: Any, type_: Type) -> Any:
-    """`config` laid over `live`: its leaves win, its lists are merged by key and give the order."""
-    shape = _shape(type_, live, config)
-    if shape == "map" and isinstance(config, dict) and isinstance(live, dict):
-        out = dict(live)
-        for key, value in config.items():
-            child_type = field_type(type_, key)
-            out[key] = merge(out[key], value, child_type) if key in out else value
-        return out
-    if shape == "list" and isinstance(config, list) and isinstance(live, list):
-        return _merge_list(live, config, type_)
-    return config
+    """`config` laid over `live`: its leaves win, maps are merged, lists are merged by name in an order that
+    keeps both sides' (typed/merge.go). Parts are shared with the arguments."""
+    shape = _shape(type_, config if config is not None else live)
+    if shape == "leaf":
+        return config
+    wanted: type = dict if shape == "map" else list
+    before: Any = live if isinstance(live, wanted) else None
+    after: Any = config if isinstance(config, wanted) else None
+    if not before and not after:
+        return config
+    if shape == "map":
+        return _merge_map(before or {}, after or {}, type_)
+    return _merge_list(before or [], after or [], type_)
 
 
-def _merge_list(live: list[Any], config: list[Any], type_: Type) -> list[Any]:
-    """Items of `config` in their order; those of `live` alone stay before the shared item they stood before."""
-    inner = type_.element or _DEDUCED
-    wanted = list(keyed(type_, config).items())
-    position = {key: i for i, (key, _) in enumerate(wanted)}
-    present = keyed(type_, live)
-    out: list[Any] = []
-    at = 0
-    for key, item in present.items():
-        if key not in position:
-            out.append(item)
-            continue
-        while at <= position[key]:
-            out.append(_merged_item(wanted[at], present, inner))
-            at += 1
-    out += [_merged_item(entry, present, inner) for entry in wanted[at:]]
+def _merge_map(live: dict[str, Any], config: dict[str, Any], type_: Type) -> dict[str, Any]:
+    out = dict(live)
+    for key, value in config.items():
+        out[key] = merge(live[key], value, field_type(type_, key)) if key in live else value
     return out
 
 
-def _merged_item(entry: tuple[str, Any], present: dict[str, Any], type_: Type) -> Any:
-    key, item = entry
-    return merge(present[key], item, type_) if key in present else item
+def _merge_list(live: list[Any], config: list[Any], type_: Type) -> list[Any]:
+    """Both orders are kept as far as they agree: walk both lists at once, taking live items that the config
+    does not name as they come, and shared items when the config comes to them. Repeated live items stay,
+    unless the config names them."""
+    inner = type_.element or DEDUCED
+    left = [item_element(type_, item, at) for at, item in enumerate(live)]
+    right = [item_element(type_, item, at) for at, item in enumerate(config)]
+    present = dict(zip(reversed(left), reversed(live), strict=True))
+    wanted = dict(zip(right, config, strict=True))
+    shared = [key for key in right if key in present]
+    next_shared = 0
+    merged: set[str] = set()
+    out: list[Any] = []
+    at_left = at_right = 0
+
+    def take(key: str) -> None:
+        merged.add(key)
+        out.append(merge(present[key], wanted[key], inner) if key in present else wanted[key])
+
+    while at_left < len(left) or at_right < len(right):
+        if at_left < len(left) and at_right < len(right):
+            key = left[at_left]
+            if key == right[at_right]:
+                take(key)
+                at_left += 1
+                at_right += 1
+                next_shared += 1
+                continue
+            if key in wanted and next_shared < len(shared) and shared[next_shared] != key:
+                at_left += 1  # shared, but not the one whose turn it is
+                continue
+        if at_left < len(left):
+            key = left[at_left]
+            if key not in wanted:
+                out.append(live[at_left])
+                at_left += 1
+                continue
+            if key in merged:
+                at_left += 1
+                continue
+        if at_right < len(right):
+            key = right[at_right]
+            take(key)
+            at_right += 1
+            if next_shared < len(shared) and shared[next_shared] == key:
+                next_shared += 1
+    return out
 
 
 # -- removal --------------------------------------------------------------------------------------------
 
 
-def prune(value: Any, type_: Type, last: FieldSet, owned: FieldSet) -> Any:
-    """`value` without what was in `last` and is in `owned` no more, nor anything below it."""
+def remove(value: Any, type_: Type, gone: FieldSet) -> Any:
+    """`value` without the members of `gone`; a map or list of which nothing stays becomes None
+    (typed/remove.go)."""
     shape = _shape(type_, value)
     if shape == "map" and isinstance(value, dict):
-        out = {}
+        kept: dict[str, Any] = {}
         for key, child in value.items():
-            kept = _pruned(name_key(key), child, field_type(type_, key), last, owned)
-            if kept is not _MISSING:
-                out[key] = kept
-        return out
+            node = gone.get(name_key(key))
+            if node is None:
+                kept[key] = child
+            elif not is_member(node):
+                kept[key] = remove(child, field_type(type_, key), node)
+        return kept or None
     if shape == "list" and isinstance(value, list):
-        inner = type_.element or _DEDUCED
-        pruned = (_pruned(key, item, inner, last, owned) for key, item in keyed(type_, value).items())
-        return [item for item in pruned if item is not _MISSING]
-    return value
-
-
-def _pruned(key: str, value: Any, type_: Type, last: FieldSet, owned: FieldSet) -> Any:
-    was = last.get(key)
-    if was is None:
-        return value
-    now = owned.get(key)
-    if now is None:
-        return _MISSING
-    return prune(value, type_, was, now) if was else value
+        inner = type_.element or DEDUCED
+        items = []
+        for at, item in enumerate(value):
+            node = gone.get(item_element(type_, item, at))
+            if node is None:
+                items.append(item)
+            elif not is_member(node):
+                items.append(remove(item, inner, node))
+        return items or None
+    return value if type_.kind not in ("struct", "map", "list") else None
 
 
 # -- checks ---------------------------------------------------------------------------------------------
 
 
-def check(value: Any, type_: Type, path: str = "") -> None:
-    """DoesNotFit for an applied value that does not fit its type."""
+def check(value: Any, type_: Type) -> None:
+    """DoesNotFit for an applied value that does not fit its type (typed/validate.go)."""
+    errors: list[tuple[str, str]] = []
+    _check(value, type_, "", errors)
+    if errors:
+        raise DoesNotFit(errors)
+
+
+def _check(value: Any, type_: Type, path: str, errors: list[tuple[str, str]]) -> None:
     kind = type_.kind
     if value is None:
         return
     if kind in ("struct", "map"):
-        if not isinstance(value, dict):
-            raise DoesNotFit(f"{path}: expected map, got {_go(value)}")
-        for key, child in value.items():
-            if (
-                kind == "struct"
-                and key not in type_.fields
-                and not type_.element
-                and not type_.preserve_unknown
-            ):
-                raise DoesNotFit(f"{path}.{key}: field not declared in schema")
-            check(child, field_type(type_, key), f"{path}.{key}")
+        if isinstance(value, dict):
+            _check_map(value, type_, path, errors)
+        else:
+            errors.append((path, f"expected map, got &{{{go_value(value)}}}"))
     elif kind == "list":
-        _check_list(value, type_, path)
-    elif kind == "string" and not isinstance(value, str):
-        raise DoesNotFit(f"{path}: expected string, got {_go(value)}")
-    elif kind in ("integer", "number") and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise DoesNotFit(f"{path}: expected numeric (int or float), got {_go(value)}")
-    elif kind == "boolean" and not isinstance(value, bool):
-        raise DoesNotFit(f"{path}: expected boolean, got {_go(value)}")
+        if isinstance(value, list):
+            _check_list(value, type_, path, errors)
+        else:
+            errors.append((path, f"expected list, got &{{{go_value(value)}}}"))
+    elif kind not in ("any", "raw"):
+        text = _scalar_error(value, kind)
+        if text:
+            errors.append((path, text))
 
 
-def _check_list(value: Any, type_: Type, path: str) -> None:
-    if not isinstance(value, list):
-        raise DoesNotFit(f"{path}: expected list, got {_go(value)}")
-    if type_.list_type == "atomic" or type_.element is None:
-        for index, item in enumerate(value):
-            check(item, type_.element or _DEDUCED, f"{path}[{index}]")
-        return
+def _check_map(value: dict[str, Any], type_: Type, path: str, errors: list[tuple[str, str]]) -> None:
+    closed = type_.kind == "struct" and type_.element is None and not type_.preserve_unknown
+    for key, child in value.items():
+        if closed and key not in type_.fields:
+            errors.append((f"{path}.{key}", "field not declared in schema"))
+            return
+        _check(child, field_type(type_, key), f"{path}.{key}", errors)
+
+
+def _check_list(value: list[Any], type_: Type, path: str, errors: list[tuple[str, str]]) -> None:
+    inner = type_.element or DEDUCED
     seen: set[str] = set()
-    for item in value:
-        key = _item_key(type_, item)
+    for at, item in enumerate(value):
+        if type_.list_type == "atomic":
+            _check(item, inner, f"{path}[{at}]", errors)
+            continue
+        try:
+            key = item_element(type_, item, at)
+        except DoesNotFit as error:
+            errors.append((path, error.errors[0][1]))
+            return
         if key in seen:
-            raise DoesNotFit(f"{path}: duplicate entries for key {element(key)}")
+            errors.append((path, f"duplicate entries for key {element(key)}"))
         seen.add(key)
-        check(item, type_.element, path + element(key))
+        _check(item, inner, path + element(key), errors)
 
 
-def _go(value: Any) -> str:
-    """A value as Go prints the wrapper it is in."""
-    return f"&value.valueUnstructured{{Value:{_go_literal(value)}}}"
-
-
-def _go_literal(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
+def _scalar_error(value: Any, kind: str) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind in ("integer", "number"):
+        return "" if number else f"expected numeric (int or float), got {go_type(value)}"
+    if kind == "boolean":
+        return "" if isinstance(value, bool) else f"expected boolean, got &{{{go_value(value)}}}"
+    if kind in ("quantity", "intorstring", "time", "microtime"):
+        return (
+            "expected any scalar, got " + f"&{{{go_value(value)}}}" if isinstance(value, (dict, list)) else ""
+        )
     if isinstance(value, str):
-        return go_quote(value)
-    if isinstance(value, dict):
-        inner = ", ".join(f'"{k}":{_go_literal(v)}' for k, v in sorted(value.items()))
-        return f"map[string]interface {{}}{{{inner}}}"
-    if isinstance(value, list):
-        return f"[]interface {{}}{{{', '.join(_go_literal(v) for v in value)}}}"
-    return repr(value)
+        return ""
+    return f"expected string, got &value.valueUnstructured{{Value:{go_literal(value)}}}"

@@ -1,4 +1,5 @@
-"""JSON merge patch (RFC 7386)."""
+"""JSON merge patch (RFC 7386) as upstream's library applies it (evanphx/json-patch MergePatch): nulls vanish
+from every object that the patch brings, also from those inside its lists."""
 
 from __future__ import annotations
 
@@ -23,9 +24,18 @@ def apply(document: Obj, patch: Obj) -> Obj:
     for key, value in patch.items():
         if value is None:
             out.pop(key, None)
-        elif isinstance(value, dict):
-            present = out.get(key)
-            out[key] = apply(present if isinstance(present, dict) else {}, value)
+            continue
+        present = out.get(key)
+        if isinstance(value, dict) and isinstance(present, dict):
+            out[key] = apply(present, value)
         else:
-            out[key] = value
+            out[key] = _without_nulls(value)
     return out
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value]
+    return value

@@ -8,6 +8,7 @@ import msgspec
 
 from pilothouse.api import errors
 from pilothouse.api.schema import parse
+from pilothouse.api.schema.decode import json_type
 
 _decode = msgspec.json.Decoder().decode
 
@@ -21,7 +22,7 @@ def read(raw: Any, prefix: str, wanted: type, go_type: str) -> tuple[Any, list[s
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise errors.bad_request(f"{prefix}{parse.json_error(bytes(raw))}") from None
     if value is not None and not isinstance(value, wanted):
-        found = parse.json_type(value)
+        found = json_type(value)
         raise errors.bad_request(f"{prefix}json: cannot unmarshal {found} into Go value of type {go_type}")
     duplicates = parse.duplicate_fields(bytes(raw), value) if isinstance(value, dict) else []
     return value, duplicates

@@ -84,6 +84,7 @@ class Reviewer:
         if not namespace:
             raise errors.bad_request("no namespace on request")
         rules = self._server.authorizer.rules(request.user or ANONYMOUS, namespace)
+        review["spec"] = {}
         review["status"] = {
             "resourceRules": [r for r in rules if r.get("resources")],
             "nonResourceRules": [

@@ -29,7 +29,7 @@ class Scaler:
 
     async def get(self, request: Request, scope: Scope) -> Response:
         form = negotiation.negotiate(request.headers.get("accept", ""))
-        item = scope.rest.get(request.info.namespace, request.info.name)
+        item = scope.rest.get(scope.namespace(request), request.info.name)
         return render.one(request, scope.kind, scale_of(item.obj, scope.kind), None, form)
 
     async def update(self, request: Request, scope: Scope) -> Response:

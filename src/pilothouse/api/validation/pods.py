@@ -1,3 +1,0 @@
-"""Validation of the kinds in pods."""
-
-from __future__ import annotations
