@@ -3,7 +3,7 @@
 
     update: whatever a write changed belongs to its manager now, and to nobody else
     apply:  what the configuration names belongs to its manager too; others' values are conflicts unless
-            forced; what the manager applied before and names no more goes, if no other applier owns it
+            forced; what the manager applied before and names no more goes, if nobody else owns it
 """
 
 from __future__ import annotations
@@ -256,16 +256,15 @@ class FieldManager:
         return self._applied(live, applied, known, identity, now, True)
 
     def _pruned(self, merged: Obj, managers: Managers, last: Entry | None) -> Obj:
-        """Without what was applied last time, is not applied now, and no applier owns (Updater.prune)."""
+        """Without what was applied last time, is not applied now, and nobody owns (Updater.prune)."""
         if last is None or not last.fields:
             return merged
         type_ = self._type
         before = typed.with_named(fs.recursive_difference(last.fields, self._reset), type_)
         all_fields = typed.with_named(typed.field_set(merged, type_), type_)
         owned: FieldSet = LEAF
-        for identity, entry in managers.items():
-            if identity.operation == APPLY:
-                owned = fs.union(owned, entry.fields)
+        for entry in managers.values():
+            owned = fs.union(owned, entry.fields)
         kept = self._named_in(typed.remove(merged, type_, before))
         unowned = fs.difference(all_fields, fs.union(kept, typed.with_named(owned, type_)))
         kept = self._named_in(typed.remove(merged, type_, unowned))

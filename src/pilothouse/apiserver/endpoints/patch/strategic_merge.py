@@ -327,16 +327,14 @@ def _index(items: list[Any], value: Any) -> int:
 
 
 def _interleaved(others: list[Any], named: list[Any], before: list[Any], key: str) -> list[Any]:
-    """Both lists in one: an unnamed item goes first when the live list had it before the named one."""
+    """Both lists in one: an unnamed item goes first only when the live list had it before the named one; so
+    what the patch brings anew comes before the rest."""
     out: list[Any] = []
     left = right = 0
     while left < len(others) and right < len(named):
         server = _index(before, _identity(others[left], key))
         patched = _index(before, _identity(named[right], key))
-        if 0 <= patched < server or server < 0:
-            out.append(named[right])
-            right += 1
-        elif patched < 0 or server < patched:
+        if 0 <= server < patched:
             out.append(others[left])
             left += 1
         else:
