@@ -24,6 +24,7 @@ _RELAXED_ENV_VAR_NAME_BAD = re.compile(r"[^\x20-\x3c\x3e-\x7e]")
 _C_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _HTTP_HEADER = "[-A-Za-z0-9]+"
 _PORT_NAME = re.compile("^[-a-z0-9]+$")
+_SUBDOMAIN_UNDERSCORE = "[a-z0-9_]([-_a-z0-9]*[a-z0-9])?" + r"(\." + "[a-z0-9_]([-_a-z0-9]*[a-z0-9])?" + ")*"
 _WILDCARD = r"\*\." + _DNS1123_SUBDOMAIN
 
 _SUBDOMAIN_TEXT = (
@@ -111,6 +112,20 @@ def is_dns1035_label(value: str) -> list[str]:
         out.append(max_characters(LABEL_MAX))
     if not full(_DNS1035_LABEL, value):
         out.append(regex_error(_DNS1035_TEXT, _DNS1035_LABEL, "my-name", "abc-123"))
+    return out
+
+
+def is_dns1123_subdomain_underscore(value: str) -> list[str]:
+    """A subdomain that may have underscores: what a DNS search path may be (KEP-4427)."""
+    out = []
+    if len(value.encode()) > SUBDOMAIN_MAX:
+        out.append(max_length(SUBDOMAIN_MAX))
+    if not full(_SUBDOMAIN_UNDERSCORE, value):
+        text = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', "
+            "and must start and end with an alphanumeric character"
+        )
+        out.append(regex_error(text, _SUBDOMAIN_UNDERSCORE, "example.com"))
     return out
 
 
