@@ -109,8 +109,9 @@ class Types:
         if kind == "object" or schema.additional:
             if isinstance(schema.additional, Schema):
                 element = self._of(schema.additional)
-                map_type = "atomic" if schema.map_type == "atomic" else "granular"
-                return Type("map", f"map[string]{element.name}", element=element, map_type=map_type)
+                made = Type("map", f"map[string]{element.name}", element=element)
+                made.map_type = "atomic" if schema.map_type == "atomic" else "granular"
+                return made
             return Type("any", "map[string]interface {}")
         if kind == "integer":
             bits = 32 if schema.format == "int32" else 64
