@@ -31,8 +31,8 @@ from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, objects
 from pilothouse.apiserver.builtin import Builtins
 from pilothouse.apiserver.endpoints import negotiation, render
-from pilothouse.apiserver.endpoints.apply import field_set as fs
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
@@ -159,8 +159,8 @@ class ApiServer:
             kind=kind,
             rest=rest,
             shared=self._shared,
-            fields=self._field_manager(kind, "status" if "status" in kind.subresources else ""),
-            status_fields=self._field_manager(kind, "spec"),
+            fields=self._field_manager(kind),
+            status_fields=self._field_manager(kind, "status"),
             known_kind=self.catalog.is_registered,
         )
         self.router.add_scope(scope)
@@ -183,12 +183,13 @@ class ApiServer:
             found = self._rests[key] = Rest(resource, strategy, store, self.admission)
         return found
 
-    def _field_manager(self, kind: Kind, reset: str) -> FieldManager:
+    def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
         def empty() -> Obj:
             return kind.decode({"metadata": {}}).obj
 
-        paths = fs.of_paths(reset) if reset else {}
-        return FieldManager(kind.type, kind.resource.group_version, paths, empty)
+        r = kind.resource
+        reset = reset_fields(r.group, r.plural, subresource, has_status="status" in kind.subresources)
+        return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
         """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""

@@ -18,7 +18,7 @@ from pilothouse.apiserver.endpoints import body, negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.negotiation import Form
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
+from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge, unstructured
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry import metadata
 from pilothouse.apiserver.registry.kind import Kind
@@ -175,14 +175,18 @@ def _patch(request: Request, scope: Scope, ctx: Context, options: Obj, patch_typ
 def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, list[str], Callable[[], str]]:
     """The live object with a patch laid over it, the patch's duplicate fields, and how errors show it."""
     if patch_type == JSON_PATCH:
-        patched = json_patch.apply(live, raw)
-        return patched, [], lambda: render.encode(_sorted(patched)).decode()
+        operations, problems = json_patch.read(raw)
+        patched = json_patch.apply(live, operations)
+        return patched, problems, lambda: render.encode(_sorted(patched)).decode()
     if patch_type == MERGE_PATCH:
         value, duplicates = merge_patch.read(raw)
         merged = merge_patch.apply(live, value)
         return merged, duplicates, lambda: render.encode(_sorted(merged)).decode()
     value, duplicates = strategic_merge.read(raw)
     applied = strategic_merge.apply(live, value, scope.kind.type)
+    text = unstructured.misfit(applied, scope.kind.type)
+    if text:
+        raise errors.invalid("", "", "", [field_invalid("patch", strategic_merge.go_map(value), text)])
     return applied, duplicates, lambda: strategic_merge.go_map(value)
 
 
@@ -200,7 +204,14 @@ def _check_type(kind: Kind, patched: Obj) -> None:
         )
 
 
-def _decode_patched(request: Request, scope: Scope, patched: Obj, duplicates: list[str], options: Obj) -> Obj:
+def _decode_patched(
+    request: Request,
+    scope: Scope,
+    patched: Obj,
+    duplicates: list[str],
+    options: Obj,
+    shown: Callable[[], str],
+) -> Obj:
     """Decode and default a patched object; 422 for what does not fit its type. `shown` is how the error shows
     what was wrong: the patched object, or for strategic merge patches the patch."""
     kind = scope.kind
