@@ -188,7 +188,13 @@ class ApiServer:
             return kind.decode({"metadata": {}}).obj
 
         r = kind.resource
-        reset = reset_fields(r.group, r.plural, subresource, has_status="status" in kind.subresources)
+        reset = reset_fields(
+            r.group,
+            r.plural,
+            subresource,
+            has_status="status" in kind.subresources,
+            custom_fields=kind.type.fields if kind.custom else (),
+        )
         return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:

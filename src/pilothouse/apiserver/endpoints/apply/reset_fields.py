@@ -3,6 +3,8 @@ spec sent to its status (GetResetFields of each registry strategy in kubernetes/
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pilothouse.apiserver.endpoints.apply import field_set as fs
 from pilothouse.apiserver.endpoints.apply.field_set import LEAF, FieldSet
 
@@ -28,13 +30,16 @@ _OTHER: dict[tuple[str, str, str], tuple[str, ...]] = {
 }
 
 
-def reset_fields(group: str, resource: str, subresource: str, *, has_status: bool) -> FieldSet:
-    """For writes to a resource ("" for `subresource`) or one of its subresources."""
+def reset_fields(
+    group: str, resource: str, subresource: str, *, has_status: bool, custom_fields: Iterable[str] = ()
+) -> FieldSet:
+    """For writes to a resource ("" for `subresource`) or one of its subresources. `custom_fields` are the
+    top-level fields of a custom resource: its status puts back all others."""
     key = (group, resource)
     if not subresource:
         paths = _MAIN.get(key, ("status",) if has_status else ())
     elif subresource == "status":
-        paths = _STATUS.get(key, ("spec",))
+        paths = tuple(name for name in custom_fields if name != "status") or _STATUS.get(key, ("spec",))
     else:
         paths = _OTHER.get((*key, subresource), ())
     return fs.of_paths(*paths) if paths else LEAF
