@@ -44,16 +44,23 @@ class HttpServer:
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
+        self._socket: socket.socket | None = None
         self.port = port
 
+    async def bind(self) -> None:
+        """Take the address. OSError when somebody has it; `port` is the real one afterwards."""
+        self._socket = _listen(self._host, self._port)
+        self.port = self._socket.getsockname()[1]
+
     async def start(self) -> None:
-        """Bind and serve. OSError when the address is taken; `port` is the real one afterwards."""
+        """Serve; binds first if that was not done."""
+        if self._socket is None:
+            await self.bind()
+        assert self._socket is not None
         server = web.Server(self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=180)  # type: ignore[arg-type]
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
-        sock = _listen(self._host, self._port)
-        self.port = sock.getsockname()[1]
-        site = web.SockSite(self._runner, sock, ssl_context=self._tls, backlog=1024)
+        site = web.SockSite(self._runner, self._socket, ssl_context=self._tls, backlog=1024)
         await site.start()
 
     async def stop(self) -> None:

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pilothouse import __version__
 from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
+from pilothouse.api.protobuf import Codec
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
@@ -105,10 +106,11 @@ class ApiServer:
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
+        self.codec = Codec(self.catalog.definitions)
         services = ServiceAllocators(
             options.service_range, options.service_node_ports, self.lister, SystemObjects(self), world
         )
-        self._shared = Shared(world, self.lister, self.catalog, services)
+        self._shared = Shared(world, self.lister, self.catalog, services, self.codec)
         self._builtins = Builtins(self.catalog)
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, (options.issuer,), self.lister, world)

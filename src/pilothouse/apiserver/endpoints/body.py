@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
+from pilothouse.api.protobuf import Codec
 from pilothouse.api.schema import parse
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation
@@ -29,12 +32,19 @@ def read(request: Request, scope: Scope, options: Obj) -> Obj:
     raw = request.body if isinstance(request.body, bytes) else b""
     validation = field_validation(options)
     try:
-        value, duplicates = parse.body(raw, media_type, duplicates=validation != "Ignore")
+        value, duplicates = parsed(scope.shared.codec, raw, media_type, duplicates=validation != "Ignore")
     except ValueError as error:
         raise _unrecognized(scope.kind, str(error), raw) from None
     if value is None:
         value = {}
     return decode(value, scope.kind, scope, duplicates, options, request, raw)
+
+
+def parsed(codec: Codec, raw: bytes, media_type: str, *, duplicates: bool = False) -> tuple[Any, list[str]]:
+    """The JSON value of a body of any accepted media type, and its duplicate fields. ValueError."""
+    if media_type == negotiation.PROTOBUF:
+        return codec.decode(raw), []
+    return parse.body(raw, media_type, duplicates=duplicates)
 
 
 def decode(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pilothouse.api import errors
-from pilothouse.api.schema import parse
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.endpoints import listing, negotiation, render
+from pilothouse.apiserver.endpoints import body, listing, negotiation, render
 from pilothouse.apiserver.endpoints.options import delete_options, is_dry_run, list_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry.rest import RETURNS_DELETED, Deleted
@@ -16,7 +15,7 @@ _OPTIONS_KINDS = ("DeleteOptions",)
 
 async def delete(request: Request, scope: Scope) -> Response:
     form = negotiation.negotiate(request.headers.get("accept", ""))
-    options = delete_options(request, read_body(request))
+    options = delete_options(request, read_body(request, scope))
     ctx = scope.context(request, dry_run=is_dry_run(options))
     warn_of_orphans(request, scope, options)
     outcome = await scope.rest.delete(ctx, request.info.name, options)
@@ -45,7 +44,7 @@ def _success(request: Request, scope: Scope, obj: Obj) -> Obj:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def read_body(request: Request) -> Obj:
+def read_body(request: Request, scope: Scope) -> Obj:
     """A DeleteOptions body, {} when there is none; 400 or 415 for anything else."""
     if not request.body:
         return {}
@@ -53,7 +52,7 @@ def read_body(request: Request) -> Obj:
         return request.body
     media_type = negotiation.body_type(request.headers.get("content-type", ""))
     try:
-        value, _ = parse.body(bytes(request.body), media_type)  # type: ignore[arg-type]
+        value, _ = body.parsed(scope.shared.codec, bytes(request.body), media_type)  # type: ignore[arg-type]
     except ValueError as error:
         raise errors.bad_request(str(error)) from None
     if not isinstance(value, dict):
@@ -69,7 +68,7 @@ def read_body(request: Request) -> Obj:
 
 async def delete_collection(request: Request, scope: Scope) -> Response:
     form = negotiation.negotiate(request.headers.get("accept", ""))
-    options = delete_options(request, read_body(request))
+    options = delete_options(request, read_body(request, scope))
     selected = list_options(request, watch=False)
     page = await listing.read_page(request, scope, selected)
     for item in page.items:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pilothouse.api.catalog import Catalog
+from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
@@ -25,6 +26,7 @@ class Shared:
     lister: Lister
     catalog: Catalog
     services: ServiceAllocators
+    codec: Codec
     watch_timeout_s_min: float = 1800.0
 
 

@@ -93,6 +93,11 @@ IfNeeded Never = admissionregistration.v1.MutatingWebhook.reinvocationPolicy
 """)  # noqa: E501
 """Values of a string field, or of the elements of a list of strings."""
 
+_PREEMPTION = {
+    "Never": "means that pod never preempts other pods with lower priority.",
+    "PreemptLowerPriority": "means that pod can preempt other pods with lower priority.",
+}
+
 ENUM_NOTES: dict[tuple[str, str], dict[str, str]] = {
     ("apps.v1.DeploymentStrategy", "type"): {
         "Recreate": "Kill all existing pods before creating new ones.",
@@ -101,6 +106,8 @@ ENUM_NOTES: dict[tuple[str, str], dict[str, str]] = {
             "ReplicaSets and scale up the new one."
         ),
     },
+    ("core.v1.PodSpec", "preemptionPolicy"): _PREEMPTION,
+    ("scheduling.v1.PriorityClass", "preemptionPolicy"): _PREEMPTION,
 }
 """What a value means, where upstream's documents say it."""
 

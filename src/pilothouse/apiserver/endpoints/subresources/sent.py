@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
-from pilothouse.api.schema import parse
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.builtin import internal_package
 from pilothouse.apiserver.endpoints import body, negotiation
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def read(server: ApiServer, request: Request, group: str, version: str, kind: str) -> Obj:
     """The body as that kind, in round-trip form; 400 for anything else."""
-    value, raw = _value(request, kind)
+    value = _value(server, request, kind)
     claimed_kind = value.get("kind") or kind
     claimed = value.get("apiVersion") or (f"{group}/{version}" if group else version)
     if (claimed_kind, claimed) != (kind, f"{group}/{version}" if group else version):
@@ -35,15 +34,15 @@ def read(server: ApiServer, request: Request, group: str, version: str, kind: st
         ) from None
 
 
-def _value(request: Request, kind: str) -> tuple[Obj, bytes]:
+def _value(server: ApiServer, request: Request, kind: str) -> Obj:
     if isinstance(request.body, dict):
-        return request.body, b""
+        return request.body
     raw = request.body if isinstance(request.body, bytes) else b""
     media_type = negotiation.body_type(request.headers.get("content-type", ""))
     try:
-        value, _ = parse.body(raw, media_type)
+        value, _ = body.parsed(server.codec, raw, media_type)
     except ValueError as error:
         raise errors.bad_request(
             f"the object provided is unrecognized (must be of type {kind}): {error} ({body.summary(raw)})"
         ) from None
-    return value or {}, raw
+    return value or {}

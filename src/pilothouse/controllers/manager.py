@@ -1,0 +1,100 @@
+"""kube-controller-manager: which controllers there are, and running the chosen ones.
+
+`--controllers` works as upstream's: `*` all that are on by default, `name` one more, `-name` one less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pilothouse.controllers.deployment import DeploymentController
+from pilothouse.controllers.endpoint import EndpointsController
+from pilothouse.controllers.endpoint_slice import EndpointSliceController
+from pilothouse.controllers.garbage_collector import GarbageCollector
+from pilothouse.controllers.namespace import NamespaceController
+from pilothouse.controllers.node_lifecycle import NodeLifecycleController
+from pilothouse.controllers.reconciler import Controller, Environment
+from pilothouse.controllers.replicaset import ReplicaSetController
+from pilothouse.controllers.replication import ReplicationController
+from pilothouse.controllers.root_ca_publisher import RootCaPublisher
+from pilothouse.controllers.service_account import ServiceAccountController
+from pilothouse.controllers.service_account_token import MakeToken, TokenController
+from pilothouse.controllers.taint_eviction import TaintEvictionController
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What single controllers need beyond their environment."""
+
+    root_ca: str
+    make_token: MakeToken
+
+
+Factory = Callable[[Environment, Settings], Controller]
+
+TABLE: dict[str, tuple[str, Factory]] = {
+    "serviceaccount-token-controller": (
+        "tokens-controller",
+        lambda env, s: TokenController(env, s.make_token, s.root_ca),
+    ),
+    "endpoints-controller": ("endpoint-controller", lambda env, s: EndpointsController(env)),
+    "endpointslice-controller": ("endpointslice-controller", lambda env, s: EndpointSliceController(env)),
+    "replicationcontroller-controller": ("replication-controller", lambda env, s: ReplicationController(env)),
+    "namespace-controller": ("namespace-controller", lambda env, s: NamespaceController(env)),
+    "serviceaccount-controller": ("service-account-controller", lambda env, s: ServiceAccountController(env)),
+    "garbage-collector-controller": ("generic-garbage-collector", lambda env, s: GarbageCollector(env)),
+    "deployment-controller": ("deployment-controller", lambda env, s: DeploymentController(env)),
+    "replicaset-controller": ("replicaset-controller", lambda env, s: ReplicaSetController(env)),
+    "node-lifecycle-controller": ("node-controller", lambda env, s: NodeLifecycleController(env)),
+    "taint-eviction-controller": ("taint-eviction-controller", lambda env, s: TaintEvictionController(env)),
+    "root-ca-certificate-publisher-controller": (
+        "root-ca-cert-publisher",
+        lambda env, s: RootCaPublisher(env, s.root_ca),
+    ),
+}
+"""By upstream's name: the account the controller acts as in kube-system, and how it is made."""
+
+
+def chosen(spec: Iterable[str]) -> list[str]:
+    """The names that --controllers selects. ValueError for a name that is none."""
+    names: set[str] = set()
+    for part in spec:
+        name = part.lstrip("-")
+        if part == "*":
+            names.update(TABLE)
+        elif name not in TABLE:
+            raise ValueError(f"controller {name!r} is not known; known are {', '.join(sorted(TABLE))}")
+        elif part.startswith("-"):
+            names.discard(name)
+        else:
+            names.add(name)
+    return [name for name in TABLE if name in names]
+
+
+class Manager:
+    """Runs controllers. `environment(account)` gives each its own identity."""
+
+    def __init__(
+        self, environment: Callable[[str], Environment], settings: Settings, names: Iterable[str] = ("*",)
+    ) -> None:
+        self.controllers: list[Controller] = []
+        for name in chosen(names):
+            account, factory = TABLE[name]
+            controller = factory(environment(account), settings)
+            controller.setup()
+            self.controllers.append(controller)
+
+    async def run(self) -> None:
+        """Until cancelled; a controller that dies takes the manager with it, so that nobody misses it."""
+        tasks = [asyncio.get_running_loop().create_task(c.run(), name=c.name) for c in self.controllers]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,230 @@
+"""Node lifecycle controller: what a node's heartbeats and conditions mean for the pods on it
+(k8s.io/kubernetes/pkg/controller/nodelifecycle).
+
+    heartbeats come ──▶ Ready as reported          taints by condition (NoSchedule), none when all is well
+    none for the grace period ──▶ Ready=Unknown    unreachable:NoExecute and NoSchedule, pods marked not ready
+    Ready=False ──▶                                not-ready:NoExecute and NoSchedule
+
+Who is evicted from a tainted node is decided by `taint_eviction`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import LEASES, NODES, PODS
+from pilothouse.api.types import Obj
+from pilothouse.controllers.pods import condition, is_terminal
+from pilothouse.controllers.reconciler import Controller, Environment
+from pilothouse.kit.world import parse_timestamp
+
+log = logging.getLogger(__name__)
+
+MONITOR_PERIOD_S = 5.0
+GRACE_PERIOD_S = 50.0
+STARTUP_GRACE_PERIOD_S = 60.0
+_NAMESPACE = "kube-node-lease"
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+_BY_CONDITION: dict[str, dict[str, str]] = {
+    "Ready": {"False": NOT_READY, "Unknown": UNREACHABLE},
+    "MemoryPressure": {"True": "node.kubernetes.io/memory-pressure"},
+    "DiskPressure": {"True": "node.kubernetes.io/disk-pressure"},
+    "NetworkUnavailable": {"True": "node.kubernetes.io/network-unavailable"},
+    "PIDPressure": {"True": "node.kubernetes.io/pid-pressure"},
+}
+_MANAGED = {key for states in _BY_CONDITION.values() for key in states.values()} | {UNSCHEDULABLE}
+_WATCHED_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+@dataclass(slots=True)
+class _Health:
+    """When this controller last saw a node change its lease or Ready condition, by its own clock."""
+
+    seen_s: float
+    renew_time: str
+    ready: Obj | None
+    known: bool
+
+
+class NodeLifecycleController(Controller):
+    name: ClassVar[str] = "node-lifecycle-controller"
+
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        grace_s: float = GRACE_PERIOD_S,
+        startup_grace_s: float = STARTUP_GRACE_PERIOD_S,
+    ) -> None:
+        super().__init__(env)
+        self._grace_s = grace_s
+        self._startup_grace_s = startup_grace_s
+        self._health: dict[str, _Health] = {}
+
+    def setup(self) -> None:
+        self._nodes = self.watch(NODES)
+        self._leases = self.informer(LEASES)
+        self._pods = self.informer(PODS)
+        self._pods.add_index("node", lambda pod: (pod["spec"].get("nodeName", ""),))
+
+    async def reconcile(self, key: str) -> float | None:
+        node = self._nodes.get(key)
+        if node is None:
+            self._health.pop(key, None)
+            return None
+        if self._is_silent(key, node):
+            node = await self._mark_unknown(node)
+        await self._taint(node)
+        if _ready_status(node) != "True":
+            await self._mark_pods_not_ready(key)
+        return MONITOR_PERIOD_S
+
+    # -- heartbeats -------------------------------------------------------------------------------------
+
+    def _is_silent(self, name: str, node: Obj) -> bool:
+        """Neither lease nor Ready condition moved for the grace period."""
+        now = self.world.clock.monotonic()
+        lease = self._leases.get(f"{_NAMESPACE}/{name}")
+        renew = str(((lease or {}).get("spec") or {}).get("renewTime") or "")
+        ready = condition(node, "Ready")
+        health = self._health.get(name)
+        if health is None:
+            health = self._health[name] = _Health(now, renew, ready, ready is not None)
+            created = node["metadata"].get("creationTimestamp")
+            if ready is None and created:
+                health.seen_s = now - max(self.world.now() - parse_timestamp(created), 0)
+        elif renew != health.renew_time or _heartbeat(ready) != _heartbeat(health.ready):
+            health.seen_s, health.renew_time, health.ready = now, renew, ready
+        grace_s = self._startup_grace_s if ready is None else self._grace_s
+        return now - health.seen_s > grace_s and (ready is None or ready["status"] != "Unknown")
+
+    async def _mark_unknown(self, node: Obj) -> Obj:
+        """Say what cannot be known any more."""
+        now = self.world.timestamp()
+        status = dict(node.get("status") or {})
+        present = {c["type"]: c for c in status.get("conditions") or ()}
+        for kind in _WATCHED_CONDITIONS:
+            old = present.get(kind)
+            if old is None:
+                present[kind] = {
+                    "type": kind,
+                    "status": "Unknown",
+                    "reason": "NodeStatusNeverUpdated",
+                    "message": "Kubelet never posted node status.",
+                    "lastHeartbeatTime": node["metadata"].get("creationTimestamp", now),
+                    "lastTransitionTime": now,
+                }
+            elif old["status"] != "Unknown":
+                present[kind] = {
+                    **old,
+                    "status": "Unknown",
+                    "reason": "NodeStatusUnknown",
+                    "message": "Kubelet stopped posting node status.",
+                    "lastTransitionTime": now,
+                }
+        status["conditions"] = list(present.values())
+        wanted = {**node, "apiVersion": "v1", "kind": "Node", "status": status}
+        updated = await self.client.update(NODES, wanted, subresource="status")
+        self._event(node, "NodeNotReady", f"Node {node['metadata']['name']} status is now: NodeNotReady")
+        return updated
+
+    # -- taints -----------------------------------------------------------------------------------------
+
+    async def _taint(self, node: Obj) -> None:
+        wanted = wanted_taints(node, self.world.timestamp())
+        present = (node.get("spec") or {}).get("taints") or []
+        if _keys(wanted) == _keys(present):
+            return
+        spec = {**(node.get("spec") or {}), "taints": wanted}
+        if not wanted:
+            del spec["taints"]
+        try:
+            await self.client.update(NODES, {**node, "apiVersion": "v1", "kind": "Node", "spec": spec})
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    async def _mark_pods_not_ready(self, name: str) -> None:
+        """Pods on a node that is not ready serve nobody."""
+        for pod in self._pods.by_index("node", name):
+            ready = condition(pod, "Ready")
+            if ready is None or ready["status"] != "True" or is_terminal(pod):
+                continue
+            meta = pod["metadata"]
+            patch = {
+                "status": {
+                    "conditions": [
+                        {"type": "Ready", "status": "False", "lastTransitionTime": self.world.timestamp()}
+                    ]
+                }
+            }
+            try:
+                await self.client.patch(
+                    PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
+                )
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+            regarding = {**pod, "kind": "Pod", "apiVersion": "v1"}
+            self.recorder.event(regarding, "Warning", "NodeNotReady", "Node is not ready")
+
+    def _event(self, node: Obj, reason: str, message: str) -> None:
+        regarding = {
+            "kind": "Node",
+            "apiVersion": "v1",
+            "name": node["metadata"]["name"],
+            "uid": node["metadata"]["name"],
+        }
+        self.recorder.event(regarding, "Normal", reason, message)
+
+
+def wanted_taints(node: Obj, now: str) -> list[Obj]:
+    """A node's taints as its conditions and spec.unschedulable ask for; those of others stay."""
+    spec = node.get("spec") or {}
+    present = spec.get("taints") or []
+    out = [t for t in present if not _is_managed(t)]
+    wanted: list[tuple[str, str]] = []
+    for kind, states in _BY_CONDITION.items():
+        found = condition(node, kind)
+        key = states.get(found["status"]) if found is not None else None
+        if key:
+            wanted.append((key, "NoSchedule"))
+            if kind == "Ready":
+                wanted.append((key, "NoExecute"))
+    ready = condition(node, "Ready")
+    if ready is None:
+        out += [t for t in present if t["key"] == NOT_READY and t["effect"] == "NoSchedule"]
+    if spec.get("unschedulable"):
+        wanted.append((UNSCHEDULABLE, "NoSchedule"))
+    by_key = {(t["key"], t["effect"]): t for t in present}
+    for key, effect in wanted:
+        kept = by_key.get((key, effect))
+        out.append(kept or {"key": key, "effect": effect, "timeAdded": now})
+    return out
+
+
+def _is_managed(taint: Obj) -> bool:
+    if taint["effect"] == "NoExecute":
+        return taint["key"] in (NOT_READY, UNREACHABLE)
+    return taint["effect"] == "NoSchedule" and taint["key"] in _MANAGED
+
+
+def _keys(taints: list[Obj]) -> set[tuple[str, str, str]]:
+    return {(t["key"], t["effect"], t.get("value", "")) for t in taints}
+
+
+def _heartbeat(ready: Obj | None) -> tuple[str, str]:
+    if ready is None:
+        return "", ""
+    return ready["status"], ready.get("lastHeartbeatTime") or ""
+
+
+def _ready_status(node: Obj) -> str:
+    ready = condition(node, "Ready")
+    return str(ready["status"]) if ready is not None else "True"
