@@ -131,7 +131,8 @@ class Delete(NamedTuple):
 
 
 class Range(NamedTuple):
-    """`range_end` b"" means the one key; b"\\0" means every key from `key` on. `revision` 0 means the newest."""
+    """`range_end` b"" means the one key; b"\\0" means every key from `key` on. `revision` 0 means the
+    newest."""
 
     key: bytes
     range_end: bytes = b""

@@ -23,8 +23,9 @@ from pilothouse.etcd.contract import (
     Delete,
     DeleteResult,
     Event,
+    KeyValue,
+    LeaseNotFound,
     LeaseStatus,
-    Op,
     Put,
     PutResult,
     Range,
@@ -42,15 +43,21 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _LEASE_CHECK_PERIOD_S = 1.0
+_FORGET_KEYS = 2_000
+"""How many keys a compaction treats between two writes of others."""
+
+Settled = Callable[[bool], None]
 
 
 class _Waiting(NamedTuple):
-    """Something to make durable, and whom to tell."""
+    """Something to make durable, and whom to tell. `settled(True)` is called when it is,
+    `settled(False)` when the disk refused it, whether or not anybody still waits."""
 
     records: list[Record]
     batch: Batch
     done: asyncio.Future[Any]
     result: Any
+    settled: Settled | None
 
 
 async def open_backend(world: World, durable: Log) -> EmbeddedBackend:
@@ -75,6 +82,8 @@ class EmbeddedBackend:
         self._fault = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer") if durable.in_thread else None
         self._expiry: asyncio.Task[None] | None = None
+        self._garbage: list[KeyValue] = []
+        """Rows that no read can need and that are still in the log."""
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._load()
@@ -107,6 +116,8 @@ class EmbeddedBackend:
     # -- reading ----------------------------------------------------------------------------------------
 
     async def range(self, op: Range) -> RangeResult:
+        if self._closed:
+            raise StoreClosed
         return self._store.range(op)
 
     def watch(
@@ -146,12 +157,12 @@ class EmbeddedBackend:
         self._check_leases(txn.otherwise)
         applied = self._store.apply(txn)
         if not applied.records:
-            if self._waiting or self._writing:
-                await self._durable([], Batch(), None)
+            if self._writing:
+                # What it saw may not be durable yet.
+                await self._enqueue([], Batch())
             return applied.result
         batch = Batch(puts=[record.kv for record in applied.records])
-        done = self._enqueue(applied.records, batch, applied.result)
-        result: TxnResult = await done
+        result: TxnResult = await self._enqueue(applied.records, batch, applied.result)
         return result
 
     def _check_leases(self, ops: Any) -> None:
@@ -162,13 +173,13 @@ class EmbeddedBackend:
                 self._check_leases(op.then)
                 self._check_leases(op.otherwise)
 
-    async def _durable(self, records: list[Record], batch: Batch, result: Any) -> Any:
-        return await self._enqueue(records, batch, result)
-
-    def _enqueue(self, records: list[Record], batch: Batch, result: Any) -> asyncio.Future[Any]:
+    def _enqueue(
+        self, records: list[Record], batch: Batch, result: Any = None, settled: Settled | None = None
+    ) -> asyncio.Future[Any]:
+        """Have it durable with the next commit."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append(_Waiting(records, batch, done, result))
+        self._waiting.append(_Waiting(records, batch, done, result, settled))
         if not self._writing:
             self._writing = True
             self._idle.clear()
@@ -182,17 +193,18 @@ class EmbeddedBackend:
             self._writing = False
             self._idle.set()
             return
-        batch = _merge(group)
-        if self._thread is None:
-            try:
-                self._log.write(batch)
-            except StoreUnavailable as error:
-                self._written(group, error)
-            else:
-                self._written(group, None)
+        try:
+            self._log.stage(_merge(group))
+            if self._thread is None:
+                self._log.commit()
+        except StoreUnavailable as error:
+            self._written(group, error)
             return
-        written = asyncio.get_running_loop().run_in_executor(self._thread, self._log.write, batch)
-        written.add_done_callback(lambda future: self._written(group, future.exception()))
+        if self._thread is None:
+            self._written(group, None)
+            return
+        committed = asyncio.get_running_loop().run_in_executor(self._thread, self._log.commit)
+        committed.add_done_callback(lambda future: self._written(group, future.exception()))
 
     def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
         if error is None:
@@ -216,38 +228,80 @@ class EmbeddedBackend:
                 watch.push(events)
                 watch.progress(self._store.revision)
         for waiting in group:
+            if waiting.settled is not None:
+                waiting.settled(True)
             if not waiting.done.done():
                 waiting.done.set_result(waiting.result)
 
     def _refuse(self, group: list[_Waiting], error: BaseException) -> None:
         """What came after was applied on top of what failed: it fails too."""
+        if str(error) != self._fault:
+            log.error("%s; writes are refused until the disk takes them again", error)
         self._fault = str(error)
-        log.error("%s; writes are refused until the disk takes them again", error)
         later, self._waiting = self._waiting, []
         self._store.rollback()
         for waiting in (*group, *later):
+            if waiting.settled is not None:
+                waiting.settled(False)
             if not waiting.done.done():
                 waiting.done.set_exception(StoreUnavailable(str(error)))
 
     async def compact(self, revision: int) -> None:
-        dropped = self._store.compact(revision)
-        await self._durable([], Batch(drops=dropped, compact_revision=revision), None)
+        if self._closed:
+            raise StoreClosed
+        self._store.compact(revision)
+        while (dropped := self._store.forget(_FORGET_KEYS)) is not None:
+            self._garbage += dropped
+            await self._drop_garbage()
+        await self._drop_garbage()
+
+    async def _drop_garbage(self) -> None:
+        """Rows that the disk refuses to drop now are dropped by the next compaction."""
+        garbage, self._garbage = self._garbage, []
+
+        def settled(done: bool) -> None:
+            if not done:
+                self._garbage = garbage + self._garbage
+
+        batch = Batch(drops=garbage, compact_revision=self._store.compact_revision)
+        await self._enqueue([], batch, None, settled)
 
     # -- leases -----------------------------------------------------------------------------------------
 
     async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> LeaseStatus:
-        lease_id = lease_id or self._world.random.getrandbits(62) + 1
-        status = self._leases.grant(lease_id, ttl_s, self._world.clock.monotonic())
+        if self._closed:
+            raise StoreClosed
+        granted = lease_id or self._world.random.getrandbits(62) + 1
+        status = self._leases.grant(granted, ttl_s, self._world.clock.monotonic())
         self.watch_leases()
-        await self._durable([], Batch(leases_granted=[(lease_id, ttl_s)]), None)
+
+        def settled(done: bool) -> None:
+            if not done:
+                self._leases.drop(granted)
+
+        await self._enqueue([], Batch(leases_granted=[(granted, ttl_s)]), None, settled)
         return status
 
     async def lease_revoke(self, lease_id: int) -> None:
-        keys = self._leases.revoke(lease_id)
-        ops: list[Op] = [Delete(key) for key in keys]
-        if ops:
-            await self.txn(Txn((), ops))
-        await self._durable([], Batch(leases_gone=[lease_id]), None)
+        """In one revision, which exists only if the lease has keys."""
+        if self._closed:
+            raise StoreClosed
+        keys = self._leases.end(lease_id)
+        keys.update(self._store.pending_keys())
+        applied = self._store.apply(Txn((), [Delete(k) for k in sorted(keys) if self._holds(lease_id, k)]))
+
+        def settled(done: bool) -> None:
+            if done:
+                self._leases.drop(lease_id)
+            else:
+                self._leases.resume(lease_id)
+
+        batch = Batch(puts=[record.kv for record in applied.records], leases_gone=[lease_id])
+        await self._enqueue(applied.records, batch, None, settled)
+
+    def _holds(self, lease_id: int, key: bytes) -> bool:
+        kv = self._store.newest(key)
+        return kv is not None and kv.lease == lease_id
 
     async def lease_keep_alive(self, lease_id: int) -> LeaseStatus:
         return self._leases.keep_alive(lease_id, self._world.clock.monotonic())
@@ -260,7 +314,7 @@ class EmbeddedBackend:
 
     def watch_leases(self) -> None:
         """Start to revoke what runs out, once there is a lease."""
-        if self._expiry is None and self._leases.ids():
+        if self._expiry is None and len(self._leases):
             self._expiry = asyncio.get_running_loop().create_task(self._expire(), name="lease expiry")
 
     async def _expire(self) -> None:
@@ -269,14 +323,19 @@ class EmbeddedBackend:
             for lease_id in self._leases.expired(self._world.clock.monotonic()):
                 try:
                     await self.lease_revoke(lease_id)
+                except LeaseNotFound:
+                    log.debug("lease %x was revoked just before it ran out", lease_id)
                 except StoreUnavailable as error:
                     log.warning("lease %x could not be revoked: %s", lease_id, error)
 
     async def close(self) -> None:
         """Wait for what was accepted, then stop."""
+        if self._closed:
+            return
         self._closed = True
         if self._expiry is not None:
             self._expiry.cancel()
+            await asyncio.gather(self._expiry, return_exceptions=True)
         await self._idle.wait()
         for watch in list(self._watches):
             watch.fail(StoreClosed())
@@ -303,7 +362,7 @@ class _Watch:
 
     def __init__(self, key: bytes, range_end: bytes, forget: Callable[[_Watch], None]) -> None:
         self._key = key
-        self._end = range_end
+        self._end = range_end or key + b"\0"
         self._forget = forget
         self._events: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -319,20 +378,19 @@ class _Watch:
         self._progress = revision
 
     def push(self, events: list[Event]) -> None:
-        wanted = [e for e in events if self._wants(e)]
+        first, end = self._key, self._end
+        if end == b"\0":
+            wanted = [e for e in events if e.kv.key >= first]
+        else:
+            wanted = [e for e in events if first <= e.kv.key < end]
+        if self.start_revision > self._progress:
+            wanted = [e for e in wanted if e.kv.mod_revision >= self.start_revision]
         if wanted:
             self._events.extend(wanted)
             self._wake()
 
-    def _wants(self, event: Event) -> bool:
-        key = event.kv.key
-        if event.kv.mod_revision < self.start_revision:
-            return False
-        if not self._end:
-            return key == self._key
-        return key >= self._key and (self._end == b"\0" or key < self._end)
-
     def fail(self, error: Exception) -> None:
+        """Ends the stream, after what was already pushed."""
         self._error = error
         self._wake()
 
@@ -352,4 +410,5 @@ class _Watch:
 
     def close(self) -> None:
         self._forget(self)
+        self._events.clear()
         self.fail(StoreClosed())

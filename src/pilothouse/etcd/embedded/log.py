@@ -1,7 +1,11 @@
-"""The durable log: rows in SQLite, in revision order.
+"""The durable log: rows in SQLite, in the order of events.
 
-One connection, used by one thread at a time: the loop's when it opens, the writer's afterwards. WAL with
-synchronous=FULL: a commit that returned is on the disk, whatever happens next.
+One connection. The loop's thread stages a batch, which is work for the processor only; another thread may
+commit it, which waits for the disk. Staging in that thread too would have it ask for the interpreter's lock
+once per row, against a busy loop. WAL with synchronous=FULL: a commit that returned is on the disk, whatever
+happens next.
+
+A row's id is `revision << 20 | place within the revision`: rows are only ever appended, and read in order.
 """
 
 from __future__ import annotations
@@ -17,26 +21,34 @@ from pilothouse.etcd.contract import KeyValue, StoreError, StoreUnavailable
 
 FORMAT = 1
 
+_PLACE_BITS = 20
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
-    revision INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY,
     key BLOB NOT NULL,
-    value BLOB,
+    value BLOB NOT NULL,
     create_revision INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    lease INTEGER NOT NULL,
-    PRIMARY KEY (revision, key)
-) WITHOUT ROWID;
+    lease INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl_s INTEGER NOT NULL);
 """
+_PRAGMAS = (
+    "locking_mode=EXCLUSIVE",  # before WAL: no shared-memory file, which a full disk could refuse
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "wal_autocheckpoint=4000",
+    "journal_size_limit=67108864",
+)
 
 
 class Batch(NamedTuple):
     """What one commit makes durable."""
 
     puts: Sequence[KeyValue] = ()
-    """Rows, tombstones among them (version 0)."""
+    """Rows in the order of their events, tombstones among them (version 0)."""
     drops: Sequence[KeyValue] = ()
     compact_revision: int = 0
     leases_granted: Sequence[tuple[int, int]] = ()
@@ -44,14 +56,17 @@ class Batch(NamedTuple):
 
 
 class Log(Protocol):
-    """`write` may run in another thread; the rest only before and after."""
+    """`commit` may run in another thread, while nothing else is called."""
 
     in_thread: bool
 
     def load(self) -> Iterator[KeyValue]: ...
     def compact_revision(self) -> int: ...
     def leases(self) -> list[tuple[int, int]]: ...
-    def write(self, batch: Batch) -> None:
+    def stage(self, batch: Batch) -> None:
+        """Prepare to commit; StoreUnavailable, with nothing staged."""
+
+    def commit(self) -> None:
         """Durable when it returns; StoreUnavailable, with nothing written, when it cannot be."""
 
     def close(self) -> None: ...
@@ -71,8 +86,11 @@ class NoLog:
     def leases(self) -> list[tuple[int, int]]:
         return []
 
-    def write(self, batch: Batch) -> None:
+    def stage(self, batch: Batch) -> None:
         """Forgotten at once."""
+
+    def commit(self) -> None:
+        """Nothing to write."""
 
     def close(self) -> None:
         """Nothing to close."""
@@ -85,33 +103,42 @@ class SqliteLog:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = directory / "store.db"
         self._lock = _lock(directory / "lock")
-        path = directory / "store.db"
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA wal_autocheckpoint=4000")
-            self._db.executescript(_SCHEMA)
-            self._check_format()
-        except sqlite3.Error as error:
+            self._db = self._open()
+        except BaseException:
             os.close(self._lock)
-            raise StoreError(f"cannot open the store at {path}: {error}") from error
+            raise
 
-    def _check_format(self) -> None:
-        row = self._db.execute("SELECT number FROM meta WHERE name = 'format'").fetchone()
-        if row is None:
-            self._db.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
-        elif row[0] != FORMAT:
-            raise StoreError(
-                f"the store has format {row[0]}, this version reads {FORMAT}: upgrade Pilothouse"
-            )
+    def _open(self) -> sqlite3.Connection:
+        handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        os.fchmod(handle, 0o600)
+        os.close(handle)
+        db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        try:
+            for pragma in _PRAGMAS:
+                db.execute(f"PRAGMA {pragma}")
+            db.executescript(_SCHEMA)
+            _check_format(db)
+        except sqlite3.Error as error:
+            db.close()
+            raise self._unreadable(error) from error
+        except StoreError:
+            db.close()
+            raise
+        return db
+
+    def _unreadable(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(f"cannot read the store at {self._path}: {error}")
 
     def load(self) -> Iterator[KeyValue]:
-        query = "SELECT key, value, create_revision, revision, version, lease FROM log ORDER BY revision, key"
-        for key, value, created, revision, version, lease in self._db.execute(query):
-            yield KeyValue(key, value or b"", created, revision, version, lease)
+        query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
+        try:
+            for key, value, created, row, version, lease in self._db.execute(query):
+                yield KeyValue(key, value, created, row >> _PLACE_BITS, version, lease)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
 
     def compact_revision(self) -> int:
         row = self._db.execute("SELECT number FROM meta WHERE name = 'compact_revision'").fetchone()
@@ -120,28 +147,37 @@ class SqliteLog:
     def leases(self) -> list[tuple[int, int]]:
         return [(int(i), int(ttl)) for i, ttl in self._db.execute("SELECT id, ttl_s FROM lease")]
 
-    def write(self, batch: Batch) -> None:
+    def stage(self, batch: Batch) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._write(batch)
+            self._insert(batch)
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def commit(self) -> None:
+        try:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise StoreUnavailable(f"the store's disk refused a write: {error}") from error
+            raise self._refused(error) from error
 
-    def _write(self, batch: Batch) -> None:
+    def _refused(self, error: sqlite3.Error) -> StoreUnavailable:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        return StoreUnavailable(f"the store's disk refused a write: {error}")
+
+    def _insert(self, batch: Batch) -> None:
         if batch.puts:
-            rows = [
-                (k.mod_revision, k.key, k.value, k.create_revision, k.version, k.lease) for k in batch.puts
-            ]
-            self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", _rows(batch.puts))
         if batch.compact_revision:
             self._db.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('compact_revision', ?)", (batch.compact_revision,)
             )
-            dead = [(kv.mod_revision, kv.key) for kv in batch.drops]
-            self._db.executemany("DELETE FROM log WHERE revision = ? AND key = ?", dead)
+        if batch.drops:
+            dead = [
+                (kv.mod_revision << _PLACE_BITS, (kv.mod_revision + 1) << _PLACE_BITS, kv.key)
+                for kv in batch.drops
+            ]
+            self._db.executemany("DELETE FROM log WHERE id >= ? AND id < ? AND key = ?", dead)
         if batch.leases_granted:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:
@@ -150,6 +186,25 @@ class SqliteLog:
     def close(self) -> None:
         self._db.close()
         os.close(self._lock)
+
+
+def _check_format(db: sqlite3.Connection) -> None:
+    row = db.execute("SELECT number FROM meta WHERE name = 'format'").fetchone()
+    if row is None:
+        db.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
+    elif row[0] != FORMAT:
+        raise StoreError(f"the store has format {row[0]}, this version reads {FORMAT}: upgrade Pilothouse")
+
+
+def _rows(kvs: Sequence[KeyValue]) -> list[tuple[int, bytes, bytes, int, int, int]]:
+    """Rows for versions that come revision by revision."""
+    rows = []
+    revision, place = 0, 0
+    for key, value, created, modified, version, lease in kvs:
+        place = place + 1 if modified == revision else 0
+        revision = modified
+        rows.append((modified << _PLACE_BITS | place, key, value, created, version, lease))
+    return rows
 
 
 def _lock(path: Path) -> int:

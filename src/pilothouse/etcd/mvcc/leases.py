@@ -1,7 +1,8 @@
 """Leases: keys that go away together when nobody keeps them alive. Pure: the time is handed in.
 
 granted ──keep alive──▶ granted (full time again)
-   └── time over, or revoked ──▶ gone, and its keys with it
+   └── time over, or revoked ──▶ ending (takes no keys) ──its keys are deleted──▶ gone
+                                    └── the deletion was refused ──▶ granted
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ class _Lease:
     ttl_s: int
     expires_s: float
     keys: set[bytes] = field(default_factory=set)
+    ending: bool = False
 
 
 class Leases:
+    """`now_s` is monotonic time."""
+
     def __init__(self) -> None:
         self._leases: dict[int, _Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
 
     def grant(self, lease_id: int, ttl_s: int, now_s: float) -> LeaseStatus:
         if lease_id in self._leases:
@@ -28,12 +35,21 @@ class Leases:
         self._leases[lease_id] = _Lease(ttl_s, now_s + ttl_s)
         return LeaseStatus(lease_id, ttl_s, ttl_s, [])
 
-    def revoke(self, lease_id: int) -> list[bytes]:
-        """The keys that must be deleted."""
-        lease = self._leases.pop(lease_id, None)
-        if lease is None:
-            raise LeaseNotFound
-        return sorted(lease.keys)
+    def end(self, lease_id: int) -> set[bytes]:
+        """Take no more keys; the keys that must be deleted."""
+        lease = self._find(lease_id)
+        lease.ending = True
+        return set(lease.keys)
+
+    def resume(self, lease_id: int) -> None:
+        """The keys could not be deleted."""
+        lease = self._leases.get(lease_id)
+        if lease is not None:
+            lease.ending = False
+
+    def drop(self, lease_id: int) -> None:
+        """Its keys are gone, and so is the lease."""
+        self._leases.pop(lease_id, None)
 
     def keep_alive(self, lease_id: int, now_s: float) -> LeaseStatus:
         lease = self._find(lease_id)
@@ -51,8 +67,8 @@ class Leases:
 
     def require(self, lease_id: int) -> None:
         """LeaseNotFound unless 0 or granted."""
-        if lease_id and lease_id not in self._leases:
-            raise LeaseNotFound
+        if lease_id:
+            self._find(lease_id)
 
     def moved(self, key: bytes, old: int, new: int) -> None:
         """A key changed its lease (0: none)."""
@@ -64,10 +80,10 @@ class Leases:
             self._leases[new].keys.add(key)
 
     def expired(self, now_s: float) -> list[int]:
-        return [i for i, lease in self._leases.items() if lease.expires_s <= now_s]
+        return [i for i, lease in self._leases.items() if lease.expires_s <= now_s and not lease.ending]
 
     def _find(self, lease_id: int) -> _Lease:
         lease = self._leases.get(lease_id)
-        if lease is None:
+        if lease is None or lease.ending:
             raise LeaseNotFound
         return lease

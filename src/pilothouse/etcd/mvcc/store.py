@@ -12,10 +12,10 @@ not confirmed yet; reads and watches see durable state alone. Worked example, re
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import operator
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from pilothouse.etcd.contract import (
     Compacted,
@@ -36,6 +36,14 @@ from pilothouse.etcd.contract import (
     Txn,
     TxnResult,
 )
+from pilothouse.etcd.mvcc.key_index import KeyIndex
+
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
 
 FIRST_REVISION = 1
 """The revision of a new, empty store, as etcd's."""
@@ -69,21 +77,24 @@ class Store:
         self.history_bytes = 0
         """Size of the values that only old revisions and watches from the past still need."""
         self._live: dict[bytes, KeyValue] = {}
-        self._keys: list[bytes] = []
+        self._index = KeyIndex()
         self._pending: dict[bytes, KeyValue] = {}
         self._pending_revision = FIRST_REVISION
         self._older: dict[bytes, list[KeyValue]] = {}
-        """Superseded versions and tombstones per key, oldest first; a live key's newest version is not here."""
+        """Superseded versions and tombstones per key, oldest first; without a live key's newest version."""
+        self._gone: set[bytes] = set()
+        """Keys with history that do not exist now."""
+        self._to_forget: list[bytes] = []
         self._events: deque[Event] = deque()
 
     # -- loading ----------------------------------------------------------------------------------------
 
     def load(self, records: Iterable[KeyValue], compact_revision: int) -> None:
-        """Rebuild from a log in revision order; tombstones have version 0."""
+        """Rebuild from a log in the order of its events; tombstones have version 0."""
         self.compact_revision = compact_revision
         for kv in records:
             prev = self._live.get(kv.key)
-            self._settle(kv, prev, keep_event=kv.mod_revision > compact_revision)
+            self._settle(kv, prev, keep_event=kv.mod_revision >= compact_revision)
             self.revision = max(self.revision, kv.mod_revision)
         self.revision = max(self.revision, compact_revision)
         self._pending_revision = self.revision
@@ -121,21 +132,31 @@ class Store:
         key = kv.key
         if kv.version:
             if prev is None:
-                insort(self._keys, key)
+                self._index.add(key)
+                self._gone.discard(key)
+            else:
+                self._supersede(key, prev)
             self._live[key] = kv
             event = Event(EventType.PUT, kv, prev)
         else:
-            event = Event(EventType.DELETE, kv, prev)
-            if self._live.pop(key, None) is not None:
-                del self._keys[bisect_left(self._keys, key)]
+            if prev is not None:
+                self._index.remove(key)
+                self._supersede(key, prev)
+                del self._live[key]
             self._older.setdefault(key, []).append(kv)
-        if prev is not None:
-            older = self._older.setdefault(key, [])
-            older.insert(len(older) - (0 if kv.version else 1), prev)
-            self.history_bytes += len(prev.value)
+            self._gone.add(key)
+            event = Event(EventType.DELETE, kv, prev)
         if keep_event:
             self._events.append(event)
         return event
+
+    def _supersede(self, key: bytes, kv: KeyValue) -> None:
+        older = self._older.get(key)
+        if older is None:
+            self._older[key] = [kv]
+        else:
+            older.append(kv)
+        self.history_bytes += len(kv.value)
 
     def _evaluate(self, txn: Txn, revision: int, records: dict[bytes, Record]) -> TxnResult:
         held = all(self._holds(c, records) for c in txn.compare)
@@ -192,7 +213,7 @@ class Store:
     def _pending_keys(self, key: bytes, end: bytes, records: dict[bytes, Record]) -> list[bytes]:
         if not end:
             return [key]
-        keys = set(self._slice(key, end))
+        keys = set(self._index.slice(key, end))
         for more in (self._pending, records):
             keys.update(k for k in more if k >= key and (end == b"\0" or k < end))
         return sorted(keys)
@@ -204,14 +225,24 @@ class Store:
         return _limited([kv for kv in found if kv is not None], op, self._pending_revision)
 
     def _holds(self, compare: Compare, records: dict[bytes, Record]) -> bool:
+        """A range must hold key by key; an empty one is compared as a missing key."""
         keys = self._pending_keys(compare.key, compare.range_end, records)
-        return all(_compare(compare, self._newest(key, records)) for key in keys)
+        found = [kv for kv in [self._newest(key, records) for key in keys] if kv is not None]
+        return all([_compare(compare, kv) for kv in found or (None,)])
 
     # -- reading ----------------------------------------------------------------------------------------
 
     def get(self, key: bytes) -> KeyValue | None:
         """The newest durable version."""
         return self._live.get(key)
+
+    def newest(self, key: bytes) -> KeyValue | None:
+        """The newest version, durable or not."""
+        return self._newest(key, {})
+
+    def pending_keys(self) -> list[bytes]:
+        """What was applied and is not durable."""
+        return list(self._pending)
 
     def range(self, op: Range) -> RangeResult:
         """Durable state, now or at a past revision."""
@@ -224,7 +255,7 @@ class Store:
         if not op.range_end:
             kv = self._live.get(op.key)
             return _limited([kv] if kv is not None else [], op, self.revision)
-        keys = self._slice(op.key, op.range_end)
+        keys = self._index.slice(op.key, op.range_end)
         count = len(keys)
         if op.count_only:
             return RangeResult([], count, self.revision)
@@ -235,17 +266,13 @@ class Store:
         kvs = [live[k] for k in keys]
         return RangeResult(_without_values(kvs) if op.keys_only else kvs, count, self.revision, more)
 
-    def _slice(self, key: bytes, end: bytes) -> list[bytes]:
-        keys = self._keys
-        first = bisect_left(keys, key)
-        return keys[first:] if end == b"\0" else keys[first : bisect_left(keys, end, first)]
-
     def _at(self, key: bytes, end: bytes, revision: int) -> Iterator[KeyValue]:
         """Versions that were the newest at a past revision."""
         if end:
-            keys = set(self._slice(key, end))
-            keys.update(k for k in self._older if k >= key and (end == b"\0" or k < end))
-            candidates = sorted(keys)
+            candidates = self._index.slice(key, end)
+            gone = [k for k in self._gone if k >= key and (end == b"\0" or k < end)]
+            if gone:
+                candidates = sorted(candidates + gone)
         else:
             candidates = [key]
         for candidate in candidates:
@@ -264,7 +291,7 @@ class Store:
 
     def events_since(self, revision: int) -> Iterator[Event]:
         """Durable events from `revision` on. Compacted when history no longer reaches back that far."""
-        if revision <= self.compact_revision:
+        if revision < self.compact_revision:
             raise Compacted(self.compact_revision)
         newer = []
         for event in reversed(self._events):
@@ -275,37 +302,51 @@ class Store:
 
     # -- forgetting -------------------------------------------------------------------------------------
 
-    def compact(self, revision: int) -> list[KeyValue]:
-        """Forget what no read at `revision` or later can see; the versions whose rows may go."""
+    def compact(self, revision: int) -> None:
+        """Refuse from now on what looks behind `revision`; `forget` frees the memory."""
         if revision <= self.compact_revision:
             raise Compacted(self.compact_revision)
         if revision > self.revision:
             raise FutureRevision
         self.compact_revision = revision
-        while self._events and self._events[0].kv.mod_revision <= revision:
+        while self._events and self._events[0].kv.mod_revision < revision:
             self._events.popleft()
+        self._to_forget = list(self._older)
+
+    def forget(self, keys_max: int) -> list[KeyValue] | None:
+        """The versions of the next `keys_max` keys that no read at the compacted revision or later can see,
+        now dropped; None when all keys were looked at."""
+        if not self._to_forget:
+            return None
+        keys, self._to_forget = self._to_forget[-keys_max:], self._to_forget[:-keys_max]
         dropped: list[KeyValue] = []
-        for key in list(self._older):
-            self._compact_key(key, revision, dropped)
+        for key in keys:
+            if key in self._older:
+                self._forget_versions(key, dropped)
         return dropped
 
-    def _compact_key(self, key: bytes, revision: int, dropped: list[KeyValue]) -> None:
-        """Keep the newest version at or below `revision` unless it is a tombstone, and all above."""
+    def _forget_versions(self, key: bytes, dropped: list[KeyValue]) -> None:
+        """Keep the newest version at or below the compacted revision and all above; of tombstones those at
+        the compacted revision and above, which a watch from there must still see."""
+        revision = self.compact_revision
         versions = self._older[key]
         live = self._live.get(key)
         keep_from = 0
         for i, kv in enumerate(versions):
             following = versions[i + 1] if i + 1 < len(versions) else live
             superseded = following is not None and following.mod_revision <= revision
-            if kv.mod_revision <= revision and (superseded or not kv.version):
+            if superseded or (not kv.version and kv.mod_revision < revision):
                 keep_from = i + 1
+        if not keep_from:
+            return
         for kv in versions[:keep_from]:
-            self.history_bytes -= len(kv.value) if kv.version else 0
+            self.history_bytes -= len(kv.value)
             dropped.append(kv)
-        if keep_from == len(versions):
-            del self._older[key]
-        elif keep_from:
+        if keep_from < len(versions):
             self._older[key] = versions[keep_from:]
+        else:
+            del self._older[key]
+            self._gone.discard(key)
 
 
 def _limited(kvs: list[KeyValue], op: Range, revision: int) -> RangeResult:
@@ -323,26 +364,20 @@ def _without_values(kvs: list[KeyValue]) -> list[KeyValue]:
 
 
 def _compare(compare: Compare, kv: KeyValue | None) -> bool:
-    if compare.target is Target.VALUE:
-        if kv is None:
+    target = compare.target
+    actual: int | bytes
+    if kv is None:
+        if target is Target.VALUE:
             return False
-        return _ordered(kv.value, compare.op, compare.operand)
-    actual = 0
-    if kv is not None:
-        actual = {
-            Target.VERSION: kv.version,
-            Target.CREATE: kv.create_revision,
-            Target.MOD: kv.mod_revision,
-            Target.LEASE: kv.lease,
-        }[compare.target]
-    return _ordered(actual, compare.op, compare.operand)
-
-
-def _ordered(actual: int | bytes, op: str, operand: int | bytes) -> bool:
-    if op == "=":
-        return actual == operand
-    if op == "!=":
-        return actual != operand
-    if op == "<":
-        return actual < operand  # type: ignore[operator]
-    return actual > operand  # type: ignore[operator]
+        actual = 0
+    elif target is Target.MOD:
+        actual = kv.mod_revision
+    elif target is Target.VERSION:
+        actual = kv.version
+    elif target is Target.CREATE:
+        actual = kv.create_revision
+    elif target is Target.VALUE:
+        actual = kv.value
+    else:
+        actual = kv.lease
+    return _ORDER[compare.op](actual, compare.operand)

@@ -1,0 +1,266 @@
+"""Durability: what was acknowledged survives, what was refused was never there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pilothouse.etcd.contract import (
+    Compare,
+    Delete,
+    EventType,
+    KeyValue,
+    Put,
+    Range,
+    StoreError,
+    StoreUnavailable,
+    Target,
+    Txn,
+    prefix_end,
+)
+from pilothouse.etcd.embedded.backend import EmbeddedBackend, open_backend
+from pilothouse.etcd.embedded.log import Batch, NoLog, SqliteLog
+from pilothouse.kit.virtual_loop import run_virtual
+from pilothouse.kit.world import World, simulated_world
+
+
+class FaultyLog(NoLog):
+    """Refuses to commit while `fault` is set."""
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.rows: list[KeyValue] = []
+        self._staged: list[KeyValue] = []
+
+    def stage(self, batch: Batch) -> None:
+        self._staged = list(batch.puts)
+
+    def commit(self) -> None:
+        if self.fault:
+            raise StoreUnavailable(self.fault)
+        self.rows += self._staged
+
+
+async def _open(directory: Path) -> EmbeddedBackend:
+    return await open_backend(World(), SqliteLog(directory))
+
+
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    store = await _open(tmp_path / "s")
+    lease = await store.lease_grant(100)
+    await store.txn(Txn((), (Put(b"z", b"1"), Put(b"a", b"1"))))
+    await store.put(Put(b"a", b"2", lease=lease.id))
+    await store.delete(Delete(b"z"))
+    before = (await store.range(Range(b"\0", b"\0"))).kvs
+    await store.close()
+
+    store = await _open(tmp_path / "s")
+    assert store.revision == 4
+    assert (await store.range(Range(b"\0", b"\0"))).kvs == before
+    assert (await store.range(Range(b"z", revision=3))).count == 1
+    assert (await store.lease_status(lease.id)).keys == [b"a"]
+    watch = store.watch(b"\0", b"\0", 2)
+    events = await watch.next()
+    assert [(e.type, e.kv.key) for e in events] == [
+        (EventType.PUT, b"z"),
+        (EventType.PUT, b"a"),
+        (EventType.PUT, b"a"),
+        (EventType.DELETE, b"z"),
+    ]
+    await store.put(Put(b"b", b"1"))
+    assert store.revision == 5
+    await store.close()
+
+
+async def test_compaction_frees_rows_and_outlives_a_restart(tmp_path: Path) -> None:
+    store = await _open(tmp_path / "s")
+    for n in range(20):
+        await store.put(Put(b"a%d" % (n % 2), b"%d" % n))
+    await store.compact(20)
+    assert store.history_bytes == 2
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "s" / "store.db")) as db:
+        rows = db.execute("SELECT count(*) FROM log").fetchone()[0]
+    assert rows == 3
+    store = await _open(tmp_path / "s")
+    assert (store.revision, store.compact_revision) == (21, 20)
+    assert [kv.value for kv in (await store.range(Range(b"a", b"b"))).kvs] == [b"18", b"19"]
+    await store.close()
+
+
+async def test_a_second_process_is_told(tmp_path: Path) -> None:
+    store = await _open(tmp_path / "s")
+    with pytest.raises(StoreError, match="in use by another process; stop it or choose another"):
+        SqliteLog(tmp_path / "s")
+    await store.close()
+    await (await _open(tmp_path / "s")).close()
+
+
+async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+    store = await _open(tmp_path / "s")
+    await store.put(Put(b"a", b"secret"))
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(f.stat().st_mode) for f in (tmp_path / "s").iterdir()} == {0o600}
+    await store.close()
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    SqliteLog(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("UPDATE meta SET number = 99 WHERE name = 'format'")
+    for _ in range(2):  # the refusal gives the lock back
+        with pytest.raises(StoreError, match="has format 99, this version reads 1: upgrade Pilothouse"):
+            SqliteLog(tmp_path)
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="cannot read the store at"):
+        SqliteLog(tmp_path)
+
+
+async def test_a_refused_commit_never_happened_and_the_next_one_tries_again() -> None:
+    log = FaultyLog()
+    store = await open_backend(World(), log)
+    await store.put(Put(b"a", b"1"))
+    watch = store.watch(b"\0", b"\0", 2)
+    log.fault = "database or disk is full"
+    results = await asyncio.gather(
+        store.put(Put(b"a", b"2")),
+        store.txn(Txn((Compare(b"a", Target.VERSION, "=", 2),), (Put(b"b", b"built on it"),))),
+        store.lease_grant(10, 5),
+        return_exceptions=True,
+    )
+    assert all(isinstance(r, StoreUnavailable) for r in results)
+    assert store.revision == 2
+    assert [kv.value for kv in (await store.range(Range(b"\0", b"\0"))).kvs] == [b"1"]
+    assert await store.health() == "database or disk is full"
+    assert await store.leases() == []
+    log.fault = ""
+    assert (await store.put(Put(b"c", b"1"))).revision == 3
+    assert await store.health() == ""
+    assert [e.kv.key for e in await watch.next()] == [b"a", b"c"]
+    assert [kv.mod_revision for kv in log.rows] == [2, 3]
+    await store.close()
+
+
+async def test_a_lease_whose_end_was_refused_ends_later() -> None:
+    log = FaultyLog()
+    store = await open_backend(World(), log)
+    await store.lease_grant(10, 5)
+    await store.put(Put(b"a", b"1", lease=5))
+    log.fault = "I/O error"
+    with pytest.raises(StoreUnavailable):
+        await store.lease_revoke(5)
+    assert await store.leases() == [5]
+    log.fault = ""
+    await store.lease_revoke(5)
+    assert (await store.range(Range(b"a"))).count == 0
+    await store.close()
+
+
+async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "s")
+    store = await open_backend(World(), log)
+    pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+    log._db.execute(f"PRAGMA max_page_count = {pages + 20}")
+    written = 0
+    with pytest.raises(StoreUnavailable, match="the store's disk refused a write: database or disk is full"):
+        for n in range(1000):
+            await store.put(Put(b"k%03d" % n, b"x" * 3000))
+            written += 1
+    assert 0 < written < 40
+    assert (await store.range(Range(b"k", b"l"))).count == written
+    log._db.execute("PRAGMA max_page_count = 100000")
+    await store.put(Put(b"more", b"x" * 9000))
+    await store.close()
+    store = await _open(tmp_path / "s")
+    assert (await store.range(Range(b"k", b"l"))).count == written
+    assert (await store.range(Range(b"more"))).count == 1
+    await store.close()
+
+
+def test_leases_run_out_in_virtual_time() -> None:
+    async def main() -> None:
+        store = await open_backend(simulated_world(1), NoLog())
+        lease = await store.lease_grant(3600)
+        await store.put(Put(b"event", b"1", lease=lease.id))
+        await asyncio.sleep(3000)
+        await store.lease_keep_alive(lease.id)
+        await asyncio.sleep(3590)
+        assert (await store.range(Range(b"event"))).count == 1
+        assert (await store.lease_status(lease.id)).ttl_s == 10
+        await asyncio.sleep(12)
+        assert (await store.range(Range(b"event"))).count == 0
+        assert await store.leases() == []
+        await store.close()
+
+    run_virtual(main())
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from pilothouse.etcd.contract import Put
+from pilothouse.etcd.embedded.backend import open_backend
+from pilothouse.etcd.embedded.log import SqliteLog
+from pilothouse.kit.world import World
+
+async def main():
+    store = await open_backend(World(), SqliteLog(Path(sys.argv[1])))
+    async def write(writer):
+        n = 0
+        while True:
+            await store.put(Put(b"%d/%06d" % (writer, n), b"v" * 500))
+            sys.stdout.write(f"{writer} {n}\\n")
+            sys.stdout.flush()
+            n += 1
+    await asyncio.gather(*(write(w) for w in range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_kill_minus_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    acknowledged: dict[int, int] = {}
+    for round_ in range(3):
+        for line in _killed_writer(tmp_path, lines=200 + 130 * round_):
+            writer, n = map(int, line.split())
+            acknowledged[writer] = max(acknowledged.get(writer, -1), n)
+        store = await _open(tmp_path / "s")
+        for writer, n in acknowledged.items():
+            prefix = b"%d/" % writer
+            found = (await store.range(Range(prefix, prefix_end(prefix)))).kvs
+            assert len(found) > n
+            assert [kv.key for kv in found] == [b"%d/%06d" % (writer, i) for i in range(len(found))]
+        await store.close()
+
+
+def _killed_writer(tmp_path: Path, lines: int) -> Iterator[str]:
+    """What a writer said before it was killed in the middle of its work."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(tmp_path / "s")],
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+    assert process.stdout is not None
+    for _ in range(lines):
+        line = process.stdout.readline()
+        assert line, "the writer ended by itself"
+        yield line
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read()
+    process.wait()
+    yield from rest.splitlines()[: rest.count("\n")]
