@@ -310,16 +310,12 @@ def _time(type_: Type) -> Decoder:
 
     def decode(value: Any, unknown: list[str]) -> Any:
         if type(value) is not str:
-            raise Mismatch(json_type(value), "string", _bare_string(value))
+            raise Mismatch(json_type(value), "string")
         if len(value) == 20 and value[-1] == "Z" and _RFC3339.match(value) and not micro:
             return value
         return _normal_time(value, micro)
 
     return decode
-
-
-def _bare_string(value: Any) -> str:
-    return f"json: cannot unmarshal {json_type(value)} into Go value of type string"
 
 
 def _normal_time(text: str, micro: bool) -> str:

@@ -8,7 +8,8 @@ required fields. The rules that hold for nearly all optional fields:
     integer, boolean      pointer (zero kept)
     struct                pointer (absent stays absent)
 
-The tables below are the exceptions, by definition (its last name parts) and field. Source: the types in
+The tables below are the exceptions, by definition (its last name parts) and field; what holds for a group's v1
+also holds for its other versions unless they have an entry of their own. Source: the types in
 k8s.io/api, k8s.io/apimachinery and k8s.io/kube-aggregator, Kubernetes 1.36.
 """
 
@@ -84,10 +85,10 @@ apps.v1.StatefulSetOrdinals: start
 batch.v1.JobStatus: active succeeded failed
 autoscaling.v1.ScaleSpec: replicas
 autoscaling.v2.HorizontalPodAutoscalerStatus: currentReplicas
-policy.v1.PodDisruptionBudgetStatus: observedGeneration
+policy.v1.PodDisruptionBudgetStatus: observedGeneration currentHealthy desiredHealthy disruptionsAllowed expectedPods
 events.v1.Event: deprecatedCount
 networking.v1.ServiceBackendPort: number
-scheduling.v1.PriorityClass: globalDefault
+scheduling.v1.PriorityClass: globalDefault value
 admissionregistration.v1.ValidatingAdmissionPolicyStatus: observedGeneration
 apiregistration.v1.APIServiceSpec: insecureSkipTLSVerify
 apiextensions.v1.CustomResourceDefinitionStatus: observedGeneration
@@ -106,6 +107,9 @@ resource.v1beta1.DeviceRequest: count
 resource.v1beta1.DeviceSubRequest: count
 resource.v1beta2.ExactDeviceRequest: count
 resource.v1beta2.DeviceSubRequest: count
+core.v1.ContainerImage: sizeBytes
+core.v1.VolumeMountStatus: readOnly
+flowcontrol.v1.FlowSchemaSpec: matchingPrecedence
 """)
 """Optional integers and booleans that are values: 0 and false are dropped."""
 
@@ -187,6 +191,11 @@ resource.v1.DeviceConstraint: matchAttribute distinctAttribute
 resource.v1.ResourceSliceSpec: nodeName
 resource.v1.Device: nodeName
 resource.v1.DeviceClassSpec: extendedResourceName
+core.v1.PodSchedulingGroup: podGroupName
+meta.v1.DeleteOptions: propagationPolicy
+meta.v1.Preconditions: uid resourceVersion
+resource.v1.AllocatedDeviceStatus: shareID
+resource.v1.DeviceRequestAllocationResult: shareID
 """)
 """Optional strings that are pointers: "" is kept."""
 
@@ -230,6 +239,20 @@ resource.v1.ResourceClaimSpec: devices
 resource.v1.ResourceClaimTemplateSpec: spec
 resource.v1.AllocationResult: devices
 resource.v1.ResourceSliceSpec: pool
+autoscaling.v2.ContainerResourceMetricSource: target
+autoscaling.v2.ContainerResourceMetricStatus: current
+autoscaling.v2.ExternalMetricSource: metric target
+autoscaling.v2.ExternalMetricStatus: metric current
+autoscaling.v2.ObjectMetricSource: describedObject metric target
+autoscaling.v2.ObjectMetricStatus: describedObject metric current
+autoscaling.v2.PodsMetricSource: metric target
+autoscaling.v2.PodsMetricStatus: metric current
+autoscaling.v2.ResourceMetricSource: target
+autoscaling.v2.ResourceMetricStatus: current
+core.v1.PreferredSchedulingTerm: preference
+core.v1.WeightedPodAffinityTerm: podAffinityTerm
+networking.v1.HTTPIngressPath: backend
+networking.v1.IngressServiceBackend: port
 """)
 """Struct fields that are no pointers, beyond metadata, spec and status: always written, at least as {}."""
 
@@ -248,10 +271,46 @@ events.v1.Event: deprecatedFirstTimestamp deprecatedLastTimestamp eventTime
 autoscaling.v2.HorizontalPodAutoscalerStatus: currentMetrics
 core.v1.TypedLocalObjectReference: apiGroup
 core.v1.TypedObjectReference: apiGroup
-core.v1.PodCondition: lastProbeTime
+core.v1.PodCondition: lastProbeTime lastTransitionTime
 resource.v1.DeviceClaim: requests
 apps.v1.StatefulSetSpec: serviceName
 apps.v1.StatefulSetStatus: availableReplicas
-authentication.v1.TokenRequestSpec: boundObjectRef audiences
+authentication.v1.TokenRequestSpec: boundObjectRef audiences expirationSeconds
+rbac.v1.Role: rules
+rbac.v1.ClusterRole: rules
+rbac.v1.RoleRef: apiGroup
+policy.v1.PodDisruptionBudgetStatus: currentHealthy desiredHealthy disruptionsAllowed expectedPods
+scheduling.v1.PriorityClass: value
+flowcontrol.v1.FlowSchemaSpec: matchingPrecedence
+flowcontrol.v1.QueuingConfiguration: queues handSize queueLengthLimit
+storage.v1.CSINodeDriver: topologyKeys
+storage.v1.VolumeError: time
+authentication.v1.TokenRequestStatus: token expirationTimestamp
+apps.v1.ControllerRevision: data
+core.v1.ResourceFieldSelector: divisor
+core.v1.EventSeries: lastObservedTime
+core.v1.NodeCondition: lastHeartbeatTime lastTransitionTime
+core.v1.NamespaceCondition: lastTransitionTime
+core.v1.ReplicationControllerCondition: lastTransitionTime
+core.v1.PersistentVolumeClaimCondition: lastProbeTime lastTransitionTime
+core.v1.ContainerStateRunning: startedAt
+core.v1.ContainerStateTerminated: startedAt finishedAt
+apps.v1.DeploymentCondition: lastUpdateTime lastTransitionTime
+apps.v1.ReplicaSetCondition: lastTransitionTime
+apps.v1.StatefulSetCondition: lastTransitionTime
+apps.v1.DaemonSetCondition: lastTransitionTime
+batch.v1.JobCondition: lastProbeTime lastTransitionTime
+autoscaling.v2.HorizontalPodAutoscalerCondition: lastTransitionTime
+certificates.v1.CertificateSigningRequestCondition: lastUpdateTime lastTransitionTime
+flowcontrol.v1.FlowSchemaCondition: lastTransitionTime
+flowcontrol.v1.PriorityLevelConfigurationCondition: lastTransitionTime
+apiregistration.v1.APIServiceCondition: lastTransitionTime
+apiextensions.v1.CustomResourceDefinitionCondition: lastTransitionTime
 """)
 """Optional in the schema, yet written even when zero (no omitempty): null for pointers and nil lists."""
+
+OMITTED = _table("""
+admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec: policyName validationActions
+authentication.v1.TokenReviewSpec: token
+""")
+"""Required in the schema, yet dropped when zero (omitempty)."""

@@ -85,6 +85,8 @@ class Types:
         type_ = self._of(prop)
         pointer = _is_pointer(owner, key, type_, required)
         required = required or _listed(go_facts.ALWAYS, owner, key)
+        if _listed(go_facts.OMITTED, owner, key):
+            required = False
         if type_.kind == "struct" and not pointer:
             required = True
         strategy = tuple(filter(None, prop.patch_strategy.split(",")))
@@ -125,8 +127,14 @@ class Types:
         return Type("string", "string") if kind == "string" else Type("any", "interface {}")
 
 
+_VERSION = re.compile(r"\.v\d+(?:alpha|beta)\d+\.")
+
+
 def _listed(table: dict[str, frozenset[str]], owner: str, key: str) -> bool:
-    return key in table.get(owner, ())
+    found = table.get(owner)
+    if found is None:
+        found = table.get(_VERSION.sub(".v1.", owner), frozenset())
+    return key in found
 
 
 def _is_pointer(owner: str, key: str, type_: Type, required: bool) -> bool:
@@ -140,4 +148,6 @@ def _is_pointer(owner: str, key: str, type_: Type, required: bool) -> bool:
         return not required and not _listed(go_facts.VALUE_SCALARS, owner, key)
     if type_.kind == "string":
         return _listed(go_facts.POINTER_STRINGS, owner, key)
+    if type_.kind in ("quantity", "intorstring"):
+        return not required and not _listed(go_facts.ALWAYS, owner, key)
     return type_.kind not in ("list", "map", "bytes", "time", "microtime")
