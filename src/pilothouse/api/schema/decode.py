@@ -88,34 +88,41 @@ class Decoders:
 
     def _struct(self, type_: Type) -> Decoder:
         """Fields are filled in afterwards: types may refer to themselves."""
-        fields: dict[str, tuple[Decoder, Any]] = {}
+        fields: dict[str, tuple[type | None, bool, Decoder]] = {}
         zeros: list[tuple[str, Callable[[], Any]]] = []
         name = type_.name.rpartition(".")[2]
+        find = fields.get
 
         def decode(value: Any, unknown: list[str]) -> Any:
             if type(value) is not dict:
                 raise Mismatch(json_type(value), type_.name)
             out: dict[str, Any] = {}
-            own: list[str] | None = None
-            for key, raw in value.items():
-                field = fields.get(key)
-                if field is None:
-                    own = own or []
-                    own.append(key)
-                    continue
-                if raw is None:
-                    continue
-                before = len(unknown)
-                try:
-                    made = field[0](raw, unknown)
-                except Mismatch as mismatch:
-                    mismatch.inside(name, key)
-                    raise
-                if len(unknown) > before:
-                    for i in range(before, len(unknown)):
-                        unknown[i] = key + ("" if unknown[i][:1] == "[" else ".") + unknown[i]
-                if made or made not in field[1]:
-                    out[key] = made
+            own: list[str] = []
+            key = ""
+            try:
+                for key, raw in value.items():
+                    field = find(key)
+                    if field is None:
+                        own.append(key)
+                        continue
+                    plain, keep, decoder = field
+                    found = type(raw)
+                    if found is plain and (found is not int or -_INT32 <= raw < _INT32):
+                        if raw or keep:
+                            out[key] = raw
+                        continue
+                    if raw is None:
+                        continue
+                    before = len(unknown)
+                    made = decoder(raw, unknown)
+                    if len(unknown) > before:
+                        for i in range(before, len(unknown)):
+                            unknown[i] = key + ("" if unknown[i][:1] == "[" else ".") + unknown[i]
+                    if keep or made or made not in _EMPTIES:
+                        out[key] = made
+            except Mismatch as mismatch:
+                mismatch.inside(name, key)
+                raise
             for key, zero in zeros:
                 if key not in out:
                     out[key] = zero()
@@ -125,22 +132,19 @@ class Decoders:
 
         self._built[id(type_)] = decode
         for key, field in type_.fields.items():
-            fields[key] = (self.of(field.type), _dropped(field))
+            fields[key] = (_PLAIN.get(field.type.kind), field.required or field.pointer, self.of(field.type))
             zero = _zero(field, self.of(field.type))
             if zero is not None:
                 zeros.append((key, zero))
         return decode
 
 
-_NOTHING: tuple[Any, ...] = ()
+_INT32 = 2**31
+_PLAIN: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
+"""Kinds whose values need no decoder when they have the right Python type (and fit 32 bits)."""
+
 _EMPTIES: tuple[Any, ...] = ("", 0, [], {})
-
-
-def _dropped(field: Field) -> tuple[Any, ...]:
-    """Falsy values that Go leaves out of this field."""
-    if field.required or field.pointer:
-        return _NOTHING
-    return _EMPTIES
+"""Falsy values that Go leaves out of a field with omitempty."""
 
 
 def _zero(field: Field, decoder: Decoder) -> Callable[[], Any] | None:
@@ -161,9 +165,13 @@ def _zero(field: Field, decoder: Decoder) -> Callable[[], Any] | None:
 
 
 def _list(type_: Type, element: Decoder) -> Decoder:
+    strings = type_.element is not None and type_.element.kind == "string"
+
     def decode(value: Any, unknown: list[str]) -> Any:
         if type(value) is not list:
             raise Mismatch(json_type(value), type_.name)
+        if strings and all(type(v) is str for v in value):
+            return value
         out = []
         for index, raw in enumerate(value):
             before = len(unknown)

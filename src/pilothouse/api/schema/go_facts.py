@@ -8,10 +8,11 @@ required fields. The rules that hold for nearly all optional fields:
     integer, boolean      pointer (zero kept)
     struct                pointer (absent stays absent)
 
-The tables below are the exceptions, by definition (its last name parts) and field; what holds for a group's v1
-also holds for its other versions unless they have an entry of their own. Source: the types in
-k8s.io/api, k8s.io/apimachinery and k8s.io/kube-aggregator, Kubernetes 1.36.
+The tables below are the exceptions, by definition (its last name parts) and field; what holds for a group's
+v1 also holds for its other versions unless they have an entry of their own. Source: the types in k8s.io/api, k8s.io/apimachinery and k8s.io/kube-aggregator, Kubernetes 1.36.
 """
+
+# ruff: noqa: E501  (a row a line)
 
 from __future__ import annotations
 
