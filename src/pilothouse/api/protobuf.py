@@ -144,7 +144,8 @@ class Codec:
 
     def _read_plain(self, message: str, data: memoryview) -> Obj:
         """A message as it stands, nothing spread."""
-        fields, out, at = self._fields(message), {}, 0
+        fields, at = self._fields(message), 0
+        out: Obj = {}
         package = message.rpartition(".")[0]
         while at < len(data):
             tag, at = _varint(data, at)

@@ -20,6 +20,9 @@ class WatchEvent(NamedTuple):
     object: Obj
 
 
+Batch = list[WatchEvent]
+
+
 class Client(Protocol):
     """One identity at one API server."""
 
@@ -66,7 +69,7 @@ class Client(Protocol):
 
     def watch(
         self, resource: Resource, namespace: str = "", **params: str
-    ) -> AsyncIterator[list[WatchEvent]]:
+    ) -> AsyncIterator[Batch]:
         """Batches of events as they come. Ends when the server ends it; raises ApiError (410 Expired) on a
         lost history."""
 

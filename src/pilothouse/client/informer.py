@@ -39,6 +39,7 @@ class Handler(Protocol):
     def on_delete(self, obj: Obj) -> None: ...
 
 
+Objects = list[Obj]
 IndexFunction = Callable[[Obj], Iterable[str]]
 
 
@@ -99,7 +100,7 @@ class Informer:
     def __len__(self) -> int:
         return len(self._objects)
 
-    def by_index(self, name: str, value: str) -> list[Obj]:
+    def by_index(self, name: str, value: str) -> Objects:
         return list(self._indexes[name][1].get(value, {}).values())
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
-from pilothouse.client.client import PatchType, WatchEvent
+from pilothouse.client.client import Batch, PatchType, WatchEvent
 from pilothouse.client.transport import Transport
 
 _PATCH_TYPES: dict[PatchType, str] = {
@@ -75,7 +75,7 @@ class ResourceClient:
 
     async def watch(
         self, resource: Resource, namespace: str = "", **params: str
-    ) -> AsyncIterator[list[WatchEvent]]:
+    ) -> AsyncIterator[Batch]:
         async for batch in self._transport.stream(resource.path(namespace), {"watch": "true", **params}):
             yield [WatchEvent(kind, obj) for kind, obj in batch]
 

@@ -17,6 +17,7 @@ from pilothouse.controllers import adoption
 from pilothouse.controllers import deployment_rules as rules
 from pilothouse.controllers.pods import condition, is_terminal, is_terminating
 from pilothouse.controllers.reconciler import Controller, controller_of, controller_ref
+from pilothouse.kit.world import parse_timestamp
 
 
 class DeploymentController(Controller):
@@ -415,7 +416,7 @@ class _Rollout:
             return None
         if found.get("reason") in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded"):
             return None
-        since = rules.parse_timestamp(found["lastUpdateTime"])
+        since = parse_timestamp(found["lastUpdateTime"])
         return max(since + limit - self._world.now(), 0) + 1
 
     def _scaled_event(self, direction: str, name: str, before: int, after: int) -> None:

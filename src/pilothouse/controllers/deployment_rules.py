@@ -271,7 +271,7 @@ def calculate_status(d: Obj, sets: list[Obj], new: Obj | None, now: str) -> Obj:
 
 def is_complete(d: Obj, status: Obj) -> bool:
     wanted = replicas(d)
-    return (
+    return bool(
         status.get("updatedReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
         and status.get("availableReplicas", 0) == wanted

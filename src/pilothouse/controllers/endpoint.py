@@ -128,6 +128,5 @@ def _address(pod: Obj, service: Obj) -> Obj:
 
 
 def _differs(present: Obj, wanted: Obj) -> bool:
-    return (present.get("subsets") or []) != wanted["subsets"] or present["metadata"].get("labels") != wanted[
-        "metadata"
-    ]["labels"]
+    labels = present["metadata"].get("labels")
+    return (present.get("subsets") or []) != wanted["subsets"] or bool(labels != wanted["metadata"]["labels"])

@@ -170,7 +170,9 @@ class GarbageCollector(Controller):
                 self.queue.add(dependent.uid)
 
     async def _check_owners(self, node: _Node) -> None:
-        solid, dangling, waiting = [], [], []
+        solid: list[Obj] = []
+        dangling: list[Obj] = []
+        waiting: list[Obj] = []
         for ref in node.owners:
             owner = await self._owner_state(node, ref)
             (dangling if owner == "gone" else waiting if owner == "waiting" else solid).append(ref)

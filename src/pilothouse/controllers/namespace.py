@@ -38,7 +38,7 @@ class _Left(NamedTuple):
     """What a resource still has in the namespace: object count, and how many carry which finalizer."""
 
     resource: Resource
-    count: int
+    instances: int
     finalizers: dict[str, int]
     grace_s: int
 
@@ -60,7 +60,7 @@ class NamespaceController(Controller):
         resources, undiscovered = await self._resources()
         failures: list[str] = []
         left = await asyncio.gather(*(self._empty(r, key, failures) for r in resources))
-        remaining = [item for item in left if item is not None and item.count]
+        remaining = [item for item in left if item is not None and item.instances]
         if not remaining and not failures and not undiscovered:
             await self._finalize(namespace, finalizers)
             return None
@@ -150,7 +150,7 @@ class NamespaceController(Controller):
             bad["NamespaceDeletionContentFailure"] = ("ContentDeletionFailed", _aggregate(failures))
         if remaining:
             parts = sorted(
-                f"{_name(item.resource)} has {item.count} resource instances" for item in remaining
+                f"{_name(item.resource)} has {item.instances} resource instances" for item in remaining
             )
             bad["NamespaceContentRemaining"] = (
                 "SomeResourcesRemain",

@@ -28,7 +28,7 @@ def is_available(pod: Obj, min_ready_s: int, now_s: float) -> bool:
     if not min_ready_s:
         return True
     since = ready.get("lastTransitionTime")
-    return bool(since) and parse_timestamp(since) + min_ready_s <= now_s
+    return since is not None and parse_timestamp(since) + min_ready_s <= now_s
 
 
 def is_terminal(pod: Obj) -> bool:

@@ -103,9 +103,7 @@ def _no_execute(node: Obj | None) -> list[Obj]:
 
 
 def _moved(old: Obj, new: Obj) -> bool:
-    return old["spec"].get("nodeName") != new["spec"].get("nodeName") or old["spec"].get(
-        "tolerations"
-    ) != new["spec"].get("tolerations")
+    return any(old["spec"].get(name) != new["spec"].get(name) for name in ("nodeName", "tolerations"))
 
 
 def _taints_changed(old: Obj, new: Obj) -> bool:

@@ -36,6 +36,9 @@ OBJECT_BYTES_MAX = 1_572_864
 _FRESH_TIMEOUT_S = 3.0
 
 
+Items = list[Item]
+
+
 class Page(NamedTuple):
     """`next_start` is "" at the end; `remaining` is None when a selector makes it unknown."""
 
@@ -190,11 +193,11 @@ class ResourceStore:
             served_at = revision
         return _page(candidates, prefix, served_at, limit, predicate)
 
-    def newest(self, namespace: str = "") -> list[Item]:
+    def newest(self, namespace: str = "") -> Items:
         """Everything in a namespace ("": everywhere), as the cache has it now."""
         return list(self.cached.items(self.cached.keys(self._prefix(namespace))))
 
-    async def _range_at(self, prefix: bytes, start: str, revision: int) -> list[Item]:
+    async def _range_at(self, prefix: bytes, start: str, revision: int) -> Items:
         first = prefix + start.encode()
         try:
             found = await self._backend.range(Range(first, prefix_end(prefix), revision=revision))
