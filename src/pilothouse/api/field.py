@@ -53,7 +53,7 @@ class FieldError(NamedTuple):
     def body(self) -> str:
         """The text without the field: `Invalid value: -1: must be …`."""
         text = TEXT[self.type]
-        if self.type not in _WITHOUT_VALUE:
+        if self.type not in _WITHOUT_VALUE and self.value is not OMITTED:
             text += ": " + go_value(self.value)
         return f"{text}: {self.detail}" if self.detail else text
 
@@ -77,6 +77,10 @@ class GoText(NamedTuple):
     """A bad value whose printed form is given: a Go struct printed by field name, a nil pointer, …"""
 
     text: str
+
+
+OMITTED = GoText("")
+"""A bad value that upstream does not print (field.OmitValueType)."""
 
 
 def go_quote(text: str) -> str:

@@ -277,6 +277,18 @@ def is_ip(value: str) -> list[str]:
     return []
 
 
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+
+
+def is_http_path(value: str) -> bool:
+    return full(_HTTP_PATH, value)
+
+
+def http_path_text() -> str:
+    """What IsDomainPrefixedPath says of a path."""
+    return regex_error("Invalid path", _HTTP_PATH)
+
+
 def path_segment(value: str) -> list[str]:
     """path.IsValidPathSegmentName: what RBAC names and the like may be."""
     out = [f"may not be '{bad}'" for bad in (".", "..") if value == bad]

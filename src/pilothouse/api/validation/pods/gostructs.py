@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation.gotext import Maybe, plain, struct
 
@@ -432,3 +435,8 @@ def ephemeral(container: Obj) -> Obj:
 def node_terms(value: Any) -> Any:
     """A node selector term, or a list of them."""
     return plain(value, _NODE_TERM)
+
+
+def shown_pod_spec(spec: Obj) -> f.GoText:
+    """A pod spec as a bad value."""
+    return f.GoText(msgspec.json.encode(pod_spec(spec)).decode())

@@ -378,38 +378,33 @@ def resize(obj: Obj, old: Obj) -> f.Errors:
             why = f"{key} may not be added or removed on resize"
             out.append(f.forbidden(f"spec.{key}", why))
             return out
-    munged = dict(spec)
     for key in ("containers", "initContainers"):
-        if key in spec:
-            munged[key] = [
-                _resized(now, was, f"spec.{key}[{i}]", key, out)
-                for i, (now, was) in enumerate(zip(spec[key], before[key], strict=True))
-            ]
-    if "resources" in before:
-        munged["resources"] = before["resources"]
-    left, right = gostructs.pod_spec(before), gostructs.pod_spec(munged)
-    if left != right:
-        why = f"only cpu and memory resources for containers are mutable\n{diff(left, right)}"
-        out.append(f.forbidden("spec", why))
+        for i, (now, was) in enumerate(zip(spec.get(key) or (), before.get(key) or (), strict=True)):
+            _resized(now, was, f"spec.{key}[{i}]", key, out)
     return out
 
 
-def _resized(now: Obj, was: Obj, path: str, key: str, out: f.Errors) -> Obj:
-    """The container with the old resources, where a change is allowed."""
+def _resized(now: Obj, was: Obj, path: str, key: str, out: f.Errors) -> None:
     if now.get("resources") == was.get("resources"):
-        return now
+        return
     if key == "initContainers" and was.get("restartPolicy") != "Always":
-        return now
-    for kind in ("requests", "limits"):
-        after, before = (c["resources"].get(kind) or {} for c in (now, was))
-        gone = [name for name in RESIZABLE if name in before and name not in after]
-        if gone:
-            why = f"resource {kind} cannot be removed"
-            out.append(f.forbidden(f"{path}.resources.{kind}", why))
-        for name in {*after, *before}:
-            if name not in RESIZABLE and after.get(name) != before.get(name):
-                return now
-    return {**now, "resources": was["resources"]}
+        why = "resources for non-sidecar init containers are immutable"
+        out.append(f.forbidden(f"{path}.resources", why))
+        return
+    for kind in ("limits", "requests"):
+        after, old = (c["resources"].get(kind) or {} for c in (now, was))
+        if any(name in old and name not in after for name in RESIZABLE):
+            out.append(f.forbidden(f"{path}.resources.{kind}", f"resource {kind} cannot be removed"))
+    if any(_others(now, kind) != _others(was, kind) for kind in ("limits", "requests", "claims")):
+        out.append(f.forbidden("spec", "only cpu and memory resources are mutable"))
+
+
+def _others(container: Obj, kind: str) -> Any:
+    """The resources of a container that cannot be resized."""
+    given = container["resources"].get(kind)
+    if kind == "claims":
+        return given
+    return {name: amount for name, amount in (given or {}).items() if name not in RESIZABLE}
 
 
 def binding(obj: Obj) -> f.Errors:
