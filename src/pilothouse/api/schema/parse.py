@@ -55,9 +55,9 @@ def type_meta_error(value: Any) -> str:
 
 
 def _may_have_duplicates(raw: bytes, value: Any) -> bool:
-    """Whether the careful parser must look. A repeated key is lost in `value`, so its text, written anew, holds
-    fewer colons than `raw`; all other colons, those in strings too, appear in both, unless `raw` writes some
-    as an escape."""
+    """Whether the careful parser must look. A repeated key is lost in `value`, so its text, written anew,
+    holds fewer colons than `raw`; all other colons, those in strings too, appear in both, unless `raw` writes
+    some as an escape."""
     if b"\\u003a" in raw or b"\\u003A" in raw:
         return True
     return raw.count(b":") != _encode(value).count(b":")
