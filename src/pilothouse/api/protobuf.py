@@ -393,7 +393,7 @@ _ALTERNATIVES = {
 }
 
 
-class Protobuf:
+class Codec:
     """The encoding of the built-in kinds of one version."""
 
     def __init__(self, definitions: Definitions) -> None:
@@ -423,7 +423,7 @@ class Protobuf:
 
     def decode(self, body: bytes, api_version: str = "", kind: str = "") -> Obj:
         """The object of a body; `api_version` and `kind` stand in where it names none. ValueError in
-        upstream's words for what is no such body; KeyError for a kind without a message."""
+        upstream's words for what is no such body or no known kind."""
         if not body.startswith(MAGIC):
             expected = " ".join(str(b) for b in MAGIC)
             raise ValueError(
@@ -442,7 +442,7 @@ class Protobuf:
         group, _, version = api_version.rpartition("/")
         name = self._named(group, version, kind)
         if name is None:
-            raise KeyError(kind)
+            raise ValueError(f'no kind "{kind}" is registered for version "{api_version}"')
         return {"kind": kind, "apiVersion": api_version, **_message(name).read(raw)}
 
     def watch_frame(self, type_: str, encoded: bytes) -> bytes:
