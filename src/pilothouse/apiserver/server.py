@@ -98,7 +98,7 @@ class ApiServer:
         self._world = world
         self.catalog = Catalog(options.kubernetes_version, options.runtime_config)
         self.lister = CachedLister()
-        self._cache = WatchCache(backend, keys.ROOT.encode())
+        self._cache = WatchCache(backend, keys.ROOT.encode(), world)
         self._leases = LeaseManager(backend, world)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
         self.admission: AdmissionChain = admission_chain(

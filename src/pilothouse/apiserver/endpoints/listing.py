@@ -28,7 +28,7 @@ from pilothouse.apiserver.endpoints.negotiation import JSON, Form
 from pilothouse.apiserver.endpoints.options import ListOptions, list_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.request import Request, Response
-from pilothouse.apiserver.storage.store import Page
+from pilothouse.apiserver.storage.store import ContinueExpired, Page
 
 _TOKEN_VERSION = "meta.k8s.io/v1"
 
@@ -117,9 +117,13 @@ async def read_page(request: Request, scope: Scope, options: ListOptions) -> Pag
         await scope.rest.store.wait_revision(asked)
         exact = options.match == "Exact" or (not options.match and options.limit > 0)
         revision = asked if exact else None
-    return await scope.rest.store.list(
-        namespace, revision=revision, limit=max(options.limit, 0), start=start, predicate=selected
-    )
+    try:
+        return await scope.rest.store.list(
+            namespace, revision=revision, limit=max(options.limit, 0), start=start, predicate=selected
+        )
+    except ContinueExpired as expired:
+        expired.token = encode_continue(Position(-1, expired.start))
+        raise
 
 
 def _revision(text: str) -> int:

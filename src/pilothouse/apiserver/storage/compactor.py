@@ -1,5 +1,6 @@
 """Forgets old revisions, as kube-apiserver does with etcd (--etcd-compaction-interval): every interval, what was
-the newest revision one interval ago becomes the oldest. History that takes too much memory goes sooner."""
+the newest revision one interval ago becomes the oldest. History that takes too much memory goes sooner.
+"""
 
 from __future__ import annotations
 

@@ -9,13 +9,16 @@ value with the revision spliced in behind `"metadata":{`, which needs no decodin
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from pilothouse.api.types import Obj
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_METADATA = b'"metadata":{'
+_HEAD = re.compile(rb'\{"kind":"[^"\\]*","apiVersion":"[^"\\]*","metadata":\{(?!\}|"resourceVersion")')
+"""How a stored value begins; the revision goes right behind it."""
 
 
 class Labelled(msgspec.Struct):
@@ -42,13 +45,24 @@ def encode(obj: Obj) -> bytes:
 class Item:
     """One object at one revision. `value` is the stored form; `obj` is shared: never change it."""
 
-    __slots__ = ("_obj", "key", "revision", "value")
+    __slots__ = ("_obj", "_splice_at", "key", "revision", "value")
 
     def __init__(self, key: bytes, revision: int, value: bytes, obj: Obj | None = None) -> None:
         self.key = key
         self.revision = revision
         self.value = value
         self._obj = obj
+        self._splice_at = 0
+
+    def stored_at(self, revision: int) -> None:
+        """A new item was stored: from now on it has a revision, and so has the object that came with it."""
+        self.revision = revision
+        if self._obj is not None:
+            self._obj["metadata"]["resourceVersion"] = str(revision)
+
+    def forget_object(self) -> None:
+        """Keep the bytes only: a past state is rarely looked into again."""
+        self._obj = None
 
     @property
     def obj(self) -> Obj:
@@ -73,28 +87,31 @@ class Item:
 
     @property
     def raw(self) -> bytes:
-        """The served JSON."""
-        if not self.revision:
-            return self.value + b"\n"
-        at = self._splice()
-        return b'%b"resourceVersion":"%d",%b\n' % (self.value[:at], self.revision, self.value[at:])
+        """The served JSON, a line."""
+        return self.document + b"\n"
 
     @property
     def document(self) -> bytes:
         """The served JSON without the line's end, to stand inside another document."""
+        if not self.revision:
+            return self.value
         at = self._splice()
         return b'%b"resourceVersion":"%d",%b' % (self.value[:at], self.revision, self.value[at:])
 
     @property
     def list_raw(self) -> bytes:
-        """As an item of a typed list: no kind, no version."""
+        """As an item of a typed list: no kind, no version. (Items of custom resources keep theirs: `document`.)"""
         at = self._splice()
         return b'{"metadata":{"resourceVersion":"%d",%b' % (self.revision, self.value[at:])
 
     def _splice(self) -> int:
         """Where the revision goes. Values that others wrote in another order are brought into ours first."""
-        at = self.value.find(_METADATA)
-        if at < 0 or at > 200:
-            self.value = encode(_decode(self.value))
-            at = self.value.find(_METADATA)
-        return at + len(_METADATA)
+        if not self._splice_at:
+            head = _HEAD.match(self.value)
+            if head is None:
+                self.value = encode(_decode(self.value))
+                head = _HEAD.match(self.value)
+                if head is None:
+                    raise ValueError(f"{self.key.decode()} does not hold an object with metadata")
+            self._splice_at = head.end()
+        return self._splice_at

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pilothouse.etcd.contract import Backend
 from pilothouse.kit.world import World
 
@@ -21,14 +23,19 @@ class LeaseManager:
         self._ttl_s = 0
         self._until_s = 0.0
         self._objects = 0
+        self._granting = asyncio.Lock()
 
     async def lease(self, ttl_s: int) -> int:
         """A lease that lives at least `ttl_s`."""
-        now = self._world.clock.monotonic()
-        if self._ttl_s != ttl_s or now >= self._until_s or self._objects >= _OBJECTS_MAX:
-            reuse_s = min(_REUSE_SHARE * ttl_s, _REUSE_S_MAX)
-            self._ttl_s, self._until_s, self._objects = ttl_s, now + reuse_s, 0
-            status = await self._backend.lease_grant(int(ttl_s + reuse_s))
-            self._lease = status.id
-        self._objects += 1
-        return self._lease
+        async with self._granting:
+            now_s = self._world.clock.monotonic()
+            if self._ttl_s != ttl_s or now_s >= self._until_s or self._objects >= _OBJECTS_MAX:
+                await self._renew(ttl_s, now_s)
+            self._objects += 1
+            return self._lease
+
+    async def _renew(self, ttl_s: int, now_s: float) -> None:
+        reuse_s = min(_REUSE_SHARE * ttl_s, _REUSE_S_MAX)
+        status = await self._backend.lease_grant(int(ttl_s + reuse_s))
+        self._lease = status.id
+        self._ttl_s, self._until_s, self._objects = ttl_s, now_s + reuse_s, 0

@@ -6,6 +6,7 @@ Writes are compare-and-swap on the object's revision: `None` says that somebody 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,13 +22,13 @@ from pilothouse.etcd.contract import (
     Compacted,
     Compare,
     Delete,
-    FutureRevision,
     Put,
     Range,
     StoreError,
     StoreUnavailable,
     Target,
     Txn,
+    TxnResult,
     prefix_end,
 )
 
@@ -46,6 +47,27 @@ class Page(NamedTuple):
     revision: int
     next_start: str = ""
     remaining: int | None = None
+
+
+class ContinueExpired(errors.ApiError):
+    """The revision that a list goes on at was compacted; the list may go on at the newest, from `start`
+    (k8s.io/apiserver/pkg/storage/etcd3 handleCompactedErrorForPaging). Whoever knows tokens sets `token`."""
+
+    def __init__(self, start: str) -> None:
+        super().__init__(
+            410,
+            "Expired",
+            "The provided continue parameter is too old to display a consistent list result. You can start a new "
+            "list without the continue parameter, or use the continue token in this response to retrieve the "
+            "remainder of the results. Continuing with the provided token results in an inconsistent list - "
+            "objects that were created, modified, or deleted between the time the first chunk was returned and "
+            "now may show up in the list.",
+        )
+        self.start = start
+        self.token = ""
+
+    def status(self) -> Obj:
+        return {**super().status(), "metadata": {"continue": self.token}}
 
 
 class ResourceStore:
@@ -84,62 +106,64 @@ class ResourceStore:
         return item
 
     async def create(self, key: str, obj: Obj) -> Item:
-        """409 AlreadyExists when the key is taken."""
+        """Store a new object, which then belongs to the store. 409 AlreadyExists when the key is taken."""
         raw_key = key.encode()
-        value = self._encode(obj)
-        put = Put(raw_key, value, lease=await self._lease(obj))
-        item = await self._write(raw_key, value, obj, Compare(raw_key, Target.MOD, "=", 0), put)
+        item = await self._write(raw_key, obj, self._encode(obj), 0)
         if item is None:
             name = obj["metadata"]["name"]
             raise errors.already_exists(self.resource.group, self.resource.plural, name)
         return item
 
     async def replace(self, key: str, current: Item, obj: Obj) -> Item | None:
-        """Store a new state in place of `current`; `current` itself when nothing changed; None on a conflict."""
-        raw_key = key.encode()
+        """Store a new state in place of `current`; `current` itself, and no write, when nothing changed; None on
+        a conflict, after which `get` has what came between."""
         value = self._encode(obj)
         if value == current.value:
             return current
-        put = Put(raw_key, value, lease=await self._lease(obj))
-        compare = Compare(raw_key, Target.MOD, "=", current.revision)
-        return await self._write(raw_key, value, obj, compare, put)
+        return await self._write(key.encode(), obj, value, current.revision)
 
-    async def _write(self, key: bytes, value: bytes, obj: Obj, compare: Compare, put: Put) -> Item | None:
+    async def _write(self, key: bytes, obj: Obj, value: bytes, expected_revision: int) -> Item | None:
         item = Item(key, 0, value, obj)
-        self._cache.expect(key, item)
         try:
-            result = await self._backend.txn(Txn((compare,), (put,)))
-        except StoreUnavailable as error:
-            raise errors.service_unavailable(f"{error}; free some space, then try again") from error
-        except StoreError as error:
-            raise errors.ApiError(500, "", str(error)) from error
+            put = Put(key, value, lease=await self._lease(obj))
+            self._cache.expect(item)
+            result = await self._txn(key, expected_revision, put)
+        except errors.ApiError:
+            self._cache.unexpect(item)
+            raise
         if not result.succeeded:
+            self._cache.unexpect(item)
             return None
-        revision = result.revision
-        item.revision = revision
-        obj["metadata"]["resourceVersion"] = str(revision)
-        await self._seen(revision)
+        if item.revision != result.revision:
+            item.stored_at(result.revision)
         return item
 
     async def delete(self, key: str, current: Item, *, last: Obj | None = None) -> Item | None:
         """Remove; the item as it was, at the revision of its deletion. None on a conflict. `last` is a newer
         state that was never stored, for the answer."""
         raw_key = key.encode()
-        compare = Compare(raw_key, Target.MOD, "=", current.revision)
-        try:
-            result = await self._backend.txn(Txn((compare,), (Delete(raw_key),)))
-        except StoreUnavailable as error:
-            raise errors.service_unavailable(f"{error}; free some space, then try again") from error
+        result = await self._txn(raw_key, current.revision, Delete(raw_key))
         if not result.succeeded:
             return None
-        await self._seen(result.revision)
         obj = {**(last or current.obj)}
         obj["metadata"] = {**obj["metadata"], "resourceVersion": str(result.revision)}
-        return Item(raw_key, result.revision, encode(obj), obj)
+        value = current.value if last is None else encode(obj)
+        return Item(raw_key, result.revision, value, obj)
 
-    async def _seen(self, revision: int) -> None:
-        if self._cache.revision < revision:
-            await self._cache.wait(revision, _FRESH_TIMEOUT_S)
+    async def _txn(self, key: bytes, expected_revision: int, op: Put | Delete) -> TxnResult:
+        """Compare and swap. When it returns the cache knows the outcome, or what was in the way."""
+        compare = Compare(key, Target.MOD, "=", expected_revision)
+        try:
+            result = await self._backend.txn(Txn((compare,), (op,)))
+            if self._cache.revision < result.revision:
+                await self._cache.wait(result.revision, _FRESH_TIMEOUT_S)
+        except StoreError as error:
+            raise _failure(error) from error
+        except TimeoutError:
+            raise errors.ApiError(
+                504, "Timeout", "Timeout: the write was done, but the watch cache did not see it in time"
+            ) from None
+        return result
 
     def _encode(self, obj: Obj) -> bytes:
         value = encode(obj)
@@ -151,7 +175,12 @@ class ResourceStore:
         if self._ttl_s is None or self._leases is None:
             return 0
         ttl_s = self._ttl_s(obj)
-        return await self._leases.lease(ttl_s) if ttl_s else 0
+        if not ttl_s:
+            return 0
+        try:
+            return await self._leases.lease(ttl_s)
+        except StoreError as error:
+            raise _failure(error) from error
 
     # -- lists and watches ------------------------------------------------------------------------------
 
@@ -184,33 +213,41 @@ class ResourceStore:
     ) -> Page:
         """Objects in key order, at the newest revision or exactly at `revision`."""
         prefix = self._prefix(namespace)
-        if revision is None or revision == self._cache.revision:
-            found = self.cached.keys(prefix, prefix + start.encode() if start else b"")
-            candidates = list(self.cached.items(found))
-            served_at = self._cache.revision
-        else:
-            candidates = await self._range_at(prefix, start, revision)
-            served_at = revision
-        return _page(candidates, prefix, served_at, limit, predicate)
+        if revision is None or self.cached.changed <= revision <= self._cache.revision:
+            served_at = self._cache.revision if revision is None else revision
+            return self._cached_page(prefix, start, served_at, limit, predicate)
+        return await self._past_page(prefix, start, revision, limit, predicate)
+
+    def _cached_page(
+        self, prefix: bytes, start: str, revision: int, limit: int, predicate: Predicate | None
+    ) -> Page:
+        found = self.cached.keys(prefix, prefix + start.encode() if start else b"")
+        if predicate is None and 0 < limit < len(found):
+            items = list(self.cached.items(found[:limit]))
+            return Page(items, revision, _after(items[-1], prefix), len(found) - limit)
+        return _page(list(self.cached.items(found)), prefix, revision, limit, predicate)
+
+    async def _past_page(
+        self, prefix: bytes, start: str, revision: int, limit: int, predicate: Predicate | None
+    ) -> Page:
+        first = prefix + start.encode()
+        asked = limit if predicate is None else 0
+        try:
+            found = await self._backend.range(Range(first, prefix_end(prefix), asked, revision))
+        except Compacted:
+            if start:
+                raise ContinueExpired(start) from None
+            raise errors.gone("The resourceVersion for the provided list is too old.") from None
+        except StoreError as error:
+            raise _failure(error) from error
+        items = [Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
+        if found.more:
+            return Page(items, revision, _after(items[-1], prefix), found.count - limit)
+        return _page(items, prefix, revision, limit, predicate)
 
     def newest(self, namespace: str = "") -> Items:
         """Everything in a namespace ("": everywhere), as the cache has it now."""
         return list(self.cached.items(self.cached.keys(self._prefix(namespace))))
-
-    async def _range_at(self, prefix: bytes, start: str, revision: int) -> Items:
-        first = prefix + start.encode()
-        try:
-            found = await self._backend.range(Range(first, prefix_end(prefix), revision=revision))
-        except Compacted:
-            raise errors.gone(
-                "The provided continue parameter is too old to display a consistent list result. You can start a "
-                "new list without the continue parameter."
-                if start
-                else f"The resourceVersion for the provided list is too old: {revision}"
-            ) from None
-        except FutureRevision:
-            raise errors.bad_request(f"resourceVersion {revision} is in the future") from None
-        return [Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
 
     def _prefix(self, namespace: str) -> bytes:
         return f"{self.prefix}{namespace}/".encode() if namespace else self.prefix.encode()
@@ -229,19 +266,41 @@ class ResourceStore:
         if revision is not None and revision > self._cache.revision:
             await self.wait_revision(revision)
         now = self._cache.revision
-        watcher = self.cached.add_watcher(prefix, predicate, now)
+        watcher = self.cached.add_watcher(prefix, predicate)
         if initial_events:
             items = self.cached.items(self.cached.keys(prefix))
-            watcher.push([Change("ADDED", i, i.revision) for i in items if predicate is None or predicate(i)])
-            watcher.push([Change.bookmark(now, initial_end=True)])
+            present = [Change("ADDED", i, i.revision) for i in items if predicate is None or predicate(i)]
+            watcher.begin_with([*present, Change.bookmark(now, initial_end=True)])
         elif revision is not None and revision < now:
-            try:
-                past = await self._cache.backlog(prefix, predicate, revision, now)
-            except errors.ApiError as error:
-                watcher.fail(error)
-            else:
-                watcher.prepend(past)
+            await self._begin_after(watcher, revision, now)
         return watcher
+
+    async def _begin_after(self, watcher: Watcher, revision: int, now: int) -> None:
+        """Give a watcher what happened between a revision and its registration."""
+        past = self.cached.since(revision, watcher.prefix, watcher.predicate)
+        try:
+            if past is None:
+                past = await self._cache.backlog(watcher.prefix, watcher.predicate, revision, now)
+            watcher.begin_with(past)
+        except errors.ApiError as error:
+            watcher.fail(error)
+        except StoreError as error:
+            watcher.fail(_failure(error))
+        except asyncio.CancelledError:
+            watcher.close()
+            raise
+
+
+def _failure(error: StoreError) -> errors.ApiError:
+    """What a client is told of a store that refuses."""
+    if isinstance(error, StoreUnavailable):
+        return errors.service_unavailable(f"{error}; free some space, then try again")
+    return errors.ApiError(500, "", str(error))
+
+
+def _after(item: Item, prefix: bytes) -> str:
+    """Where the next page starts: right after an item."""
+    return (item.key[len(prefix) :] + b"\0").decode()
 
 
 def _page(
@@ -255,7 +314,6 @@ def _page(
         if predicate is None or predicate(item):
             items.append(item)
         if len(items) == limit and index + 1 < len(candidates):
-            start = (item.key[len(prefix) :] + b"\0").decode()
             remaining = len(candidates) - index - 1 if predicate is None else None
-            return Page(items, revision, start, remaining)
+            return Page(items, revision, _after(item, prefix), remaining)
     return Page(items, revision)

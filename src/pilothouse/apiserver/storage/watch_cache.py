@@ -1,23 +1,44 @@
-"""The watch cache: every resource's newest objects in memory, and who watches them.
+"""The watch cache: every resource's newest objects in memory, what happened last, and who watches.
 
-One watch of the whole store feeds all resources; a change is dispatched by its key's prefix, encoded once,
-and put into the buffer of each watcher that selects it. A watcher takes all that waits in one go. One that
-does not keep up is ended, as upstream does: its client lists again.
+One watch of the whole store feeds all resources:
+
+    store ──events──▶ WatchCache ──by key prefix──▶ ResourceCache ──▶ items (lists, gets)
+                                                        ├──▶ ring of the last events (watches from a revision)
+                                                        └──▶ Watcher buffers ──all that waits at once──▶ client
+
+A change is encoded once for all who see it. A client that does not keep up is ended, as upstream does: it lists
+again. A watch from before the ring is served from the store's own history.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from pilothouse.api import errors
 from pilothouse.apiserver.storage.item import Item
-from pilothouse.etcd.contract import Backend, Compacted, Event, EventType, Range, StoreClosed, prefix_end
+from pilothouse.etcd.contract import (
+    Backend,
+    Compacted,
+    Event,
+    EventType,
+    Range,
+    StoreClosed,
+    StoreError,
+    prefix_end,
+)
+from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
 
 BUFFER_MAX = 20_000
 """Changes that may wait for one client."""
+RING_MAX = 1_024
+"""Past events that one resource remembers."""
+_RETRY_S = 1.0
 
 Predicate = Callable[[Item], bool]
 
@@ -48,21 +69,30 @@ class Change:
         return self._line
 
 
-class _Happened:
-    """One event and the changes that watchers may see in it."""
+class Happened:
+    """One event and the changes that watchers may see in it, each made when somebody first sees it."""
 
-    __slots__ = ("_entered", "_left", "change", "current", "previous")
+    __slots__ = ("_entered", "_left", "_whole", "current", "key", "previous", "revision")
 
-    def __init__(self, current: Item | None, previous: Item | None, revision: int) -> None:
+    def __init__(self, key: bytes, current: Item | None, previous: Item | None, revision: int) -> None:
+        self.key = key
         self.current = current
         self.previous = previous
-        if current is None:
-            assert previous is not None
-            self.change = Change("DELETED", Item(previous.key, revision, previous.value), revision)
-        else:
-            self.change = Change("MODIFIED" if previous is not None else "ADDED", current, revision)
+        self.revision = revision
+        self._whole: Change | None = None
         self._entered: Change | None = None
         self._left: Change | None = None
+
+    @property
+    def change(self) -> Change:
+        """For those who see every object."""
+        if self._whole is None:
+            if self.current is None:
+                self._whole = Change("DELETED", self._last(), self.revision)
+            else:
+                kind = "ADDED" if self.previous is None else "MODIFIED"
+                self._whole = Change(kind, self.current, self.revision)
+        return self._whole
 
     def seen_by(self, predicate: Predicate | None) -> Change | None:
         """The change for a selection: objects that enter it are ADDED, that leave it DELETED (in their last
@@ -77,59 +107,71 @@ class _Happened:
 
     def _enter(self) -> Change:
         if self._entered is None:
-            self._entered = Change("ADDED", self.current, self.change.revision)
+            self._entered = Change("ADDED", self.current, self.revision)
         return self._entered
 
     def _leave(self) -> Change:
         if self.current is None:
             return self.change
         if self._left is None:
-            assert self.previous is not None
-            last = Item(self.previous.key, self.change.revision, self.previous.value)
-            self._left = Change("DELETED", last, self.change.revision)
+            self._left = Change("DELETED", self._last(), self.revision)
         return self._left
+
+    def _last(self) -> Item:
+        """The previous state, at the revision of the event."""
+        assert self.previous is not None
+        return Item(self.key, self.revision, self.previous.value)
 
 
 class Watcher:
     """One client's watch of one resource."""
 
     def __init__(
-        self, prefix: bytes, predicate: Predicate | None, revision: int, forget: Callable[[Watcher], None]
+        self,
+        prefix: bytes,
+        predicate: Predicate | None,
+        cache_revision: Callable[[], int],
+        forget: Callable[[Watcher], None],
     ) -> None:
         self.prefix = prefix
-        self._predicate = predicate
-        self._revision = revision
+        self.predicate = predicate
+        self._cache_revision = cache_revision
+        self._handed = cache_revision()
         self._forget = forget
         self._buffer: deque[Change] = deque()
+        self._room = BUFFER_MAX
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._error: errors.ApiError | None = None
 
     @property
     def revision(self) -> int:
-        """Everything up to here was handed over or is no concern of this watcher."""
-        return self._revision
+        """Everything up to here was handed over or is no concern of this watcher: what a bookmark may say."""
+        return self._handed if self._buffer else self._cache_revision()
 
-    def seen(self, revision: int) -> None:
-        self._revision = revision
-
-    def offer(self, happened: _Happened) -> None:
-        change = happened.seen_by(self._predicate)
-        if change is not None:
-            self.push((change,))
+    @property
+    def waiting(self) -> int:
+        """How many changes were not taken yet."""
+        return len(self._buffer)
 
     def push(self, changes: Iterable[Change]) -> None:
+        """What happened just now; too much of it ends the watch."""
         self._buffer.extend(changes)
-        if len(self._buffer) > BUFFER_MAX:
+        if len(self._buffer) > self._room:
+            log.info("a watch of %s is ended: its client does not keep up", self.prefix.decode())
             self.close()
-        self._wake()
+        elif self._buffer:
+            self._wake()
 
-    def prepend(self, changes: list[Change]) -> None:
-        """What happened before this watcher was registered."""
+    def begin_with(self, changes: list[Change]) -> None:
+        """What comes before all that was pushed: the present objects, or the past. However much it is, it does
+        not count as lagging behind."""
         self._buffer.extendleft(reversed(changes))
+        self._room = BUFFER_MAX + len(changes)
         self._wake()
 
     def fail(self, error: errors.ApiError) -> None:
+        """`next` raises `error` from now on."""
         self._error = error
         self._wake()
 
@@ -147,7 +189,10 @@ class Watcher:
         if self._error is not None:
             raise self._error
         batch = list(self._buffer)
-        self._buffer.clear()
+        if batch:
+            self._buffer.clear()
+            self._room = BUFFER_MAX
+            self._handed = batch[-1].revision
         return batch
 
     async def _wait(self, timeout_s: float) -> None:
@@ -169,12 +214,21 @@ class Watcher:
 
 
 class ResourceCache:
-    """One resource's newest objects, by key, and its watchers."""
+    """One resource's newest objects, by key, its last events and its watchers.
 
-    def __init__(self, prefix: bytes) -> None:
+    `changed` is the revision of its last change, `complete_from` the one after which every event is known here.
+    """
+
+    def __init__(self, prefix: bytes, cache_revision: Callable[[], int] = int) -> None:
         self.prefix = prefix
+        self.changed = 0
+        self.complete_from = 0
+        self.held: list[Event] | None = None
+        """Events that came while the cache is being filled."""
+        self._cache_revision = cache_revision
         self._items: dict[bytes, Item] = {}
         self._keys: list[bytes] = []
+        self._ring: deque[Happened] = deque()
         self._watchers: list[Watcher] = []
 
     def __len__(self) -> int:
@@ -192,22 +246,16 @@ class ResourceCache:
         items = self._items
         return (items[key] for key in keys)
 
-    def load(self, items: Iterable[Item]) -> None:
-        """Replace everything (first fill)."""
+    def reset(self, items: Iterable[Item], revision: int) -> None:
+        """Begin again with a fresh listing. What happened before is not known: watchers are ended."""
         self._items = {item.key: item for item in items}
         self._keys = sorted(self._items)
+        self._ring.clear()
+        self.changed = self.complete_from = revision
+        self.close_watchers()
 
-    def replace(self, items: Iterable[Item], revision: int) -> None:
-        """Bring the cache to a fresh listing; watchers see the difference."""
-        fresh = {item.key: item for item in items}
-        for key in [k for k in self._keys if k not in fresh]:
-            self.apply(key, None, revision)
-        for key, item in fresh.items():
-            present = self._items.get(key)
-            if present is None or present.revision != item.revision:
-                self.apply(key, item, item.revision)
-
-    def apply(self, key: bytes, current: Item | None, revision: int) -> None:
+    def apply(self, key: bytes, current: Item | None, revision: int) -> Happened | None:
+        """Bring one event in; None when it changes nothing."""
         previous = self._items.get(key)
         if current is not None:
             self._items[key] = current
@@ -217,16 +265,57 @@ class ResourceCache:
             del self._items[key]
             del self._keys[bisect_left(self._keys, key)]
         else:
-            return
-        if self._watchers:
-            happened = _Happened(current, previous, revision)
-            for watcher in list(self._watchers):
-                if key.startswith(watcher.prefix):
-                    watcher.offer(happened)
-                watcher.seen(revision)
+            return None
+        self.changed = revision
+        return Happened(key, current, previous, revision)
 
-    def add_watcher(self, prefix: bytes, predicate: Predicate | None, revision: int) -> Watcher:
-        watcher = Watcher(prefix, predicate, revision, self._watchers.remove)
+    def dispatch(self, batch: list[Happened]) -> None:
+        """Remember what happened, and tell the watchers."""
+        self._ring.extend(batch)
+        while len(self._ring) > RING_MAX:
+            self.complete_from = self._ring.popleft().revision
+        if self._watchers:
+            self._tell(batch)
+        for happened in batch:
+            if happened.previous is not None:
+                happened.previous.forget_object()
+
+    def _tell(self, batch: list[Happened]) -> None:
+        by_prefix = {self.prefix: batch}
+        whole: dict[bytes, list[Change]] = {}
+        for watcher in list(self._watchers):
+            prefix, predicate = watcher.prefix, watcher.predicate
+            part = by_prefix.get(prefix)
+            if part is None:
+                part = by_prefix[prefix] = [h for h in batch if h.key.startswith(prefix)]
+            if not part:
+                continue
+            if predicate is not None:
+                watcher.push([c for c in [h.seen_by(predicate) for h in part] if c is not None])
+                continue
+            changes = whole.get(prefix)
+            if changes is None:
+                changes = whole[prefix] = [h.change for h in part]
+            watcher.push(changes)
+
+    def since(self, after: int, prefix: bytes, predicate: Predicate | None) -> list[Change] | None:
+        """The changes after a revision; None when the ring does not reach back that far."""
+        if after < self.complete_from:
+            return None
+        changes = []
+        for happened in reversed(self._ring):
+            if happened.revision <= after:
+                break
+            if happened.key.startswith(prefix):
+                change = happened.seen_by(predicate)
+                if change is not None:
+                    changes.append(change)
+        changes.reverse()
+        return changes
+
+    def add_watcher(self, prefix: bytes, predicate: Predicate | None) -> Watcher:
+        """A watcher of what happens from now on."""
+        watcher = Watcher(prefix, predicate, self._cache_revision, self._watchers.remove)
         self._watchers.append(watcher)
         return watcher
 
@@ -242,9 +331,10 @@ class ResourceCache:
 class WatchCache:
     """All resources' caches on one backend."""
 
-    def __init__(self, backend: Backend, root: bytes) -> None:
+    def __init__(self, backend: Backend, root: bytes, world: World | None = None) -> None:
         self._backend = backend
         self._root = root
+        self._clock = (world or World()).clock
         self._caches: dict[bytes, ResourceCache] = {}
         self.revision = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -252,21 +342,35 @@ class WatchCache:
         self._new: dict[bytes, Item] = {}
 
     def resource(self, prefix: bytes) -> ResourceCache:
-        """The cache of a resource; filled at once when the store is already being followed."""
+        """The cache of a resource. One that comes after `start` knows only what happens from then on, until
+        `fill`."""
         cache = self._caches.get(prefix)
         if cache is None:
-            cache = self._caches[prefix] = ResourceCache(prefix)
+            cache = self._caches[prefix] = ResourceCache(prefix, lambda: self.revision)
+            cache.changed = cache.complete_from = self.revision
         return cache
 
     async def fill(self, cache: ResourceCache) -> None:
         """Load one resource that came after `start` (a custom resource)."""
-        found = await self._backend.range(Range(cache.prefix, prefix_end(cache.prefix)))
-        cache.replace([Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs], found.revision)
+        cache.held = []
+        try:
+            found = await self._backend.range(Range(cache.prefix, prefix_end(cache.prefix)))
+            await self.wait(found.revision)
+            cache.reset([Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs], found.revision)
+        finally:
+            held, cache.held = cache.held, None
+            self._bring_in(cache, [e for e in held if e.kv.mod_revision > cache.complete_from])
+
+    def drop(self, cache: ResourceCache) -> None:
+        """Forget a resource that is served no more; its watches end."""
+        self._caches.pop(cache.prefix, None)
+        cache.close_watchers()
 
     async def start(self) -> None:
         """Load what is there and follow what comes."""
         await self._reload()
         self._pump = asyncio.get_running_loop().create_task(self._follow(), name="watch cache")
+        self._pump.add_done_callback(_log_crash)
 
     async def stop(self) -> None:
         if self._pump is not None:
@@ -282,45 +386,77 @@ class WatchCache:
             cache = self._cache_of(kv.key)
             if cache is not None:
                 by_cache.setdefault(cache.prefix, []).append(Item(kv.key, kv.mod_revision, kv.value))
+        self._new.clear()
         for prefix, cache in self._caches.items():
-            cache.replace(by_cache.get(prefix, ()), found.revision)
+            cache.reset(by_cache.get(prefix, ()), found.revision)
         self._advance(found.revision)
 
     async def _follow(self) -> None:
         while True:
-            watch = self._backend.watch(self._root, prefix_end(self._root), self.revision + 1)
             try:
-                while True:
-                    self._apply(await watch.next())
-                    self._advance(max(self.revision, watch.progress_revision))
+                await self._follow_once()
             except Compacted:
+                log.warning("the store forgot what came after revision %d: loading everything", self.revision)
                 await self._reload()
             except StoreClosed:
                 return
-            finally:
-                watch.close()
+            except StoreError as error:
+                log.warning("the watch of the store broke off: %s; trying again", error)
+                await self._clock.sleep(_RETRY_S)
+
+    async def _follow_once(self) -> None:
+        watch = self._backend.watch(self._root, prefix_end(self._root), self.revision + 1)
+        try:
+            while True:
+                events = await watch.next()
+                if events:
+                    self._apply(events)
+                elif watch.progress_revision > self.revision:
+                    self._advance(watch.progress_revision)
+        finally:
+            watch.close()
 
     def _apply(self, events: list[Event]) -> None:
+        by_cache: dict[bytes, tuple[ResourceCache, list[Event]]] = {}
         for event in events:
-            kv = event.kv
-            cache = self._cache_of(kv.key)
-            if cache is None:
-                continue
-            if event.type is EventType.DELETE:
-                cache.apply(kv.key, None, kv.mod_revision)
-            else:
-                cache.apply(kv.key, self._made(kv.key, kv.mod_revision, kv.value), kv.mod_revision)
-        if events:
-            self._advance(events[-1].kv.mod_revision)
+            cache = self._cache_of(event.kv.key)
+            if cache is not None:
+                by_cache.setdefault(cache.prefix, (cache, []))[1].append(event)
+        happened = [(cache, self._items(cache, part)) for cache, part in by_cache.values()]
+        self._advance(events[-1].kv.mod_revision)
+        for cache, batch in happened:
+            cache.dispatch(batch)
 
-    def expect(self, key: bytes, item: Item) -> None:
-        """A writer's own item: used when its event comes, so that its object need not be decoded again."""
-        self._new[key] = item
+    def _bring_in(self, cache: ResourceCache, events: list[Event]) -> None:
+        cache.dispatch(self._items(cache, events))
+
+    def _items(self, cache: ResourceCache, events: list[Event]) -> list[Happened]:
+        if cache.held is not None:
+            cache.held += events
+            return []
+        batch = []
+        for event in events:
+            key, value, _, revision, _, _ = event.kv
+            item = None if event.type is EventType.DELETE else self._made(key, revision, value)
+            happened = cache.apply(key, item, revision)
+            if happened is not None:
+                batch.append(happened)
+        return batch
+
+    def expect(self, item: Item) -> None:
+        """A writer's own item: used when its event comes, so that its object need not be decoded again. Of
+        several writers of one key the first is the likeliest to win."""
+        self._new.setdefault(item.key, item)
+
+    def unexpect(self, item: Item) -> None:
+        """It was not written."""
+        if self._new.get(item.key) is item:
+            del self._new[item.key]
 
     def _made(self, key: bytes, revision: int, value: bytes) -> Item:
         item = self._new.pop(key, None)
-        if item is not None and item.value is value:
-            item.revision = revision
+        if item is not None and item.value == value:
+            item.stored_at(revision)
             return item
         return Item(key, revision, value)
 
@@ -342,13 +478,18 @@ class WatchCache:
                 if not future.done():
                     future.set_result(None)
 
-    async def wait(self, revision: int, timeout_s: float) -> None:
+    async def wait(self, revision: int, timeout_s: float | None = None) -> None:
         """Until the cache has seen a revision; TimeoutError."""
         if revision <= self.revision:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((revision, future))
-        await asyncio.wait_for(future, timeout_s)
+        waiter = (revision, future)
+        self._waiters.append(waiter)
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     async def backlog(
         self, prefix: bytes, predicate: Predicate | None, after: int, upto: int
@@ -357,23 +498,33 @@ class WatchCache:
         watch = self._backend.watch(prefix, prefix_end(prefix), after + 1, prev=True)
         changes: list[Change] = []
         try:
-            while True:
-                if watch.progress_revision >= upto:
-                    return changes
+            while watch.progress_revision < upto:
                 for event in await watch.next():
                     if event.kv.mod_revision > upto:
                         return changes
-                    change = _past(event).seen_by(predicate)
+                    change = self._past(event, after).seen_by(predicate)
                     if change is not None:
                         changes.append(change)
+            return changes
         except Compacted as error:
-            raise errors.gone(f"too old resource version: {after} ({error.compact_revision})") from None
+            raise _too_old(after, error.compact_revision) from None
         finally:
             watch.close()
 
+    def _past(self, event: Event, after: int) -> Happened:
+        kv, prev = event.kv, event.prev
+        if prev is None and kv.version != 1:
+            # Just at the compacted revision an event is still known, but not what was before it.
+            raise _too_old(after, self._backend.compact_revision)
+        current = Item(kv.key, kv.mod_revision, kv.value) if event.type is EventType.PUT else None
+        previous = Item(prev.key, prev.mod_revision, prev.value) if prev is not None else None
+        return Happened(kv.key, current, previous, kv.mod_revision)
 
-def _past(event: Event) -> _Happened:
-    kv, prev = event.kv, event.prev
-    current = Item(kv.key, kv.mod_revision, kv.value) if event.type is EventType.PUT else None
-    previous = Item(prev.key, prev.mod_revision, prev.value) if prev is not None else None
-    return _Happened(current, previous, kv.mod_revision)
+
+def _too_old(revision: int, oldest: int) -> errors.ApiError:
+    return errors.gone(f"too old resource version: {revision} ({oldest})")
+
+
+def _log_crash(pump: asyncio.Task[None]) -> None:
+    if not pump.cancelled() and (error := pump.exception()) is not None:
+        log.critical("the watch cache stopped: writes will time out until a restart", exc_info=error)
