@@ -145,9 +145,8 @@ def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) ->
     if form.media_type != JSON or form.pretty or kind.from_storage is not None:
         objects = [_list_item(kind.custom, scope.to_request_version(i.obj)) for i in page.items]
         return render.document({**head, "items": objects}, form)
-    body = b"".join(
-        (render.encode(head)[:-1], b',"items":[', b",".join([i.list_raw for i in page.items]), b"]}\n")
-    )
+    items = [i.document for i in page.items] if kind.custom else [i.list_raw for i in page.items]
+    body = b"".join((render.encode(head)[:-1], b',"items":[', b",".join(items), b"]}\n"))
     return render.json_bytes(body)
 
 
