@@ -7,13 +7,13 @@ from functools import partial
 
 from pilothouse.api import defaults
 from pilothouse.api.catalog import Catalog, Served
+from pilothouse.api.field import go_quote
 from pilothouse.api.schema.decode import Decoder, Decoders
 from pilothouse.api.schema.types import Types
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.registry import conversion, strategies, tables
 from pilothouse.apiserver.registry.kind import Decoded, Kind
 from pilothouse.apiserver.registry.strategy import Strategy
-from pilothouse.api.field import go_quote
 
 _INTERNAL_PACKAGES = {
     "": "core",
@@ -36,7 +36,7 @@ class Builtins:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._types = Types(catalog.definitions)
+        self.types = Types(catalog.definitions)
         self._decoders = Decoders()
 
     def kind(self, served: Served) -> Kind:
@@ -46,7 +46,7 @@ class Builtins:
             resource=r,
             singular=served.singular,
             list_kind=served.list_kind,
-            type=self._types.get(served.definition),
+            type=self.types.get(served.definition),
             strategy=strategies.TABLE.get((r.group, r.kind)) or Strategy(),
             decode=self._decoder(served),
             default=defaults.TABLE.get((r.group, r.version, r.kind)) or _nothing,
@@ -66,7 +66,7 @@ class Builtins:
         definition = self._catalog.definitions.by_kind(group, version, kind)
         if definition is None:
             raise KeyError(kind)
-        return self._run(self._decoders.of(self._types.get(definition)), group, version, kind, value)
+        return self._run(self._decoders.of(self.types.get(definition)), group, version, kind, value)
 
     def _decoder(self, served: Served) -> Callable[[Obj], Decoded]:
         built: list[Decoder] = []
@@ -74,7 +74,7 @@ class Builtins:
 
         def decode(value: Obj) -> Decoded:
             if not built:
-                built.append(self._decoders.of(self._types.get(served.definition)))
+                built.append(self._decoders.of(self.types.get(served.definition)))
             return self._run(built[0], r.group, r.version, r.kind, value)
 
         return decode

@@ -36,6 +36,7 @@ from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
+from pilothouse.apiserver.endpoints.openapi import OpenApi
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
 from pilothouse.apiserver.endpoints.subresources import table as subresources
 from pilothouse.apiserver.limits import InFlight
@@ -112,6 +113,11 @@ class ApiServer:
         )
         self._shared = Shared(world, self.lister, self.catalog, services, self.codec)
         self._builtins = Builtins(self.catalog)
+        self.openapi = OpenApi(
+            self.catalog.definitions,
+            self._builtins.types,
+            version_document(options.kubernetes_version)["gitVersion"],
+        )
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, (options.issuer,), self.lister, world)
         self.authorizer = Rbac(self.lister)
@@ -153,6 +159,7 @@ class ApiServer:
         for served in self.catalog:
             self.add_kind(self._builtins.kind(served))
             self.discovery.add(served)
+            self.openapi.add(served)
 
     def add_kind(self, kind: Kind) -> Scope:
         """Serve a kind. Versions of one resource share a registry."""
@@ -216,6 +223,7 @@ class ApiServer:
             self.router.add_path(path, health.handle)
         self.router.add_path("/version", self._version)
         self.router.add_path("/metrics", self._metrics)
+        self.router.add_path("/openapi/", self.openapi.handle)
         self.router.add_path("/.well-known/openid-configuration", self._oidc)
         self.router.add_path("/openid/v1/jwks", self._jwks)
         self.router.add_path("", self._root)
