@@ -180,7 +180,7 @@ def _counts(status: Obj, keys: tuple[str, ...], out: f.Errors) -> None:
 def _at_most(status: Obj, keys: tuple[str, ...], most: str, why: str, out: f.Errors) -> None:
     for key in keys:
         if status.get(key, 0) > status.get(most, 0):
-            out.append(f.invalid(f"status.{key}", status[key], why))
+            out.append(f.invalid(f"status.{key}", status.get(key, 0), why))
 
 
 _OVER_REPLICAS = "cannot be greater than status.replicas"

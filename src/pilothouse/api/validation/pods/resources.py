@@ -55,7 +55,15 @@ def resource_name(name: str, path: str, out: f.Errors) -> None:
         out.append(f.invalid(path, name, "must be a standard resource type or fully qualified"))
 
 
-def _container_resource(name: str, path: str, out: f.Errors) -> None:
+def is_standard_quota_resource(name: str) -> bool:
+    """What a quota may count without a domain in its name (helper.IsStandardQuotaResourceName)."""
+    if name in _QUOTA:
+        return name != "storage"
+    return name.startswith((HUGE_PAGES, "requests." + HUGE_PAGES))
+
+
+def container_resource_name(name: str, path: str, out: f.Errors) -> None:
+    """Of a resource that a container or a limit on containers names (validateContainerResourceName)."""
     if name in _CONTAINER:
         return
     resource_name(name, path, out)
@@ -92,7 +100,7 @@ def _entry(name: str, amount: str, path: str, key: str, out: f.Errors) -> None:
     if name in _CONTAINER and quantity.parse(amount).nano >= 0:
         return
     at = f"{path}.{key}[{name}]"
-    _container_resource(name, at, out)
+    container_resource_name(name, at, out)
     quantity_value(name, amount, at, out)
 
 

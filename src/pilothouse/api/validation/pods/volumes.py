@@ -37,7 +37,7 @@ TOKEN_SECONDS_MIN = 10 * 60
 TOKEN_SECONDS_MAX = 1 << 32
 DRIVER_NAME_MAX = 63
 MORE_THAN_ONE = "may not specify more than 1 volume type"
-_ISCSI_NAME = re.compile(
+ISCSI_NAME = re.compile(
     r"iqn\.\d{4}-\d{2}\.([a-z0-9-]+\.)*[a-z0-9-]+(:[^,;*&$|\s]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32}"
 )
 _KEY_TYPES = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
@@ -80,7 +80,7 @@ def _source(volume: Obj, path: str, pod_name: str, options: Options, out: f.Erro
         elif key == "image":
             _image(value, at, options, out)
         else:
-            _SOURCES[key](value, at, out)
+            SOURCES[key](value, at, out)
     if not count:
         out.append(f.required(path, "must specify a volume type"))
 
@@ -127,14 +127,14 @@ def _nfs(source: Obj, path: str, out: f.Errors) -> None:
         out.append(f.invalid(f"{path}.path", source["path"], "must be an absolute path"))
 
 
-def _iscsi(source: Obj, path: str, out: f.Errors) -> None:
+def iscsi(source: Obj, path: str, out: f.Errors) -> None:
     need(source, "targetPortal", path, out)
     if need(source, "iqn", path, out):
         iqn = source["iqn"]
         if not iqn.startswith(("iqn", "eui", "naa")):
             why = "must be valid format starting with iqn, eui, or naa"
             out.append(f.invalid(f"{path}.iqn", iqn, why))
-        elif not _ISCSI_NAME.fullmatch(iqn):
+        elif not ISCSI_NAME.fullmatch(iqn):
             out.append(f.invalid(f"{path}.iqn", iqn, "must be valid format"))
     lun = source.get("lun", 0)
     if not 0 <= lun <= 255:
@@ -380,7 +380,7 @@ _PROJECTIONS: dict[str, Callable[[Obj, str, str, _Paths, f.Errors], None]] = {
     "podCertificate": _projected_certificate,
 }
 
-_SOURCES: dict[str, Callable[[Obj, str, f.Errors], None]] = {
+SOURCES: dict[str, Callable[[Obj, str, f.Errors], None]] = {
     "emptyDir": _empty_dir,
     "hostPath": _host_path,
     "gitRepo": _git_repo,
@@ -388,7 +388,7 @@ _SOURCES: dict[str, Callable[[Obj, str, f.Errors], None]] = {
     "awsElasticBlockStore": _disk("volumeID"),
     "secret": _from_keys("secretName"),
     "nfs": _nfs,
-    "iscsi": _iscsi,
+    "iscsi": iscsi,
     "glusterfs": _needs("endpoints", "path"),
     "flocker": _flocker,
     "persistentVolumeClaim": _needs("claimName"),
@@ -411,4 +411,4 @@ _SOURCES: dict[str, Callable[[Obj, str, f.Errors], None]] = {
     "csi": _csi,
 }
 """By type, in upstream's order."""
-_ORDER: Iterable[str] = (*_SOURCES, "ephemeral", "image")
+_ORDER: Iterable[str] = (*SOURCES, "ephemeral", "image")

@@ -1,7 +1,33 @@
-"""Strategies of the kinds in policy."""
+"""Strategy of PodDisruptionBudget (pkg/registry/policy/poddisruptionbudget/strategy.go)."""
 
 from __future__ import annotations
 
-from pilothouse.apiserver.registry.strategy import Strategy
+from typing import ClassVar
 
-STRATEGIES: dict[tuple[str, str], Strategy] = {}
+from pilothouse.api import field as f
+from pilothouse.api.types import Obj
+from pilothouse.api.validation import policy
+from pilothouse.apiserver.registry.strategy import Context, Strategy
+
+
+class DisruptionBudgetStrategy(Strategy):
+    generation: ClassVar[bool] = True
+    allow_unconditional_update: ClassVar[bool] = False
+
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+        obj["status"] = dict.fromkeys(counts, 0)
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return policy.disruption_budget(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return policy.disruption_budget(obj)
+
+    def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return policy.disruption_budget_status(obj)
+
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {
+    ("policy", "PodDisruptionBudget"): DisruptionBudgetStrategy(),
+}
