@@ -131,7 +131,7 @@ def _check_shape(request: Request, scope: Scope) -> None:
     """404 for paths that no resource has, 405 for those that have it for other methods."""
     info, namespaced = request.info, scope.kind.resource.namespaced
     named = len(info.parts) > 1
-    if any(not part for part in info.parts) or len(info.parts) > 3 and info.subresource != "proxy":
+    if any(not part for part in info.parts) or (len(info.parts) > 3 and info.subresource != "proxy"):
         raise errors.resource_not_found()
     if namespaced and not info.namespace:
         if named and info.verb != "watch":

@@ -52,7 +52,7 @@ def read_body(request: Request, scope: Scope) -> Obj:
         return request.body
     media_type = negotiation.body_type(request.headers.get("content-type", ""))
     try:
-        value, _ = body.parsed(scope.shared.codec, bytes(request.body), media_type)  # type: ignore[arg-type]
+        value, _ = body.parsed(scope.shared.codec, bytes(request.body), media_type)
     except ValueError as error:
         raise errors.bad_request(str(error)) from None
     if not isinstance(value, dict):

@@ -160,7 +160,7 @@ class Rest:
             _keep_all_but_status(obj, old)
             self.strategy.prepare_for_status_update(ctx, obj, old)
         else:
-            if self.strategy.has_status:
+            if self.strategy.has_status and ctx.subresource != "binding":
                 _keep_status(obj, old)
             self.strategy.prepare_for_update(ctx, obj, old)
             if self.strategy.generation and self.strategy.changes_generation(obj, old):
