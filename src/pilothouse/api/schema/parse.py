@@ -20,8 +20,13 @@ _encode = msgspec.json.Encoder().encode
 YAML = "application/yaml"
 
 
-def body(raw: bytes, media_type: str, *, duplicates: bool = False) -> tuple[Any, list[str]]:
-    """The value of a body and its duplicate fields (texts). ValueError in upstream's words."""
+def body(
+    raw: bytes, media_type: str, *, duplicates: bool = False, typed: bool = True
+) -> tuple[Any, list[str]]:
+    """The value of a body and its duplicate fields (texts). ValueError in upstream's words.
+
+    `typed`: the body is read into a Go struct, where an object under a repeated key is merged into the one
+    before; otherwise (custom resources) the last one stands."""
     if media_type == YAML:
         return _yaml(raw)
     try:
@@ -30,12 +35,21 @@ def body(raw: bytes, media_type: str, *, duplicates: bool = False) -> tuple[Any,
         raise ValueError(f"couldn't get version/kind; json parse error: {json_error(raw)}") from None
     if not isinstance(value, dict) and value is not None:
         raise ValueError(type_meta_error(value))
-    return value, duplicate_fields(raw, value) if duplicates else []
+    if not (duplicates or typed) or not _may_have_duplicates(raw, value):
+        return value, []
+    pairs = json.loads(raw, object_pairs_hook=_Pairs)
+    found: list[str] = []
+    _walk(pairs, "", found)
+    return _merge(pairs, None) if typed and found else value, found if duplicates else []
 
 
 def duplicate_fields(raw: bytes, value: Any) -> list[str]:
     """Texts for the repeated keys of a JSON text that decodes to `value`."""
-    return _duplicates(raw) if _may_have_duplicates(raw, value) else []
+    if not _may_have_duplicates(raw, value):
+        return []
+    found: list[str] = []
+    _walk(json.loads(raw, object_pairs_hook=_Pairs), "", found)
+    return found
 
 
 _TYPE_META = (
@@ -67,10 +81,16 @@ class _Pairs(list[tuple[str, Any]]):
     """An object with all its pairs, repeats included."""
 
 
-def _duplicates(raw: bytes) -> list[str]:
-    found: list[str] = []
-    _walk(json.loads(raw, object_pairs_hook=_Pairs), "", found)
-    return found
+def _merge(value: Any, before: Any) -> Any:
+    """What Go's decoder makes of a value whose key had the value `before`."""
+    if isinstance(value, _Pairs):
+        out: dict[str, Any] = before if isinstance(before, dict) else {}
+        for key, child in value:
+            out[key] = _merge(child, out.get(key))
+        return out
+    if isinstance(value, list):
+        return [_merge(child, None) for child in value]
+    return before if value is None else value
 
 
 def _walk(value: Any, path: str, found: list[str]) -> None:

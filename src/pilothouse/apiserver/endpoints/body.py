@@ -32,7 +32,13 @@ def read(request: Request, scope: Scope, options: Obj) -> Obj:
     raw = request.body if isinstance(request.body, bytes) else b""
     validation = field_validation(options)
     try:
-        value, duplicates = parsed(scope.shared.codec, raw, media_type, duplicates=validation != "Ignore")
+        value, duplicates = parsed(
+            scope.shared.codec,
+            raw,
+            media_type,
+            duplicates=validation != "Ignore",
+            typed=not scope.kind.custom,
+        )
     except ValueError as error:
         raise _unrecognized(scope.kind, str(error), raw) from None
     if value is None:
@@ -40,11 +46,13 @@ def read(request: Request, scope: Scope, options: Obj) -> Obj:
     return decode(value, scope.kind, scope, duplicates, options, request, raw)
 
 
-def parsed(codec: Codec, raw: bytes, media_type: str, *, duplicates: bool = False) -> tuple[Any, list[str]]:
+def parsed(
+    codec: Codec, raw: bytes, media_type: str, *, duplicates: bool = False, typed: bool = True
+) -> tuple[Any, list[str]]:
     """The JSON value of a body of any accepted media type, and its duplicate fields. ValueError."""
     if media_type == negotiation.PROTOBUF:
         return codec.decode(raw), []
-    return parse.body(raw, media_type, duplicates=duplicates)
+    return parse.body(raw, media_type, duplicates=duplicates, typed=typed)
 
 
 def decode(
