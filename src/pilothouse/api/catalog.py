@@ -238,7 +238,9 @@ class _Enabled:
         for part in filter(None, (p.strip() for p in runtime_config.split(","))):
             name, _, value = part.partition("=")
             if value not in ("", "true", "false"):
-                raise ValueError(f'--runtime-config: {part}: use KEY=true or KEY=false, such as "api/beta=true"')
+                raise ValueError(
+                    f'--runtime-config: {part}: use KEY=true or KEY=false, such as "api/beta=true"'
+                )
             self._said[name] = value != "false"
 
     def __call__(self, resource: Resource) -> bool:
@@ -263,6 +265,7 @@ def _models_directory() -> Path:
 
 def _read(definitions: Definitions) -> dict[tuple[str, str, str], Served]:
     served: dict[tuple[str, str, str], Served] = {}
+    resources: list[re.Match[str]] = []
     subresources: list[re.Match[str]] = []
     for path in sorted(_models_directory().glob("*_v*.py")):
         for block in re.split(r"^(?=class )", path.read_text(), flags=re.MULTILINE):
@@ -272,9 +275,11 @@ def _read(definitions: Definitions) -> dict[tuple[str, str, str], Served]:
             if match["action"]:
                 subresources.append(match)
             else:
-                _add(served, match, definitions)
+                resources.append(match)
+                _add(served, match, match["version"], definitions)
     for match in subresources:
         _add_subresource(served, match, definitions)
+    _add_gone(served, resources, subresources, definitions)
     _add_connect(served)
     _add_component_statuses(served, definitions)
     _set_storage(served.values())
@@ -282,9 +287,9 @@ def _read(definitions: Definitions) -> dict[tuple[str, str, str], Served]:
 
 
 def _add(
-    served: dict[tuple[str, str, str], Served], match: re.Match[str], definitions: Definitions
+    served: dict[tuple[str, str, str], Served], match: re.Match[str], version: str, definitions: Definitions
 ) -> None:
-    group, version, kind, plural = match["group"], match["version"], match["kind"], match["plural"]
+    group, kind, plural = match["group"], match["kind"], match["plural"]
     definition = definitions.by_kind(group, version, kind)
     if definition is None or plural == "componentstatuses":
         return
@@ -315,9 +320,38 @@ def _add_subresource(
         return
     if _SINCE.get((match["plural"], match["action"]), (0, 0)) > definitions.version:
         return
-    verbs = tuple(sorted({_VERBS[v.strip(" '")] for v in match["verbs"].split(",") if v.strip()}))
     name = match["action"]
-    parent.subresources[name] = Subresource(name, match["group"], match["version"], match["kind"], verbs)
+    parent.subresources[name] = Subresource(
+        name, match["group"], match["version"], match["kind"], _verbs(match)
+    )
+
+
+def _add_gone(
+    served: dict[tuple[str, str, str], Served],
+    resources: list[re.Match[str]],
+    subresources: list[re.Match[str]],
+    definitions: Definitions,
+) -> None:
+    """Versions that a later Kubernetes, whose models are installed, no longer has: as another version of the
+    same kind."""
+    models = {(m["group"], m["kind"]): m for m in resources}
+    known = {(s.resource.group, s.resource.version, s.resource.kind) for s in served.values()}
+    for group, version, kind in definitions.listed_kinds():
+        model = models.get((group, kind))
+        if model is None or (group, version, kind) in known:
+            continue
+        _add(served, model, version, definitions)
+        parent = served.get((group, version, model["plural"]))
+        for sub in subresources:
+            same = (sub["group"], sub["version"], sub["plural"]) == (group, model["version"], model["plural"])
+            if parent is not None and same:
+                verbs = _verbs(sub)
+                name = sub["action"]
+                parent.subresources[name] = Subresource(name, group, version, sub["kind"], verbs)
+
+
+def _verbs(match: re.Match[str]) -> tuple[str, ...]:
+    return tuple(sorted({_VERBS[v.strip(" '")] for v in match["verbs"].split(",") if v.strip()}))
 
 
 def _add_connect(served: dict[tuple[str, str, str], Served]) -> None:
@@ -327,9 +361,7 @@ def _add_connect(served: dict[tuple[str, str, str], Served]) -> None:
             parent.subresources[name] = Subresource(name, "", "v1", kind, verbs)
 
 
-def _add_component_statuses(
-    served: dict[tuple[str, str, str], Served], definitions: Definitions
-) -> None:
+def _add_component_statuses(served: dict[tuple[str, str, str], Served], definitions: Definitions) -> None:
     definition = definitions.by_kind("", "v1", "ComponentStatus")
     if definition is not None:
         resource = Resource("", "v1", "componentstatuses", "ComponentStatus", False)

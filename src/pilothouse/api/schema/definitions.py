@@ -88,6 +88,10 @@ class Definitions:
         """The definition of a kind."""
         return self._kinds.get((group, version, kind))
 
+    def listed_kinds(self) -> list[tuple[str, str, str]]:
+        """(group, version, kind) of kinds that have a list: those that are resources."""
+        return [k for k in self._kinds if (k[0], k[1], f"{k[2]}List") in self._kinds]
+
     def full(self) -> dict[str, Any]:
         """The definitions as they stand, descriptions included. Large: keep it no longer than needed."""
         document: dict[str, Any] = msgspec.json.decode(self._path.read_bytes())["$defs"]
