@@ -14,6 +14,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from pilothouse.api import quantity
@@ -265,7 +266,7 @@ def _quantity(type_: Type) -> Decoder:
         else:
             raise Mismatch("", "", quantity.FORMAT_ERROR)
         try:
-            return quantity.canonical(text)
+            return quantity.canonical(text.strip())
         except ValueError as error:
             raise Mismatch("", "", str(error)) from None
 
@@ -281,10 +282,15 @@ def _int_or_string(type_: Type) -> Decoder:
     return decode
 
 
-_RFC3339 = re.compile(r"^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 _LAYOUT = "2006-01-02T15:04:05Z07:00"
 _MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
-_LAYOUT_PARTS = (
+_DATE = r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)"
+_ZONE = r"(?:Z|[+-]\d\d:\d\d)"
+_RFC3339 = re.compile(_DATE + r"(?:[.,]\d+)?" + _ZONE)
+_RFC3339_MICRO = re.compile(_DATE + r"[.,]\d{6}" + _ZONE)
+_UTC = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ")
+"""Times that are canonical already, but for the last days of months."""
+_DATE_PARTS = (
     (r"\d{4}", "2006"),
     ("-", "-"),
     (r"\d\d", "01"),
@@ -296,30 +302,42 @@ _LAYOUT_PARTS = (
     (r"\d\d", "04"),
     (":", ":"),
     (r"\d\d", "05"),
-    (r"(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "Z07:00"),
 )
+_PARTS = {
+    _LAYOUT: (*_DATE_PARTS, (r"(?:[.,]\d+)?" + _ZONE, "Z07:00")),
+    _MICRO_LAYOUT: (*_DATE_PARTS, (r"[.,]\d{6}", ".000000"), (_ZONE, "Z07:00")),
+}
+_RANGES = (("month", 2, 1, 12), ("hour", 4, 0, 23), ("minute", 5, 0, 59), ("second", 6, 0, 59))
 
 
 def time_error(text: str, layout: str) -> str:
     """Go's time.Parse error for a text that is no RFC 3339 time."""
     at = 0
-    for pattern, part in _LAYOUT_PARTS:
+    for pattern, part in _PARTS[layout]:
         match = re.compile(pattern).match(text, at)
         if match is None:
-            return f'parsing time "{text}" as "{layout}": cannot parse "{text[at:]}" as "{part}"'
+            rest = text[at:]
+            if part == "Z07:00" and layout == _LAYOUT:
+                rest = re.sub(r"^[.,]\d+", "", rest)
+            return f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{part}"'
         at = match.end()
     if at < len(text):
         return f'parsing time "{text}": extra text: "{text[at:]}"'
-    return f'parsing time "{text}": value out of range'
+    match = re.match(_DATE, text)
+    for name, group, low, high in _RANGES:
+        if match is not None and not low <= int(match[group]) <= high:
+            return f'parsing time "{text}": {name} out of range'
+    return f'parsing time "{text}": day out of range'
 
 
 def _time(type_: Type) -> Decoder:
     micro = type_.kind == "microtime"
+    canonical = _UTC.fullmatch
 
     def decode(value: Any, unknown: list[str]) -> Any:
         if type(value) is not str:
             raise Mismatch(json_type(value), "string")
-        if len(value) == 20 and value[-1] == "Z" and _RFC3339.match(value) and not micro:
+        if not micro and canonical(value):
             return value
         return _normal_time(value, micro)
 
@@ -327,9 +345,8 @@ def _time(type_: Type) -> Decoder:
 
 
 def _normal_time(text: str, micro: bool) -> str:
-    from datetime import UTC, datetime
-
-    if _RFC3339.match(text) is None:
+    form = _RFC3339_MICRO if micro else _RFC3339
+    if form.fullmatch(text) is None:
         raise Mismatch("", "", time_error(text, _MICRO_LAYOUT if micro else _LAYOUT))
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
