@@ -89,7 +89,7 @@ class Event(NamedTuple):
 
 class RangeResult(NamedTuple):
     kvs: list[KeyValue]
-    count: int
+    count: int  # type: ignore[assignment]
     """Keys in the range, whatever the limit."""
     revision: int
     """The store's revision when the read was done (the header's), not the one asked for."""

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -187,6 +188,27 @@ async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) ->
     store = await _open(tmp_path / "s")
     assert (await store.range(Range(b"k", b"l"))).count == written
     assert (await store.range(Range(b"more"))).count == 1
+    await store.close()
+
+
+async def test_a_busy_loop_does_not_starve_the_writer(tmp_path: Path) -> None:
+    store = await _open(tmp_path / "s")
+    stopped = False
+
+    async def busy() -> None:
+        while not stopped:
+            until_s = time.perf_counter() + 150e-6
+            while time.perf_counter() < until_s:
+                pass
+            await asyncio.sleep(0)
+
+    tasks = [asyncio.create_task(busy()) for _ in range(4)]
+    began_s = time.perf_counter()
+    for n in range(30):
+        await store.put(Put(b"k%d" % n, b"v"))
+    assert time.perf_counter() - began_s < 3
+    stopped = True
+    await asyncio.gather(*tasks)
     await store.close()
 
 
