@@ -54,12 +54,18 @@ class Builtins:
             to_storage=to_storage,
             from_storage=from_storage,
             table=tables.TABLE.get((r.group, r.kind)),
-            description=partial(self._catalog.definitions.describe, served.definition),
+            description=partial(self._catalog.definitions.describe, self._stored_definition(served)),
             verbs=frozenset(served.verbs),
             subresources={name: frozenset(s.verbs) for name, s in served.subresources.items()},
             go_name=f"{internal_package(r.group)}.{r.kind}",
             deprecation=_DEPRECATED.get((r.group, r.version, r.plural), ""),
         )
+
+    def _stored_definition(self, served: Served) -> str:
+        """Upstream describes table columns by the stored version, whichever is asked for."""
+        stored = served.storage or served.resource
+        found = self._catalog.definitions.by_kind(stored.group, stored.version, stored.kind)
+        return found or served.definition
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Decoded:
         """Decode a kind that is no resource of its own (Scale, Binding, Eviction, TokenRequest)."""

@@ -7,6 +7,9 @@ from pilothouse.api.defaults.table import Defaulter
 from pilothouse.api.types import Obj
 
 
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
 def _replicas(spec: Obj) -> None:
     if spec.get("replicas") is None:
         spec["replicas"] = 1
@@ -46,6 +49,9 @@ def replica_set(obj: Obj) -> None:
 def daemon_set(obj: Obj) -> None:
     spec = obj.setdefault("spec", {})
     pods.template(spec.get("template"))
+    # The first API's spec.templateGeneration, 0 until the server counts.
+    metadata = obj["metadata"]
+    metadata["annotations"] = {TEMPLATE_GENERATION: "0", **(metadata.get("annotations") or {})}
     strategy = spec.setdefault("updateStrategy", {})
     if not strategy.get("type"):
         strategy["type"] = "RollingUpdate"
@@ -83,6 +89,7 @@ def stateful_set(obj: Obj) -> None:
 
 
 def _claim(claim: Obj) -> None:
+    claim["kind"], claim["apiVersion"] = "PersistentVolumeClaim", "v1"
     _absent(claim.setdefault("spec", {}), "volumeMode", "Filesystem")
     status = claim.setdefault("status", {})
     if not status.get("phase"):

@@ -17,6 +17,7 @@ def _absent(obj: Obj, name: str, value: object) -> None:
 def job(obj: Obj) -> None:
     spec = obj.setdefault("spec", {})
     job_spec(spec)
+    _absent(spec, "manualSelector", False)
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if labels and not obj["metadata"].get("labels"):
         obj["metadata"]["labels"] = dict(labels)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pilothouse.api import quantity
 from pilothouse.api.defaults.table import Defaulter
+from pilothouse.api.quantity import Quantity
 from pilothouse.api.types import Obj
 
 FILE_MODE = 0o644
 _TERMINATION_PATH = "/dev/termination-log"
 _GRACE_S = 30
+_MILLI_NANO = 10**6
 _ISCSI_INTERFACE = "default"
 _RBD = {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"}
 
@@ -75,6 +78,10 @@ def container(c: Obj) -> None:
     for port in c.get("ports") or ():
         if not port.get("protocol"):
             port["protocol"] = "TCP"
+    resources = c.get("resources")
+    if resources:
+        round_up(resources.get("limits"))
+        round_up(resources.get("requests"))
     for variable in c.get("env") or ():
         field_ref((variable.get("valueFrom") or {}).get("fieldRef"))
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
@@ -91,6 +98,16 @@ def _tag(image: str) -> str:
     if ":" in last:
         return last.rpartition(":")[2]
     return "" if digest else "latest"
+
+
+def round_up(amounts: Obj | None) -> None:
+    """A resource list counts thousandths, no less (SetDefaults_ResourceList)."""
+    if not amounts:
+        return
+    for name, amount in amounts.items():
+        parsed = quantity.parse(amount)
+        if parsed.nano % _MILLI_NANO:
+            amounts[name] = str(Quantity(parsed.milli * _MILLI_NANO, parsed.family))
 
 
 def field_ref(ref: Obj | None) -> None:
@@ -143,12 +160,38 @@ def _host_ports(spec: Obj) -> None:
 
 
 _SOURCES = frozenset(
-    (
-        "hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs "
-        "persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap "
-        "vsphereVolume quobyte azureDisk photonPersistentDisk projected portworxVolume scaleIO storageos csi "
-        "ephemeral image"
-    ).split()
+    [
+        "hostPath",
+        "emptyDir",
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "gitRepo",
+        "secret",
+        "nfs",
+        "iscsi",
+        "glusterfs",
+        "persistentVolumeClaim",
+        "rbd",
+        "flexVolume",
+        "cinder",
+        "cephfs",
+        "flocker",
+        "downwardAPI",
+        "fc",
+        "azureFile",
+        "configMap",
+        "vsphereVolume",
+        "quobyte",
+        "azureDisk",
+        "photonPersistentDisk",
+        "projected",
+        "portworxVolume",
+        "scaleIO",
+        "storageos",
+        "csi",
+        "ephemeral",
+        "image",
+    ]
 )
 
 
@@ -197,14 +240,14 @@ def volume_source(v: Obj) -> None:
                 rbd[name] = value
     azure = v.get("azureDisk")
     if azure is not None:
-        for name, value in (
+        for name, azure_value in (
             ("cachingMode", "ReadWrite"),
             ("kind", "Shared"),
             ("fsType", "ext4"),
             ("readOnly", False),
         ):
             if azure.get(name) is None:
-                azure[name] = value
+                azure[name] = azure_value
     scale_io = v.get("scaleIO")
     if scale_io is not None:
         for name, value in (("storageMode", "ThinProvisioned"), ("fsType", "xfs")):

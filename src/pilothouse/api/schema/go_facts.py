@@ -26,6 +26,14 @@ def _table(text: str) -> dict[str, frozenset[str]]:
     return out
 
 
+KEPT_EMPTY = _table("""
+autoscaling.v2.HPAScalingRules: policies
+""")
+"""Lists and maps of which validation must tell an empty one from none; what is stored has neither."""
+
+EMPTY_LABELS_KEPT = frozenset(("core.v1.PodTemplateSpec",))
+"""Owners of a `metadata` whose `labels` are kept when empty: an error text shows them."""
+
 VALUE_SCALARS = _table("""
 meta.v1.ObjectMeta: generation
 meta.v1.Condition: observedGeneration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from pilothouse.api.schema import go_facts
 from pilothouse.api.schema.definitions import Definitions, Schema
@@ -80,10 +81,14 @@ class Types:
         required = set(schema.required)
         for key, prop in schema.properties.items():
             made.fields[key] = self._field(name, key, prop, key in required)
+        if name in go_facts.EMPTY_LABELS_KEPT:
+            made.fields["metadata"] = replace(
+                made.fields["metadata"], type=_with_empty_labels(made.fields["metadata"].type)
+            )
 
     def _field(self, owner: str, key: str, prop: Schema, required: bool) -> Field:
         type_ = self._of(prop)
-        pointer = _is_pointer(owner, key, type_, required)
+        pointer = _is_pointer(owner, key, type_, required) or _listed(go_facts.KEPT_EMPTY, owner, key)
         required = required or _listed(go_facts.ALWAYS, owner, key)
         if _listed(go_facts.OMITTED, owner, key):
             required = False
@@ -128,6 +133,11 @@ class Types:
 
 
 _VERSION = re.compile(r"\.v\d+(?:alpha|beta)\d+\.")
+
+
+def _with_empty_labels(metadata: Type) -> Type:
+    fields = {**metadata.fields, "labels": replace(metadata.fields["labels"], pointer=True)}
+    return Type("struct", metadata.name, fields, map_type=metadata.map_type)
 
 
 def _listed(table: dict[str, frozenset[str]], owner: str, key: str) -> bool:

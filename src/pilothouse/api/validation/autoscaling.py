@@ -29,7 +29,8 @@ def autoscaler(obj: Obj) -> f.Errors:
     if low is not None and high < low:
         why = "must be greater than or equal to `minReplicas`"
         out.append(f.invalid("spec.maxReplicas", high, why))
-    _reference(spec.get("scaleTargetRef") or {}, "spec.scaleTargetRef", out)
+    target = spec.get("scaleTargetRef") or {}
+    _reference(target, "spec.scaleTargetRef", out, core=target.get("kind") == "ReplicationController")
     _metrics(spec.get("metrics") or [], "spec.metrics", low, out)
     behavior = spec.get("behavior")
     for key in ("scaleUp", "scaleDown") if behavior is not None else ():
@@ -45,7 +46,8 @@ def autoscaler_status(obj: Obj) -> f.Errors:
     return out
 
 
-def _reference(reference: Obj, path: str, out: f.Errors) -> None:
+def _reference(reference: Obj, path: str, out: f.Errors, *, core: bool) -> None:
+    """`core`: a kind of the core group will do."""
     for key in ("kind", "name"):
         value = reference.get(key)
         if not value:
@@ -56,6 +58,8 @@ def _reference(reference: Obj, path: str, out: f.Errors) -> None:
     if version.count("/") > 1:
         why = f"unexpected GroupVersion string: {version}"
         out.append(f.invalid(f"{path}.apiVersion", version, why))
+    elif not core and not version.rpartition("/")[0]:
+        out.append(f.invalid(f"{path}.apiVersion", version, "apiVersion must specify API group"))
 
 
 def _metrics(metrics: list[Obj], path: str, low: int | None, out: f.Errors) -> None:
@@ -75,6 +79,8 @@ def _metric(metric: Obj, path: str, out: f.Errors) -> None:
     given = [key for key in _SOURCES if metric.get(key) is not None]
     if given:
         _SOURCES[given[0]](metric[given[0]], f"{path}.{given[0]}", out)
+    if kind not in SOURCE_TYPES:
+        out.append(f.not_supported(f"{path}.type", kind, SOURCE_TYPES))
     wanted = kind[:1].lower() + kind[1:] if kind in SOURCE_TYPES else ""
     if wanted and wanted not in given:
         out.append(f.required(f"{path}.{wanted}", NO_SOURCE))
@@ -86,7 +92,7 @@ def _metric(metric: Obj, path: str, out: f.Errors) -> None:
 
 
 def _object(source: Obj, path: str, out: f.Errors) -> None:
-    _reference(source.get("describedObject") or {}, f"{path}.describedObject", out)
+    _reference(source.get("describedObject") or {}, f"{path}.describedObject", out, core=True)
     _identifier(source, path, out)
     target = _target(source, path, out)
     if target.get("value") is None and target.get("averageValue") is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
-from pilothouse.api.validation import names
+from pilothouse.api.validation import addresses, names
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _STANDARD_FINALIZERS = frozenset(("kubernetes", "orphan", "foregroundDeletion"))
@@ -20,6 +20,7 @@ _NAME_RULES: dict[str, Callable[[str], list[str]]] = {
     "label": names.is_dns1123_label,
     "dns1035": names.is_dns1035_label,
     "path": names.path_segment,
+    "ip": addresses.ip_faults_canonical,
 }
 
 
@@ -92,12 +93,16 @@ def validate_owner_references(references: list[Obj], path: str) -> f.Errors:
             if controller:
                 text = (
                     "Only one reference can have Controller set to true. Found "
-                    f'"true" in references for {controller} and {ref.get("name", "")}'
+                    f'"true" in references for {controller} and {_named(ref)}'
                 )
                 out.append(f.invalid(path, references, text))
             else:
-                controller = ref.get("name", "")
+                controller = _named(ref)
     return out
+
+
+def _named(ref: Obj) -> str:
+    return f"{ref.get('kind', '')}/{ref.get('name', '')}"
 
 
 def _owner_reference(ref: Obj, path: str) -> f.Errors:
@@ -114,23 +119,27 @@ def _owner_reference(ref: Obj, path: str) -> f.Errors:
 
 
 def validate_finalizers(finalizers: list[str], path: str) -> f.Errors:
+    """Upstream checks the form first, without an index, then which of the unprefixed ones it knows."""
     out: f.Errors = []
-    for index, name in enumerate(finalizers):
-        out += finalizer_name(name, f"{path}[{index}]")
+    for name in finalizers:
+        out += [f.invalid(path, name, m) for m in names.is_qualified_name(name)]
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         text = "finalizer orphan and foregroundDeletion cannot be both set"
         out.append(f.invalid(path, finalizers, text))
+    for index, name in enumerate(finalizers):
+        out += _known_finalizer(name, f"{path}[{index}]")
     return out
+
+
+def _known_finalizer(name: str, path: str) -> f.Errors:
+    if "/" in name or name in _STANDARD_FINALIZERS:
+        return []
+    return [f.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified")]
 
 
 def finalizer_name(name: str, path: str) -> f.Errors:
     found = [f.invalid(path, name, m) for m in names.is_qualified_name(name)]
-    if found:
-        return found
-    if "/" not in name and name not in _STANDARD_FINALIZERS:
-        text = "name is neither a standard finalizer name nor is it fully qualified"
-        return [f.invalid(path, name, text)]
-    return []
+    return found or _known_finalizer(name, path)
 
 
 def validate_managed_fields(entries: list[Obj], path: str) -> f.Errors:

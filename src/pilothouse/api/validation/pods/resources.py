@@ -139,7 +139,7 @@ def _claims(claims: list[Obj], path: str, known: Collection[str], out: f.Errors)
         seen.add(key)
         if name not in known:
             why = "must be one of the names in pod.spec.resourceClaims"
-            why += f": {listed(known)}" if known else " which is empty"
+            why += f": {listed(set(known))}" if known else " which is empty"
             out.append(f.FieldError(f.ErrorType.NOT_FOUND, f"{path}[{i}]", name, why))
 
 

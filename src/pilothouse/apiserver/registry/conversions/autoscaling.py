@@ -59,6 +59,8 @@ def to_v1(obj: Obj) -> Obj:
     _give(annotations, METRICS, others)
     _give(annotations, BEHAVIOR, spec.get("behavior"))
     new_status: Obj = {k: status[k] for k in _STATUS if k in status}
+    for count in ("currentReplicas", "desiredReplicas"):
+        new_status.setdefault(count, 0)
     others = []
     for metric in status.get("currentMetrics") or ():
         share = _cpu_share(metric, "current")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pilothouse.api import field as f
+from pilothouse.api.defaults.apps import TEMPLATE_GENERATION
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import apps
 from pilothouse.api.validation.pods import warnings
-from pilothouse.apiserver.registry.strategies.pods import POD_NAMES
+from pilothouse.apiserver.registry.strategies.pods import POD_NAMES, drop_empty_labels
 from pilothouse.apiserver.registry.strategy import Context, Strategy
-
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 class Workload(Strategy):
@@ -24,6 +23,9 @@ class Workload(Strategy):
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         obj["status"] = dict(self.empty_status)
+
+    def canonicalize(self, obj: Obj) -> None:
+        drop_empty_labels(obj["spec"]["template"])
 
     def warnings(self, ctx: Context, obj: Obj, old: Obj | None) -> list[str]:
         found = (
@@ -118,6 +120,13 @@ class StatefulSetStrategy(Workload):
     name_message: ClassVar[str] = "label"
     empty_status: ClassVar[Obj] = {"replicas": 0, "availableReplicas": 0}
 
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        super().prepare_for_create(ctx, obj)
+        _drop_max_unavailable(obj)
+
+    def prepare_for_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        _drop_max_unavailable(obj)
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return apps.stateful_set(obj)
 
@@ -137,6 +146,15 @@ class StatefulSetStrategy(Workload):
                 "a value >= 0 is recommended"
             )
         return found
+
+
+def _drop_max_unavailable(obj: Obj) -> None:
+    """MaxUnavailableStatefulSet (KEP-961) is off by default."""
+    strategy = obj["spec"].get("updateStrategy") or {}
+    rolling = strategy.get("rollingUpdate") or {}
+    if "maxUnavailable" in rolling:
+        kept = {key: value for key, value in rolling.items() if key != "maxUnavailable"}
+        obj["spec"] = {**obj["spec"], "updateStrategy": {**strategy, "rollingUpdate": kept}}
 
 
 class RevisionStrategy(Strategy):

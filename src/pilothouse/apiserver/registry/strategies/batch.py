@@ -9,7 +9,7 @@ from pilothouse.api.types import Obj
 from pilothouse.api.validation import batch
 from pilothouse.api.validation.batch import LEGACY_NAME_LABEL, LEGACY_UID_LABEL, NAME_LABEL, UID_LABEL
 from pilothouse.api.validation.pods import warnings
-from pilothouse.apiserver.registry.strategies.pods import POD_NAMES
+from pilothouse.apiserver.registry.strategies.pods import POD_NAMES, drop_empty_labels
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 
 _MANY_COMPLETIONS = 100_000
@@ -37,11 +37,15 @@ class JobStrategy(Strategy):
         if not obj["spec"].get("manualSelector"):
             _generate_selector(obj)
 
+    def canonicalize(self, obj: Obj) -> None:
+        drop_empty_labels(obj["spec"]["template"])
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return batch.job(obj)
 
     def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        return batch.job_update(obj, old)
+        # As upstream: the whole job first, then what may not change, with the spec looked at again.
+        return batch.job(obj) + batch.job_update(obj, old)
 
     def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
         return batch.job_status_update(obj, old)
@@ -89,6 +93,9 @@ class CronJobStrategy(Strategy):
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         obj["status"] = {}
+
+    def canonicalize(self, obj: Obj) -> None:
+        drop_empty_labels(obj["spec"]["jobTemplate"]["spec"]["template"])
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return batch.cron_job(obj)

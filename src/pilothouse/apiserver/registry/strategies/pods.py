@@ -219,11 +219,22 @@ def _profile(annotation: str) -> Obj | None:
     return None if kind is None else {"type": kind}
 
 
+def drop_empty_labels(template: Obj | None) -> None:
+    """An empty map is kept for error texts only: see go_facts.EMPTY_LABELS_KEPT."""
+    if template is not None and template["metadata"].get("labels") == {}:
+        metadata = dict(template["metadata"])
+        del metadata["labels"]
+        template["metadata"] = metadata
+
+
 class TemplateStrategy(Strategy):
     """PodTemplate: no status."""
 
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
+
+    def canonicalize(self, obj: Obj) -> None:
+        drop_empty_labels(obj["template"])
 
     def changes_generation(self, obj: Obj, old: Obj) -> bool:
         return bool(obj.get("template") != old.get("template"))
@@ -254,6 +265,9 @@ class ControllerStrategy(Strategy):
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         obj["status"] = {"replicas": 0}
+
+    def canonicalize(self, obj: Obj) -> None:
+        drop_empty_labels(obj["spec"].get("template"))
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return apps.replication_controller(obj)

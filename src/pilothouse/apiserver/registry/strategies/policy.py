@@ -13,6 +13,7 @@ from pilothouse.apiserver.registry.strategy import Context, Strategy
 class DisruptionBudgetStrategy(Strategy):
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
+    name_message: ClassVar[str] = "path"
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
