@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from pilothouse.api.defaults import pods
 from pilothouse.api.defaults.table import Defaulter
 from pilothouse.api.types import Obj
@@ -34,9 +36,8 @@ def service(obj: Obj) -> None:
         spec["externalTrafficPolicy"] = "Cluster"
     if spec.get("internalTrafficPolicy") is None and spec["type"] != "ExternalName":
         spec["internalTrafficPolicy"] = "Cluster"
-    if spec["type"] == "LoadBalancer":
-        if spec.get("allocateLoadBalancerNodePorts") is None:
-            spec["allocateLoadBalancerNodePorts"] = True
+    if spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is None:
+        spec["allocateLoadBalancerNodePorts"] = True
     _ip_mode(obj)
 
 
@@ -48,6 +49,11 @@ def _ip_mode(obj: Obj) -> None:
 
 
 def secret(obj: Obj) -> None:
+    """stringData is a way to write data: it never comes back, and its keys are owned as data's."""
+    given = obj.pop("stringData", None)
+    if given:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in given.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
     if not obj.get("type"):
         obj["type"] = "Opaque"
 

@@ -54,6 +54,7 @@ class Scope:
             dry_run,
             request.warnings,
             self.shared.services,
+            self.kind.resource.group_version,
         )
 
     def namespace(self, request: Request) -> str:

@@ -19,7 +19,7 @@ from pilothouse.api.validation import meta as meta_validation
 from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.plugin import Attributes, Operation
 from pilothouse.apiserver.registry import deletion, metadata
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
 from pilothouse.apiserver.storage.item import Item
 from pilothouse.apiserver.storage.store import ResourceStore
 
@@ -77,35 +77,45 @@ class Rest:
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes = self._attributes(ctx, "CREATE", obj, None, options)
         await self._admission.admit(attributes)
-        if self.strategy.has_status:
+        reservation = self.strategy.reserve_create(ctx, obj)
+        stored = False
+        try:
+            self._check_create(ctx, obj)
+            await self._admission.validate(attributes)
+            item = await self._store_new(ctx, obj, reservation)
+            stored = not ctx.dry_run
+            return item
+        finally:
+            if reservation is not None:
+                await reservation.settle(stored)
+
+    def _check_create(self, ctx: Context, obj: Obj) -> None:
+        if self.strategy.has_status and not self.strategy.creates_with_status:
             _clear_status(obj)
         self.strategy.prepare_for_create(ctx, obj)
         found = meta_validation.validate_create(
             obj["metadata"], self.resource.namespaced, self.strategy.name_message
         )
         found += self.strategy.validate(ctx, obj)
-        name = obj["metadata"].get("name", "")
         if found:
+            name = obj["metadata"].get("name", "")
             raise errors.invalid(self.resource.group, self.resource.kind, name, found)
         ctx.warnings.extend(self.strategy.warnings(ctx, obj, None))
         self.strategy.canonicalize(obj)
-        await self._admission.validate(attributes)
-        return await self._store_new(ctx, obj, name)
 
-    async def _store_new(self, ctx: Context, obj: Obj, name: str) -> Item:
+    async def _store_new(self, ctx: Context, obj: Obj, reservation: Reservation | None) -> Item:
+        name = obj["metadata"].get("name", "")
         key = self.key(ctx.namespace, name)
         if ctx.dry_run:
             existing = self.store.get(key)
             if existing is not None:
                 raise self._already_exists(existing, name)
-            await self.strategy.begin_create(ctx, obj)
             return self.store.unstored(key, obj)
-        rollback = await self.strategy.begin_create(ctx, obj)
         try:
+            if reservation is not None:
+                await reservation.commit()
             return await self.store.create(key, obj)
         except errors.ApiError as error:
-            if rollback:
-                await rollback()
             existing = self.store.get(key) if error.reason == "AlreadyExists" else None
             if existing is not None:
                 raise self._already_exists(existing, name) from None
@@ -155,6 +165,25 @@ class Rest:
         obj = await change(old)
         self._check_revision(obj, old)
         status_only = ctx.subresource in ("status", "approval")
+        reservation = None if status_only else self.strategy.reserve_update(ctx, obj, old)
+        stored = False
+        try:
+            self._check_update(ctx, obj, old, status_only)
+            await self._admission.validate(self._attributes(ctx, "UPDATE", obj, old, options))
+            if deletion.is_finished(obj) and not self.strategy.is_held(obj):
+                raise _DeleteNow(obj)
+            if ctx.dry_run:
+                return self.store.unstored(key, obj, current)
+            if reservation is not None:
+                await reservation.commit()
+            item = await self.store.replace(key, current, obj)
+            stored = item is not None
+            return item
+        finally:
+            if reservation is not None:
+                await reservation.settle(stored)
+
+    def _check_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
         metadata.before_update(obj, old)
         if status_only:
             _keep_all_but_status(obj, old)
@@ -169,21 +198,6 @@ class Rest:
         if not status_only:
             ctx.warnings.extend(self.strategy.warnings(ctx, obj, old))
         self.strategy.canonicalize(obj)
-        await self._admission.validate(self._attributes(ctx, "UPDATE", obj, old, options))
-        if deletion.is_finished(obj):
-            raise _DeleteNow(obj)
-        if ctx.dry_run:
-            return self.store.unstored(key, obj, current)
-        rollback = await self.strategy.begin_update(ctx, obj, old)
-        try:
-            item = await self.store.replace(key, current, obj)
-        except errors.ApiError:
-            if rollback:
-                await rollback()
-            raise
-        if item is None and rollback:
-            await rollback()
-        return item
 
     def _validate_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
         # Upstream checks metadata twice, once for all kinds and once in each kind's strategy: the causes show it.
@@ -251,6 +265,9 @@ class Rest:
         old = item.obj
         obj = {**old, "metadata": dict(old["metadata"])}
         meta = obj["metadata"]
+        terminating = self.strategy.terminate(ctx, obj, options)
+        if terminating is not None:
+            return await self._terminate(ctx, key, item, obj, changed=terminating)
         now_s = ctx.world.now()
         grace = deletion.begin(meta, options, self.strategy.graceful_delete(ctx, obj, options), now_s)
         if grace.pending:
@@ -279,6 +296,16 @@ class Rest:
             return None
         await self.strategy.after_delete(ctx, obj)
         return Deleted(removed.obj if meta == old["metadata"] else obj, True)
+
+    async def _terminate(
+        self, ctx: Context, key: str, item: Item, obj: Obj, *, changed: bool
+    ) -> Deleted | None:
+        if not changed:
+            return Deleted(item.obj, False)
+        if ctx.dry_run:
+            return Deleted(obj, False)
+        marked = await self.store.replace(key, item, obj)
+        return None if marked is None else Deleted(marked.obj, False)
 
     async def _remove(self, ctx: Context, key: str, current: Item, last: Obj) -> Item:
         """Delete an object whose last finalizer an update took away; the answer shows that update."""

@@ -2,13 +2,13 @@
 
 The generic registry calls, for a create:
 
-    decode, default → prepare_for_create → mutating admission → (decode again if it changed) → validate
-    → validating admission → begin_create (allocations) → store → the rollback if the store refused
+    decode, default → mutating admission → reserve_create (allocations) → prepare_for_create → validate
+    → validating admission → the reservation's commit → store → its settle, stored or not
 
 and for an update, inside the compare-and-swap retry:
 
-    patch or body → decode, default → prepare_for_update → mutating admission → validate_update
-    → validating admission → begin_update → store
+    patch or body → decode, default → mutating admission → reserve_update → prepare_for_update
+    → validate_update → validating admission → commit → store → settle
 
 Objects are in "Go round-trip form": unknown fields pruned, nulls dropped, absent non-pointer structs present as
 {}, zero values of optional non-pointer fields absent (see `api.schema`).
@@ -16,9 +16,8 @@ Objects are in "Go round-trip form": unknown fields pruned, nulls dropped, absen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
@@ -41,9 +40,18 @@ class Context:
     warnings: list[str] = field(default_factory=list)
     services: ServiceAllocators | None = None
     """Cluster IPs and node ports."""
+    group_version: str = ""
+    """The version that the request came by, where two share a store (events)."""
 
 
-Rollback = Callable[[], Awaitable[None]]
+class Reservation(Protocol):
+    """What a write has taken beside its object; nobody else gets it until `settle`."""
+
+    async def commit(self) -> None:
+        """Make it last; called before the object is stored. Raises ApiError."""
+
+    async def settle(self, stored: bool) -> None:
+        """The end, also when `commit` was never called."""
 
 
 class Strategy:
@@ -55,10 +63,13 @@ class Strategy:
     """PUT without resourceVersion is accepted."""
     has_status: ClassVar[bool] = True
     """The kind has a status subresource: main-resource writes keep the old status, create clears it."""
+    creates_with_status: ClassVar[bool] = False
+    """A create keeps the status that was sent (nodes)."""
     generation: ClassVar[bool] = False
     """metadata.generation is 1 at create and rises when the spec changes (see `changes_generation`)."""
     name_message: ClassVar[str] = "subdomain"
-    """How metadata.name is validated: subdomain (RFC 1123), label (RFC 1123 label), dns1035, path (path segment)."""
+    """How metadata.name is validated: subdomain (RFC 1123), label (RFC 1123 label), dns1035, path (path segment),
+    ip (canonical IP address)."""
     default_propagation: ClassVar[str] = "Background"
     """Deletion without a policy: Background; Orphan for upstream's legacy kinds (Job, ReplicationController)."""
 
@@ -105,12 +116,21 @@ class Strategy:
         """Seconds of grace for a deletion, None for kinds that go at once. Pods override."""
         return None
 
-    async def begin_create(self, ctx: Context, obj: Obj) -> Rollback | None:
-        """Allocate (cluster IPs, node ports). On a dry run nothing may be kept."""
+    def reserve_create(self, ctx: Context, obj: Obj) -> Reservation | None:
+        """Allocate and fill in what the server gives (cluster IPs, node ports). A dry run keeps nothing."""
         return None
 
-    async def begin_update(self, ctx: Context, obj: Obj, old: Obj) -> Rollback | None:
+    def reserve_update(self, ctx: Context, obj: Obj, old: Obj) -> Reservation | None:
         return None
+
+    def terminate(self, ctx: Context, obj: Obj, options: Obj) -> bool | None:
+        """For kinds that end in steps of their own (namespaces): False when `obj` (owned) is terminating and
+        waits, True when it was changed to be and is to be stored, None for the way of all others."""
+        return None
+
+    def is_held(self, obj: Obj) -> bool:
+        """Whether something beside metadata.finalizers keeps a terminating object."""
+        return False
 
     async def after_delete(self, ctx: Context, obj: Obj) -> None:
         """Release what was allocated."""

@@ -1,209 +1,294 @@
-"""Cluster IPs and node ports of services (pkg/registry/core/service/storage/alloc.go)."""
+"""What a service gets when it is made or changed, as one reservation (pkg/registry/core/service/storage
+alloc.go)."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Protocol
+from collections.abc import Sequence
 
 from pilothouse.api import errors
 from pilothouse.api import field as f
-from pilothouse.api.resources import IP_ADDRESSES, SERVICES, Resource
+from pilothouse.api.resources import ENDPOINTS, IP_ADDRESSES, SERVICES
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.registry.allocators.pool import Full, Pool
+from pilothouse.api.validation.services import family_of, is_headless, needs_health_check
+from pilothouse.apiserver.registry.allocators import families, kept
+from pilothouse.apiserver.registry.allocators.cluster_ip import (
+    MANAGED_BY_LABEL,
+    MANAGER,
+    ClusterIPs,
+    Refused,
+)
+from pilothouse.apiserver.registry.allocators.node_port import NodePorts, Operation
+from pilothouse.apiserver.registry.allocators.objects import Objects
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.kit.world import World
 
-Undo = Callable[[], Awaitable[None]]
-
-
-class Objects(Protocol):
-    """How IPAddress objects are made and removed."""
-
-    async def create(self, resource: Resource, obj: Obj) -> bool:
-        """False when it is there already."""
-
-    async def delete(self, resource: Resource, name: str) -> None: ...
+_TRIES = 8
 
 
 class ServiceAllocators:
+    """`service_range` is --service-cluster-ip-range: one range, or one of each family with a comma."""
+
     def __init__(
         self, service_range: str, node_ports: tuple[int, int], lister: Lister, objects: Objects, world: World
     ) -> None:
-        network = ipaddress.ip_network(service_range)
-        self._version = network.version
-        first = int(network.network_address) + 1
-        last = int(network.broadcast_address) - (1 if network.version == 4 else 0)
-        self._network = network
-        self._addresses = Pool(first, min(last, first + (1 << 20)))
-        self._ports = Pool(*node_ports)
+        self.ips = ClusterIPs([part.strip() for part in service_range.split(",")], lister, objects, world)
+        self.ports = NodePorts(*node_ports, lister, world)
         self._lister = lister
         self._objects = objects
-        self._world = world
 
     @property
     def family(self) -> str:
-        return "IPv4" if self._version == 4 else "IPv6"
+        return self.ips.default_family
+
+    def reserve_create(self, service: Obj, *, dry_run: bool) -> Reservation:
+        """Fill a new service's addresses and ports. Raises 422 for what cannot be had, 500 when nothing is
+        left."""
+        kept.synchronize(service["spec"], None)
+        families.fill(service, None, self.ips.families)
+        reservation = Reservation(self, service, dry_run=dry_run)
+        try:
+            reservation.take_addresses()
+            reservation.take_ports()
+        except errors.ApiError:
+            reservation.drop()
+            raise
+        return reservation
+
+    def reserve_update(self, service: Obj, old: Obj, *, dry_run: bool) -> Reservation:
+        """The same for an update; what the old service had and the new one has not goes when it is stored."""
+        spec, before = service["spec"], old["spec"]
+        kept.keep_allocated(spec, before)
+        kept.synchronize(spec, before)
+        families.fill(service, before, self.ips.families)
+        reservation = Reservation(self, service, dry_run=dry_run)
+        try:
+            reservation.change_addresses(before)
+            reservation.change_ports(before)
+        except errors.ApiError:
+            reservation.drop()
+            raise
+        return reservation
+
+    async def release(self, service: Obj) -> None:
+        """After a deletion: addresses go back; ports were held by the service itself. Its Endpoints go too."""
+        for ip in addresses_of(service["spec"]):
+            await self.ips.give_back(ip)
+        meta = service["metadata"]
+        await self._objects.delete(ENDPOINTS, meta["name"], meta["namespace"])
+
+    async def repair(self) -> int:
+        """Make addresses and services agree, as after a crash between the two writes; how many were mended
+        (pkg/registry/core/service/ipallocator/controller repairip.go)."""
+        mended = 0
+        owners = {
+            ip: service for service in self._lister.list(SERVICES) for ip in addresses_of(service["spec"])
+        }
+        for obj in list(self._lister.list(IP_ADDRESSES)):
+            meta = obj["metadata"]
+            managed = (meta.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGER
+            if managed and meta["name"] not in owners:
+                await self.ips.give_back(meta["name"])
+                mended += 1
+        for ip, service in owners.items():
+            if self._lister.get(IP_ADDRESSES, ip) is None and await self.ips.claim(ip, service):
+                mended += 1
+        return mended
+
+
+def addresses_of(spec: Obj) -> list[str]:
+    if spec.get("type") == "ExternalName":
+        return []
+    return [ip for ip in spec.get("clusterIPs") or () if ip and ip != "None"]
+
+
+class Reservation:
+    """What one request has taken. `settle` ends it in any case."""
+
+    def __init__(self, allocators: ServiceAllocators, service: Obj, *, dry_run: bool) -> None:
+        self._allocators = allocators
+        self._service = service
+        self._spec: Obj = service["spec"]
+        self._dry_run = dry_run
+        self._operation: Operation | None = None
+        self._reserved: dict[str, bool] = {}
+        """Addresses; whether the client chose them."""
+        self._claimed: list[str] = []
+        self._to_release: list[str] = []
 
     # -- addresses --------------------------------------------------------------------------------------
 
-    def _taken_addresses(self) -> Iterator[int]:
-        for obj in self._lister.list(IP_ADDRESSES):
-            yield int(ipaddress.ip_address(obj["metadata"]["name"]))
+    def take_addresses(self) -> None:
+        spec = self._spec
+        if spec.get("type") == "ExternalName" or is_headless(spec):
+            return
+        ips = list(spec.get("clusterIPs") or ())
+        for i, family in enumerate(spec["ipFamilies"]):
+            asked = ips[i] if i < len(ips) else ""
+            ip = self._take_address(family, asked, ips)
+            ips[i : i + 1] = [ip]
+        spec["clusterIP"], spec["clusterIPs"] = ips[0], ips
 
-    async def assign_address(self, service: Obj, *, dry_run: bool) -> Undo | None:
-        """Fill clusterIP and clusterIPs of a service that needs one; 422 for one that cannot be had."""
-        spec = service["spec"]
-        asked = spec.get("clusterIP") or ""
-        if spec.get("type") == "ExternalName" or asked == "None":
-            return None
-        number = self._take(service, asked)
-        address = str(ipaddress.ip_address(number))
-        spec["clusterIP"], spec["clusterIPs"] = address, [address]
-        if dry_run:
-            self._addresses.release(number)
-            return None
-        made = await self._objects.create(IP_ADDRESSES, _ip_address(address, self.family, service))
-        self._addresses.release(number)
-        if not made:
-            raise self._refused(service, address, "provided IP is already allocated")
-
-        async def undo() -> None:
-            await self._objects.delete(IP_ADDRESSES, address)
-
-        return undo
-
-    def _take(self, service: Obj, asked: str) -> int:
-        if not asked:
-            try:
-                return self._addresses.pick(self._taken_addresses(), self._world.random)
-            except Full:
-                raise errors.internal("failed to allocate a serviceIP: range is full") from None
-        number = int(ipaddress.ip_address(asked))
-        if ipaddress.ip_address(asked) not in self._network or number not in self._addresses:
-            text = f"failed to allocate IP {asked}: the provided network does not match the current range"
-            raise self._refused(service, asked, text)
-        if not self._addresses.reserve(number, self._taken_addresses()):
-            raise self._refused(
-                service, asked, f"failed to allocate IP {asked}: provided IP is already allocated"
-            )
-        return number
-
-    def _refused(self, service: Obj, address: str, text: str) -> errors.ApiError:
-        found = [f.invalid("spec.clusterIPs", [address], text)]
-        return errors.invalid("", "Service", service["metadata"]["name"], found)
-
-    async def release_address(self, service: Obj) -> None:
-        for address in service["spec"].get("clusterIPs") or ():
-            if address != "None":
-                await self._objects.delete(IP_ADDRESSES, address)
-
-    # -- node ports -------------------------------------------------------------------------------------
-
-    def _taken_ports(self, but: str) -> Iterator[int]:
-        for service in self._lister.list(SERVICES):
-            if service["metadata"].get("uid") == but:
-                continue
-            for port in service["spec"].get("ports") or ():
-                if port.get("nodePort"):
-                    yield port["nodePort"]
-            if service["spec"].get("healthCheckNodePort"):
-                yield service["spec"]["healthCheckNodePort"]
-
-    def assign_ports(self, service: Obj, *, dry_run: bool) -> Undo | None:
-        """Fill node ports where the type has them; 422 for one that cannot be had."""
-        spec = service["spec"]
-        if not _wants_ports(spec):
-            return None
-        taken = list(self._taken_ports(service["metadata"].get("uid", "")))
-        reserved: list[int] = []
+    def _take_address(self, family: str, asked: str, ips: Sequence[str]) -> str:
+        allocator = self._allocators.ips
         try:
-            self._fill_ports(service, taken, reserved, dry_run)
-            if _wants_health_check(spec) and not spec.get("healthCheckNodePort"):
-                number = self._ports.pick(taken, self._world.random)
-                reserved.append(number)
-                spec["healthCheckNodePort"] = number
-        except BaseException:
-            self._release(reserved)
-            raise
-        if dry_run:
-            self._release(reserved)
-            return None
-
-        async def settle() -> None:
-            self._release(reserved)
-
-        return settle
-
-    def _fill_ports(self, service: Obj, taken: list[int], reserved: list[int], dry_run: bool) -> None:
-        by_number: dict[int, str] = {}
-        for index, port in enumerate(service["spec"].get("ports") or ()):
-            asked = port.get("nodePort")
-            protocol = port.get("protocol", "TCP")
             if asked:
-                if by_number.get(asked, protocol) != protocol:
-                    continue
-                by_number[asked] = protocol
-                if dry_run:
-                    continue
-                self._reserve_port(service, index, asked, taken)
-                reserved.append(asked)
+                ip = allocator.reserve(asked, dry_run=self._dry_run)
+            else:
+                ip = allocator.reserve_any(family, dry_run=self._dry_run)
+        except Refused as refused:
+            if not asked:
+                raise errors.internal(f"failed to allocate a serviceIP: {refused}") from None
+            raise self._refused(list(ips), f"failed to allocate IP {asked}: {refused}") from None
+        if not self._dry_run:
+            self._reserved[ip] = bool(asked)
+        return asked or ip
+
+    def _refused(self, ips: list[str], why: str) -> errors.ApiError:
+        found = [f.invalid("spec.clusterIPs", ips, why)]
+        return errors.invalid("", "Service", self._service["metadata"].get("name", ""), found)
+
+    def change_addresses(self, before: Obj) -> None:
+        """From ExternalName: all anew. To ExternalName: all go. A second family may come or go."""
+        spec = self._spec
+        if families.matches_prefer_dual_stack(spec, before):
+            return
+        if before.get("type") == "ExternalName":
+            self.take_addresses()
+            return
+        if is_headless(before):
+            return
+        if spec.get("type") == "ExternalName":
+            self._to_release = addresses_of(before)
+            return
+        old, new = before.get("ipFamilies") or [], spec.get("ipFamilies") or []
+        if len(old) == 1 and len(new) == 2:
+            ips = list(spec.get("clusterIPs") or ())
+            asked = ips[1] if len(ips) > 1 else ""
+            ips[1:2] = [self._take_address(new[1], asked, ips)]
+            spec["clusterIPs"] = ips
+        elif len(old) == 2 and len(new) == 1:
+            self._to_release = (before.get("clusterIPs") or [])[1:2]
+
+    # -- ports ------------------------------------------------------------------------------------------
+
+    def _ports(self) -> Operation:
+        if self._operation is None:
+            self._operation = Operation(self._allocators.ports, dry_run=self._dry_run)
+        return self._operation
+
+    def take_ports(self) -> None:
+        if self._spec.get("type") in ("NodePort", "LoadBalancer"):
+            self._take_node_ports()
+        if needs_health_check(self._spec):
+            self._take_health_check_port()
+
+    def _take_node_ports(self) -> None:
+        """Ports with the same number and another protocol share a node port."""
+        ports: list[Obj] = self._spec.get("ports") or []
+        known: dict[int, int] = {}
+        for i, port in enumerate(ports):
+            asked, number = port.get("nodePort", 0), port.get("port", 0)
+            if not asked and not kept.allocates_node_ports(self._spec):
                 continue
-            shared = _shared_port(service["spec"]["ports"], index)
-            number = shared or self._ports.pick([*taken, *by_number], self._world.random)
+            shared = known.get(number, 0)
             if not shared:
-                reserved.append(number)
-            by_number[number] = protocol
-            port["nodePort"] = number
+                wanted = next(
+                    (p["nodePort"] for p in ports if p.get("port") == number and p.get("nodePort")), 0
+                )
+                port["nodePort"] = known[number] = self._take_port(i, wanted)
+            elif not asked:
+                port["nodePort"] = shared
+            elif asked != shared:
+                self._take_port(i, asked)
 
-    def _reserve_port(self, service: Obj, index: int, asked: int, taken: list[int]) -> None:
-        path = f"spec.ports[{index}].nodePort"
-        name = service["metadata"]["name"]
-        if asked not in self._ports:
-            text = (
-                "provided port is not in the valid range. The range of valid ports is "
-                f"{self._ports.first}-{self._ports.last}"
-            )
-            raise errors.invalid("", "Service", name, [f.invalid(path, asked, text)])
-        if not self._ports.reserve(asked, taken):
-            found = [f.invalid(path, asked, "provided port is already allocated")]
-            raise errors.invalid("", "Service", name, found)
+    def _take_port(self, index: int, asked: int) -> int:
+        operation = self._ports()
+        try:
+            if not asked:
+                return operation.allocate_next()
+            operation.allocate(asked)
+        except Refused as refused:
+            if not asked:
+                raise errors.internal(f"failed to allocate a nodePort: {refused}") from None
+            found = [f.invalid(f"spec.ports[{index}].nodePort", asked, str(refused))]
+            name = self._service["metadata"].get("name", "")
+            raise errors.invalid("", "Service", name, found) from None
+        return asked
 
-    def _release(self, numbers: list[int]) -> None:
-        for number in numbers:
-            self._ports.release(number)
+    def _take_health_check_port(self) -> None:
+        asked = self._spec.get("healthCheckNodePort", 0)
+        operation = self._ports()
+        try:
+            if asked:
+                operation.allocate(asked)
+            else:
+                self._spec["healthCheckNodePort"] = operation.allocate_next()
+        except Refused as refused:
+            what = f"requested HealthCheck NodePort {asked}" if asked else "a HealthCheck NodePort 0"
+            raise errors.internal(f"failed to allocate {what}: {refused}") from None
 
+    def change_ports(self, before: Obj) -> None:
+        if self._spec.get("type") in ("NodePort", "LoadBalancer"):
+            self._change_node_ports(before)
+        if needs_health_check(self._spec) and not needs_health_check(before):
+            self._take_health_check_port()
 
-def _shared_port(ports: list[Obj], index: int) -> int:
-    """The node port of an earlier entry with the same port and another protocol (DNS over TCP and UDP)."""
-    here = ports[index]
-    for other in ports[:index]:
-        if other["port"] == here["port"] and other.get("protocol") != here.get("protocol"):
-            return int(other.get("nodePort", 0))
-    return 0
+    def _change_node_ports(self, before: Obj) -> None:
+        had = {port["nodePort"] for port in before.get("ports") or () if port.get("nodePort")}
+        seen: set[tuple[str, int]] = set()
+        for i, port in enumerate(self._spec.get("ports") or ()):
+            asked = port.get("nodePort", 0)
+            if not asked and not kept.allocates_node_ports(self._spec):
+                continue
+            if not asked:
+                port["nodePort"] = self._take_port(i, 0)
+            elif asked not in had and not any(number == asked for _, number in seen):
+                self._take_port(i, asked)
+            key = (port.get("protocol", ""), port["nodePort"])
+            if key in seen:
+                raise errors.ApiError(500, "", f"duplicate nodePort: {{{key[0]} {key[1]}}}")
+            seen.add(key)
 
+    # -- the end ----------------------------------------------------------------------------------------
 
-def _wants_ports(spec: Obj) -> bool:
-    if spec.get("type") == "NodePort":
-        return True
-    return spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    async def commit(self) -> None:
+        """Make the IPAddress objects, before the service is stored. Another server may have been faster: a
+        chosen address is then refused, any other replaced."""
+        for ip, chosen in list(self._reserved.items()):
+            claimed = ip
+            for _ in range(_TRIES):
+                if await self._allocators.ips.claim(claimed, self._service):
+                    break
+                if chosen:
+                    ips = list(self._spec["clusterIPs"])
+                    why = f"failed to allocate IP {ip}: provided IP is already allocated"
+                    raise self._refused(ips, why)
+                claimed = self._replace(claimed)
+            else:
+                raise errors.internal("failed to allocate a serviceIP: range is full")
+            self._claimed.append(claimed)
 
+    def _replace(self, ip: str) -> str:
+        spec = self._spec
+        new = self._take_address(family_of(ip), "", spec["clusterIPs"])
+        self._allocators.ips.release(ip)
+        self._reserved.pop(ip)
+        spec["clusterIPs"] = [new if other == ip else other for other in spec["clusterIPs"]]
+        spec["clusterIP"] = spec["clusterIPs"][0]
+        return new
 
-def _wants_health_check(spec: Obj) -> bool:
-    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    async def settle(self, stored: bool) -> None:
+        """Stored: what is not needed any more goes back. Not stored: what was taken goes back."""
+        try:
+            for ip in self._to_release if stored else self._claimed:
+                if not self._dry_run:
+                    await self._allocators.ips.give_back(ip)
+        finally:
+            self.drop()
 
-
-def _ip_address(address: str, family: str, service: Obj) -> Obj:
-    meta = service["metadata"]
-    return {
-        "kind": "IPAddress",
-        "apiVersion": "networking.k8s.io/v1",
-        "metadata": {
-            "name": address,
-            "labels": {
-                "ipaddress.kubernetes.io/ip-family": family,
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
-            },
-        },
-        "spec": {"parentRef": {"resource": "services", "namespace": meta["namespace"], "name": meta["name"]}},
-    }
+    def drop(self) -> None:
+        """End the reservations in memory."""
+        for ip in self._reserved:
+            self._allocators.ips.release(ip)
+        if self._operation is not None:
+            self._operation.finish()
