@@ -39,16 +39,11 @@ def parse(text: str) -> Selector:
 
 
 def _term(part: str, text: str) -> Term:
-    at = 0
-    while at < len(part):
-        if part[at] == "\\":
-            at += 2
-            continue
+    for at in range(len(part)):
         for operator in ("!=", "==", "="):
             if part.startswith(operator, at):
                 value = _unescape(part[at + len(operator) :])
                 return Term(part[:at], value, operator != "!=")
-        at += 1
     raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
 
 
@@ -67,11 +62,19 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _unescape(text: str) -> str:
+    if not any(c in text for c in "\\,="):
+        return text
     out, at = [], 0
     while at < len(text):
-        if text[at] == "\\" and text[at + 1 : at + 2] in ("\\", ",", "="):
+        char = text[at]
+        if char == "\\":
             at += 1
-        out.append(text[at])
+            char = text[at : at + 1]
+            if char not in ("\\", ",", "="):
+                raise ValueError(f"invalid field selector: invalid escape sequence: \\{char}")
+        elif char in ",=":
+            raise ValueError(f"invalid field selector: unescaped character in value: {ord(char)}")
+        out.append(char)
         at += 1
     return "".join(out)
 

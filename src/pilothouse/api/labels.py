@@ -12,6 +12,7 @@ from pilothouse.api.types import Obj
 from pilothouse.api.validation import names
 
 _TOKEN = re.compile(r"\s*(?:(==|!=|[=!<>,()])|([^\s=!<>,()]+))")
+_INTEGER = re.compile("[+-]?[0-9]+")
 _WORD_OPERATORS = {"in", "notin"}
 
 
@@ -35,10 +36,9 @@ class Requirement(NamedTuple):
         return present and self._compares(labels[self.key])
 
     def _compares(self, text: str) -> bool:
-        try:
-            value, bound = int(text), int(self.values[0])
-        except ValueError:
+        if not _INTEGER.fullmatch(text):
             return False
+        value, bound = int(text), int(self.values[0])
         return value > bound if self.op == "gt" else value < bound
 
     def __str__(self) -> str:
@@ -91,13 +91,11 @@ def _check(requirement: Requirement) -> None:
         raise ValueError(
             f"unable to parse requirement: <nil>: Invalid value: {go_quote(requirement.key)}: {message}"
         )
-    if requirement.op in ("gt", "lt"):
-        if not requirement.values[0].lstrip("-").isdigit():
-            raise ValueError(
-                f"unable to parse requirement: values[0]: Invalid value: {go_quote(requirement.values[0])}: "
-                "for 'Gt', 'Lt' operators, the value must be an integer"
-            )
-        return
+    if requirement.op in ("gt", "lt") and not _INTEGER.fullmatch(requirement.values[0]):
+        raise ValueError(
+            f"unable to parse requirement: values[0]: Invalid value: {go_quote(requirement.values[0])}: "
+            "for 'Gt', 'Lt' operators, the value must be an integer"
+        )
     for index, value in enumerate(requirement.values):
         for message in names.is_label_value(value):
             raise ValueError(
@@ -173,22 +171,39 @@ class _Parser:
         token = self._next()
         if token != "(":
             raise _Unparsable(f"found '{token}' expected: '('")
-        values: list[str] = []
+        token = self._peek()
+        if token == ")":
+            self._next()
+            return ("",)
+        if token != "," and not _is_word(token):
+            raise _Unparsable(f"found '{token}', expected: ',', ')' or identifier")
+        values = self._listed()
+        self._next()
+        return tuple(sorted(values))
+
+    def _listed(self) -> set[str]:
+        """Values up to the closing parenthesis; nothing between two commas is the empty value."""
+        values: set[str] = set()
         while True:
             token = self._next()
-            if token == ")":
-                return tuple(values) or ("",)
             if token == ",":
-                values.append("")
+                if not values:
+                    values.add("")
+                following = self._peek()
+                if following == ")":
+                    return values | {""}
+                if following == ",":
+                    self._next()
+                    values.add("")
                 continue
             if not _is_word(token):
-                raise _Unparsable(f"found '{token}', expected: ',', ')' or identifier")
-            values.append(token)
-            token = self._next()
-            if token == ")":
-                return tuple(values)
-            if token != ",":
-                raise _Unparsable(f"found '{token}', expected: ',' or ')'")
+                raise _Unparsable(f"found '{token}', expected: ',', or identifier")
+            values.add(token)
+            following = self._peek()
+            if following == ")":
+                return values
+            if following != ",":
+                raise _Unparsable(f"found '{following}', expected: ',' or ')'")
 
 
 class _Unparsable(ValueError):
