@@ -151,8 +151,7 @@ def test_unknown_fields_are_reported_nested_ones_first() -> None:
         (
             CORE + "ResourceRequirements",
             {"limits": {"cpu": "1x"}},
-            "quantities must match the regular expression "
-            "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         ),
         (
             "io.k8s.api.coordination.v1.Lease",
