@@ -433,39 +433,41 @@ def _job_counts(status: Obj, out: f.Errors) -> None:
 
 def _job_conditions(obj: Obj, now: _Conditions, was: _Conditions, touched: set[str], out: f.Errors) -> None:
     status, spec, at = obj["status"], obj["spec"], "status.conditions"
-    ending = touched & {"conditions"}
+    completing, failing = now.complete != was.complete, now.failed != was.failed
+    finishing = now.finished != was.finished
+    targeting, succeeding = now.failing != was.failing, now.succeeding != was.succeeding
     done, start = status.get("completionTime"), status.get("startTime")
     active, terminating = status.get("active", 0), status.get("terminating") or 0
     uncounted = status.get("uncountedTerminatedPods") or {}
-    if ending and now.complete and now.failed:
+    if (completing or failing) and now.complete and now.failed:
         out.append(f.invalid(at, f.OMITTED, "cannot set Complete=True and Failed=true conditions"))
-    if ending and now.complete and now.failing:
+    if (completing or targeting) and now.complete and now.failing:
         out.append(f.invalid(at, f.OMITTED, "cannot set Complete=True and FailureTarget=true conditions"))
-    if (ending or "completionTime" in touched) and done is not None and not now.complete:
+    if (completing or "completionTime" in touched) and done is not None and not now.complete:
         why = "cannot set completionTime when there is no Complete=True condition"
         out.append(f.invalid("status.completionTime", done, why))
-    if (ending or "completionTime" in touched) and done is None and now.complete:
+    if (completing or "completionTime" in touched) and done is None and now.complete:
         out.append(f.required("status.completionTime", "completionTime is required for Complete jobs"))
     if touched & {"completionTime", "startTime"} and start is not None and done is not None and done < start:
         why = "completionTime cannot be set before startTime"
         out.append(f.invalid("status.completionTime", done, why))
-    if ending and now.failed and not now.failing and not was.failed:
+    if (failing or targeting) and now.failed and not now.failing:
         why = "cannot set Failed=True condition without the FailureTarget=true condition"
         out.append(f.invalid(at, f.OMITTED, why))
-    if ending and now.complete and not now.succeeding and not was.complete:
+    if (completing or succeeding) and now.complete and not now.succeeding:
         why = "cannot set Complete=True condition without the SuccessCriteriaMet=true condition"
         out.append(f.invalid(at, f.OMITTED, why))
-    if (ending or "active" in touched) and active > 0 and now.finished:
+    if finishing and active > 0 and now.finished:
         out.append(f.invalid("status.active", active, "active>0 is invalid for finished job"))
-    if (ending or "startTime" in touched) and start is None and now.finished:
+    if finishing and start is None and now.finished:
         out.append(f.required("status.startTime", "startTime is required for finished job"))
     waiting = any(uncounted.get(key) for key in ("succeeded", "failed"))
-    if (ending or "uncountedTerminatedPods" in touched) and now.finished and waiting:
+    if finishing and now.finished and waiting:
         why = "uncountedTerminatedPods needs to be empty for finished job"
         out.append(f.invalid("status.uncountedTerminatedPods", text(uncounted, _UNCOUNTED), why))
-    if (ending or "terminating" in touched) and terminating > 0 and now.finished:
+    if (finishing or "terminating" in touched) and terminating > 0 and now.finished:
         out.append(f.invalid("status.terminating", terminating, "terminating>0 is invalid for finished job"))
-    if touched & {"ready", "active"} and (status.get("ready") or 0) > active:
+    if "ready" in touched and (status.get("ready") or 0) > active:
         out.append(f.invalid("status.ready", status["ready"], "cannot set more ready pods than active"))
     if now.succeeding and now.failed:
         why = "cannot set SuccessCriteriaMet=True and Failed=true conditions"
@@ -514,8 +516,10 @@ def _job_transitions(
     ):
         if then and not still:
             out.append(f.invalid(at, f.OMITTED, f"cannot disable the terminal {name}=True condition"))
-    # A suspended job that is resumed counts anew; a counter that only grows is one of a running job.
-    for key in ("failed", "succeeded"):
+    spec = obj["spec"]
+    # An indexed job with as many pods as completions may be scaled down, and its successes with it.
+    elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
+    for key in ("failed",) if elastic else ("failed", "succeeded"):
         if status.get(key, 0) < before.get(key, 0):
             out.append(f.invalid(f"status.{key}", status.get(key, 0), f"cannot decrease the {key} counter"))
     done, was_done = status.get("completionTime"), before.get("completionTime")
