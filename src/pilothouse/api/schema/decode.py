@@ -21,7 +21,8 @@ from pilothouse.api import quantity
 from pilothouse.api.structure import Field, Type
 
 Decoder = Callable[[Any, list[str]], Any]
-"""Value and unknown-field list in; the round-trip form out. Unknown paths are relative to the value."""
+"""Value and unknown-field list in; the round-trip form out. Unknown paths are relative to the value and in the
+order of the text."""
 
 
 class Mismatch(ValueError):
@@ -98,13 +99,12 @@ class Decoders:
             if type(value) is not dict:
                 raise Mismatch(json_type(value), type_.name)
             out: dict[str, Any] = {}
-            own: list[str] = []
             key = ""
             try:
                 for key, raw in value.items():
                     field = find(key)
                     if field is None:
-                        own.append(key)
+                        unknown.append(key)
                         continue
                     plain, keep, decoder = field
                     found = type(raw)
@@ -127,8 +127,6 @@ class Decoders:
             for key, zero in zeros:
                 if key not in out:
                     out[key] = zero()
-            if own:
-                unknown.extend(own)
             return out
 
         self._built[id(type_)] = decode
