@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.conftest import Running, start, stop
 
 Kubectl = Callable[..., str]

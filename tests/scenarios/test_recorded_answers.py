@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import Running
 
 pytestmark = pytest.mark.golden
@@ -30,17 +31,9 @@ def test_answers_agree(cluster: Running, folder: str) -> None:
     recordings = _recordings()
     if not (recordings / "replay.py").exists():
         pytest.skip(f"NO RECORDED ANSWERS at {recordings}: set PILOTHOUSE_GOLDEN to compare with upstream")
+    server = ["--server", cluster.url, "--token", "admintoken"]
     done = subprocess.run(
-        [
-            sys.executable,
-            str(recordings / "replay.py"),
-            "--server",
-            cluster.url,
-            "--token",
-            "admintoken",
-            "--quiet",
-        ]
-        + [str(recordings / folder)],
+        [sys.executable, str(recordings / "replay.py"), *server, "--quiet", str(recordings / folder)],
         capture_output=True,
         text=True,
         timeout=500,

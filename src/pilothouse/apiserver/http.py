@@ -57,9 +57,7 @@ class HttpServer:
         if self._socket is None:
             await self.bind()
         assert self._socket is not None
-        server = web.Server(
-            self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=180
-        )
+        server = web.Server(self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=180)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.SockSite(self._runner, self._socket, ssl_context=self._tls, backlog=1024)

@@ -335,10 +335,10 @@ class SystemObjects:
             raise
         return True
 
-    async def delete(self, resource: Resource, name: str) -> None:
+    async def delete(self, resource: Resource, name: str, namespace: str = "") -> None:
         scope = self._server.router.scope(resource.group, resource.version, resource.plural)
         assert scope is not None
-        key = scope.rest.key("", name)
+        key = scope.rest.key(namespace, name)
         item = scope.rest.store.get(key)
         while item is not None and await scope.rest.store.delete(key, item) is None:
             item = scope.rest.store.get(key)

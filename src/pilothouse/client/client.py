@@ -67,9 +67,7 @@ class Client(Protocol):
         self, resource: Resource, namespace: str = "", options: Obj | None = None, **params: str
     ) -> Obj: ...
 
-    def watch(
-        self, resource: Resource, namespace: str = "", **params: str
-    ) -> AsyncIterator[Batch]:
+    def watch(self, resource: Resource, namespace: str = "", **params: str) -> AsyncIterator[Batch]:
         """Batches of events as they come. Ends when the server ends it; raises ApiError (410 Expired) on a
         lost history."""
 

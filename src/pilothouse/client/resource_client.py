@@ -73,9 +73,7 @@ class ResourceClient:
     ) -> Obj:
         return await self._call("DELETE", resource.path(namespace), params, options)
 
-    async def watch(
-        self, resource: Resource, namespace: str = "", **params: str
-    ) -> AsyncIterator[Batch]:
+    async def watch(self, resource: Resource, namespace: str = "", **params: str) -> AsyncIterator[Batch]:
         async for batch in self._transport.stream(resource.path(namespace), {"watch": "true", **params}):
             yield [WatchEvent(kind, obj) for kind, obj in batch]
 

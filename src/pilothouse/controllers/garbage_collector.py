@@ -217,7 +217,7 @@ class GarbageCollector(Controller):
         return "solid"
 
     def _resource_of(self, ref: Obj) -> Resource | None:
-        group, _, version = ref["apiVersion"].rpartition("/")
+        group, _, _version = ref["apiVersion"].rpartition("/")
         for resource in self._followed:
             if resource.kind == ref["kind"] and resource.group == group:
                 return resource

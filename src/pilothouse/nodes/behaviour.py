@@ -72,7 +72,8 @@ def _command(words: list[str]) -> Plan:
 
 def _script(text: str) -> Plan:
     """A chain of simple commands; anything else runs for ever."""
-    run_s, lines, code = 0.0, [], 0
+    lines: list[str] = []
+    run_s, code = 0.0, 0
     for part in re.split(r"\s*(?:;|&&|\n)\s*", text.strip()):
         if not part:
             continue

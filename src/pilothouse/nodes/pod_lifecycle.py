@@ -300,7 +300,10 @@ def _container_status(pod: Obj, life: Life, container: Obj, may_start: bool, now
 def _state(run: _Run, container: Obj, problem: str, may_start: bool) -> Obj:
     image = container.get("image", "")
     if problem == "InvalidImageName":
-        text = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": invalid reference format'
+        text = (
+            f'Failed to apply default image tag "{image}": '
+            f'couldn\'t parse image name "{image}": invalid reference format'
+        )
         return {"waiting": {"reason": problem, "message": text}}
     if problem:
         return {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}}

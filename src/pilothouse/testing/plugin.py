@@ -1,7 +1,7 @@
 """The pytest plugin: `pilothouse` is a running cluster for the whole test session.
 
-    def test_my_operator(pilothouse):
-        config.load_kube_config(str(pilothouse.kubeconfig))
+def test_my_operator(pilothouse):
+    config.load_kube_config(str(pilothouse.kubeconfig))
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def test_label_selectors(text: str, matches: bool) -> None:
         ("n near 1", "unable to parse requirement: found 'near', expected: in, notin, =, ==, !=, gt, lt"),
         (
             "n>x",
-            'unable to parse requirement: values[0]: Invalid value: "x": for \'Gt\', \'Lt\' operators, the '
+            "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the "
             "value must be an integer",
         ),
     ],

@@ -6,7 +6,6 @@ from pilothouse.api.defaults import pods
 from pilothouse.api.defaults.table import Defaulter
 from pilothouse.api.types import Obj
 
-
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 

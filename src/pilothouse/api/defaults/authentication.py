@@ -9,7 +9,8 @@ TOKEN_LIFE_S = 60 * 60
 
 
 def token_request(obj: Obj) -> None:
-    obj["spec"].setdefault("expirationSeconds", TOKEN_LIFE_S)
+    if obj["spec"].get("expirationSeconds") is None:
+        obj["spec"]["expirationSeconds"] = TOKEN_LIFE_S
 
 
 DEFAULTS: dict[tuple[str, str, str], Defaulter] = {

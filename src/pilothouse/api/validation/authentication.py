@@ -13,7 +13,7 @@ TOKEN_SECONDS_MAX = 1 << 32
 
 
 def token_request(obj: Obj) -> f.Errors:
-    seconds, path = obj["spec"].get("expirationSeconds", 0), "spec.expirationSeconds"
+    seconds, path = obj["spec"].get("expirationSeconds") or 0, "spec.expirationSeconds"
     if seconds < TOKEN_SECONDS_MIN:
         return [f.invalid(path, seconds, "may not specify a duration less than 10 minutes")]
     if seconds > TOKEN_SECONDS_MAX:

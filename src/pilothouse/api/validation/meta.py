@@ -163,7 +163,10 @@ def validate_update(meta: Obj, old: Obj, path: str = "metadata") -> f.Errors:
         new = sorted(set(meta.get("finalizers") or ()) - known)
         if new:
             listed = ", ".join(f.go_quote(n) for n in new)
-            text = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+            text = (
+                "no new finalizers can be added if the object is being deleted, "
+                f"found new finalizers []string{{{listed}}}"
+            )
             out.append(f.forbidden(f"{path}.finalizers", text))
     if meta.get("generation", 0) < old.get("generation", 0):
         out.append(f.invalid(f"{path}.generation", meta.get("generation", 0), "must not be decremented"))
@@ -237,10 +240,9 @@ def validate_list_options(
 
 def _watch_options(match: str, continue_: str, initial_events: bool | None) -> f.Errors:
     out: f.Errors = []
-    if initial_events is not None:
-        if match != "NotOlderThan":
-            text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            out.append(f.forbidden("resourceVersionMatch", text))
+    if initial_events is not None and match != "NotOlderThan":
+        text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        out.append(f.forbidden("resourceVersionMatch", text))
     if match:
         if initial_events is None:
             text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"

@@ -152,6 +152,9 @@ def _only_get(request: Request) -> None:
         raise errors.method_not_supported()
 
 
+_AGGREGATED = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")
+
+
 def _plain(request: Request) -> Form:
     accept = request.headers.get("accept", "")
     clauses = [c for c in accept.split(",") if "as=" not in c]
@@ -164,9 +167,9 @@ def _wants_aggregated(request: Request) -> bool:
     for media_type, parameters in clauses:
         if media_type == JSON and "as" not in parameters:
             return False
-        if media_type in (JSON, "*/*") and parameters.get("as") == "APIGroupDiscoveryList":
-            if (parameters.get("g"), parameters.get("v")) == ("apidiscovery.k8s.io", "v2"):
-                return True
+        asked = tuple(parameters.get(p) for p in ("as", "g", "v"))
+        if media_type in (JSON, "*/*") and asked == _AGGREGATED:
+            return True
     if clauses and all("as" in parameters for _, parameters in clauses):
         accepted = ", ".join(negotiation.ACCEPTED)
         raise errors.not_acceptable(f"only the following media types are accepted: {accepted}")

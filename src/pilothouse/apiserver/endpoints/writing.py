@@ -13,6 +13,7 @@ from typing import Any
 from pilothouse.api import errors
 from pilothouse.api.field import invalid as field_invalid
 from pilothouse.api.schema import parse
+from pilothouse.api.schema.decode import json_type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import body, negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
@@ -298,7 +299,7 @@ def _applied_value(request: Request, options: Obj) -> Obj:
     if not isinstance(value, dict):
         raise errors.bad_request(
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
-            f"{parse.json_type(value)} into Go value of type map[string]interface {{}}"
+            f"{json_type(value)} into Go value of type map[string]interface {{}}"
         )
     if duplicates:
         _report_duplicates(request, duplicates, options)

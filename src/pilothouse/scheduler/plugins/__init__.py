@@ -1,5 +1,5 @@
-"""The rules, one a file: which nodes a pod may have (filters), and how good they are (scores).
+"""The scheduler's rules, one a file. `plugins.registry` is the table of all of them.
 
-A filter gives a mask over all nodes and says why the others are out; a score gives a column from 0 to 100.
-Beside each columnar rule stands the obvious scalar one, which its test takes for the truth.
+Each columnar rule (`filter`, `score`: whole columns of nodes at once) has the obvious scalar one beside it as a
+plain function (`fits`, `score_node`: one pod, one node); its test holds the two together.
 """

@@ -21,4 +21,5 @@ class BalancedAllocation:
             used = table.column(table.requested, name) + asked.get(name, 0.0)
             shares.append(np.minimum(used / np.maximum(capacity, 1), 1.0))
         spread = np.abs(shares[0] - shares[1]) / 2
-        return np.floor((1 - spread) * 100)
+        balanced: Column = np.floor((1 - spread) * 100)
+        return balanced

@@ -37,7 +37,7 @@ class NodeAffinity:
 
     def score(self, pod: Obj, table: NodeTable, left: Mask) -> Column:
         preferred = _affinity(pod).get(_PREFERRED) or ()
-        scores = np.zeros(len(left))
+        scores: Column = np.zeros(len(left))
         if not preferred:
             return scores
         for row in np.flatnonzero(left):
@@ -45,7 +45,9 @@ class NodeAffinity:
             if node is not None:
                 scores[row] = preference(pod, node)
         best = scores[left].max(initial=0)
-        return np.floor(scores * 100 / best) if best > 0 else scores
+        if best > 0:
+            scores = np.floor(scores * 100 / best)
+        return scores
 
 
 def fits(pod: Obj, node: Obj) -> bool:
@@ -71,12 +73,12 @@ def term_matches(term: Obj, node: Obj) -> bool:
     if not expressions and not fields:
         return False
     labels = node["metadata"].get("labels") or {}
-    named = {"metadata.name": node["metadata"]["name"]}
+    named: dict[str, str] = {"metadata.name": node["metadata"]["name"]}
     return all(_requirement(e, labels) for e in expressions) and all(_requirement(e, named) for e in fields)
 
 
 def _requirement(e: Obj, values: Mapping[str, str]) -> bool:
-    key, operator, wanted = e["key"], e["operator"], e.get("values") or ()
+    key, operator, wanted = e["key"], e["operator"], e.get("values") or []
     if operator == "Exists":
         return key in values
     if operator == "DoesNotExist":

@@ -35,7 +35,8 @@ class TaintToleration:
         most = counts[left].max(initial=0)
         if most == 0:
             return np.full(len(left), 100.0)
-        return 100 - np.floor(counts * 100 / most)
+        scores: Column = 100 - np.floor(counts * 100 / most)
+        return scores
 
 
 def fits(pod: Obj, node: Obj) -> bool:

@@ -83,7 +83,10 @@ class Issuer:
             raise errors.not_found(resource.group, resource.plural, ref["name"])
         uid = ref.get("uid")
         if uid and uid != obj["metadata"]["uid"]:
-            why = f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            why = (
+                f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
             raise errors.conflict(resource.group, resource.plural, ref["name"], why)
         return {**obj, "kind": kind}
 
