@@ -152,7 +152,7 @@ def _only_get(request: Request) -> None:
         raise errors.method_not_supported()
 
 
-_AGGREGATED = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")
+_AGGREGATED_FORM = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")
 
 
 def _plain(request: Request) -> Form:
@@ -168,7 +168,7 @@ def _wants_aggregated(request: Request) -> bool:
         if media_type == JSON and "as" not in parameters:
             return False
         asked = tuple(parameters.get(p) for p in ("as", "g", "v"))
-        if media_type in (JSON, "*/*") and asked == _AGGREGATED:
+        if media_type in (JSON, "*/*") and asked == _AGGREGATED_FORM:
             return True
     if clauses and all("as" in parameters for _, parameters in clauses):
         accepted = ", ".join(negotiation.ACCEPTED)
