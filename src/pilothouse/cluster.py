@@ -13,7 +13,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from pilothouse.apiserver.http import HttpServer, server_tls
 from pilothouse.apiserver.inprocess import InProcessTransport
 from pilothouse.apiserver.pki import kubeconfig
 from pilothouse.apiserver.pki.certificates import Authority, signing_key
-from pilothouse.apiserver.request import UserInfo
+from pilothouse.apiserver.request import Request, Response, UserInfo
 from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
@@ -132,8 +132,8 @@ class Cluster:
             await listener.start()
             self._http = listener
 
-    async def _handle(self, request):  # type: ignore[no-untyped-def]
-        return await self.api.handle(request)
+    def _handle(self, request: Request) -> Awaitable[Response]:
+        return self.api.handle(request)
 
     def _write_kubeconfig(self, directory: Path, authority: Authority) -> None:
         if self.options.secure_port is None:

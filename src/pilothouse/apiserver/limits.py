@@ -7,9 +7,6 @@ overloaded server can still be mended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pilothouse.api import errors
 from pilothouse.apiserver.request import Request
 
@@ -23,28 +20,36 @@ def is_long_running(request: Request) -> bool:
     return info.verb in ("watch", "proxy") or info.subresource in _LONG_RUNNING_SUBRESOURCES
 
 
+class Places:
+    """A number of requests that may run at once; 0 means no limit."""
+
+    __slots__ = ("limit", "running")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0
+
+
 class InFlight:
-    """Two counters with a limit each; 0 means no limit."""
+    """Two kinds of places, and unlimited ones for requests that do not count."""
 
     def __init__(self, read_only_max: int = 400, mutating_max: int = 200) -> None:
-        self._max = {False: read_only_max, True: mutating_max}
-        self.running = {False: 0, True: 0}
+        self.read_only = Places(read_only_max)
+        self.mutating = Places(mutating_max)
+        self.long_running = Places(0)
 
-    @contextmanager
-    def place(self, request: Request) -> Iterator[None]:
-        """Hold a place while the request runs; 429 when there is none."""
+    def take(self, request: Request) -> Places:
+        """Take a place, which the caller gives back (`running -= 1`) when the request has ended; 429 when
+        there is none."""
         if is_long_running(request):
-            yield
-            return
-        mutating = request.info.verb in _MUTATING
-        limit = self._max[mutating]
-        privileged = request.in_process or (
-            request.user is not None and "system:masters" in request.user.groups
-        )
-        if limit and self.running[mutating] >= limit and not privileged:
-            raise errors.too_many_requests("Too many requests, please try again later.", _RETRY_AFTER_S)
-        self.running[mutating] += 1
-        try:
-            yield
-        finally:
-            self.running[mutating] -= 1
+            places = self.long_running
+        else:
+            places = self.mutating if request.info.verb in _MUTATING else self.read_only
+            if places.limit and places.running >= places.limit and not _privileged(request):
+                raise errors.too_many_requests("Too many requests, please try again later.", _RETRY_AFTER_S)
+        places.running += 1
+        return places
+
+
+def _privileged(request: Request) -> bool:
+    return request.in_process or (request.user is not None and "system:masters" in request.user.groups)

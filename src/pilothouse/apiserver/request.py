@@ -65,6 +65,8 @@ class Request:
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning: 299 - "…"` headers, in order."""
     audit: dict[str, str] = field(default_factory=dict)
+    received_s: float = 0.0
+    """Wall-clock time of its arrival, seconds since 1970."""
     in_process: bool = False
     """The caller shares our memory: answers may be dicts (`Response.obj`) and watch events WatchEvent tuples."""
     upgrade: Any = None

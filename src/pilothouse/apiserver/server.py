@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -278,8 +279,8 @@ class ApiServer:
         await self._compactor.stop()
         await self._cache.stop()
 
-    async def handle(self, request: Request) -> Response:
-        return await self.pipeline.handle(request)
+    def handle(self, request: Request) -> Awaitable[Response]:
+        return self.pipeline.handle(request)
 
     # -- paths ------------------------------------------------------------------------------------------
 

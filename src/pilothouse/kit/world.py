@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,10 +66,10 @@ class LoopClock:
 
 @dataclass(slots=True)
 class World:
-    """Time and chance for one cluster."""
+    """Time and chance for one cluster. Chance serves names, UIDs and jitter; keys and secrets are made elsewhere."""
 
     clock: Clock = field(default_factory=RealClock)
-    random: random.Random = field(default_factory=random.SystemRandom)
+    random: random.Random = field(default_factory=random.Random)
 
     def now(self) -> float:
         return self.clock.now()
@@ -85,16 +84,22 @@ class World:
 
     def uid(self) -> str:
         """A random (version 4) UUID as upstream's `metadata.uid`."""
-        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        bits = self.random.getrandbits(128)
+        text = f"{bits & _UUID_KEPT | _UUID_VERSION_4:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def suffix(self, length: int = 5) -> str:
         """A generated-name suffix in upstream's alphabet."""
-        choice = self.random.choice
-        return "".join([choice(SUFFIX_ALPHABET) for _ in range(length)])
+        return "".join(self.random.choices(SUFFIX_ALPHABET, k=length))
 
     async def within(self, limit_s: float, what: Awaitable[T]) -> T:
         """The result of `what`; TimeoutError after `limit_s` seconds of this world's time."""
         return await asyncio.wait_for(what, limit_s)
+
+
+_UUID_KEPT = ~(0xF000 << 64 | 0xC000 << 48) & (1 << 128) - 1
+_UUID_VERSION_4 = 0x4000 << 64 | 0x8000 << 48
+"""RFC 9562: the version in bits 48 to 51, the variant in bits 64 and 65."""
 
 
 def simulated_world(seed: int) -> World:

@@ -79,7 +79,8 @@ def _modulus(a: Any, b: Any) -> Any:
     kind = _kind(a, b)
     if b == 0:
         raise EvalError("modulus by zero")
-    return whole(int(math.copysign(abs(int(a)) % abs(int(b)), a)), kind)
+    magnitude = abs(int(a)) % abs(int(b))
+    return whole(magnitude if a >= 0 else -magnitude, kind)
 
 
 def _negate(a: Any) -> Any:

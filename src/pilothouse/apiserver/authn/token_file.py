@@ -6,6 +6,7 @@ import csv
 import hashlib
 from pathlib import Path
 
+from pilothouse.apiserver.authn.chain import with_group
 from pilothouse.apiserver.request import UserInfo
 
 
@@ -24,7 +25,7 @@ class TokenFile:
                 if not token or not user:
                     raise ValueError(f"{path}:{number}: token and user name must not be empty")
                 groups = tuple(g.strip() for g in row[3].split(",")) if len(row) > 3 and row[3] else ()
-                self._users[_digest(token)] = UserInfo(user, uid, groups)
+                self._users[_digest(token)] = with_group(UserInfo(user, uid, groups))
 
     def authenticate(self, token: str) -> UserInfo | None:
         return self._users.get(_digest(token))

@@ -99,7 +99,7 @@ def table(
             f"{go_quote(include)}: must be 'Metadata', 'Object', 'None', or empty"
         )
     layout = kind.table or PLAIN
-    now_s = _now_s(request)
+    now_s = request.received_s
     rows = [_row(layout, obj, include, form.target_version, now_s) for obj in objects]
     return {
         "kind": "Table",
@@ -108,10 +108,6 @@ def table(
         "columnDefinitions": [_definition(kind, c) for c in layout.columns] if columns else None,
         "rows": rows,
     }
-
-
-def _now_s(request: Request) -> float:
-    return float(request.audit.get("now_s", "0"))
 
 
 def _row(layout: Table, obj: Obj, include: str, version: str, now_s: float) -> Obj:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pilothouse.api.cel import types as t
@@ -79,6 +79,7 @@ def test_an_error_has_a_text(expression: str, text: str) -> None:
 
 
 @given(st.integers(-(2**62), 2**62), st.integers(1, 2**62))
+@example(2**53 + 1, 2**53 + 2)
 def test_division_rounds_toward_zero(a: int, b: int) -> None:
     assert run("a / b * b + a % b == a", a=a, b=b) is True
 
