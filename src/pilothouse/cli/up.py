@@ -119,6 +119,9 @@ def _run(flags: dict[str, Any]) -> None:
 
 
 async def _serve(flags: dict[str, Any]) -> None:
+    from pilothouse.kit import garbage
+
+    garbage.hold()
     from pilothouse.cluster import Cluster, ClusterOptions
 
     home = _home(flags)
@@ -142,6 +145,7 @@ async def _serve(flags: dict[str, Any]) -> None:
         seconds = time.monotonic() - _process_started()
         click.echo(f"Ready in {seconds:.2f} s: {cluster.server_url}  kubeconfig: {cluster.kubeconfig}")
         sys.stdout.flush()
+        garbage.settle()
         await stop.wait()
     finally:
         await cluster.stop()

@@ -20,21 +20,35 @@ class Decision(NamedTuple):
     reason: str = ""
 
 
+class Grants(NamedTuple):
+    """What one user may do in one namespace: rules, each list with its reason; and the roles that are missing."""
+
+    rules: list[tuple[Iterable[Obj], str]]
+    missing: list[str]
+
+
+_KINDS = (CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES)
+_GRANTS_MAX = 4096
+
+
 class Rbac:
-    """Reads roles and bindings from the lister on every decision; members of system:masters may do anything."""
+    """Members of system:masters may do anything; others what their grants say. Grants are kept until a role or a
+    binding changes, because finding them costs more than the request that they are for."""
 
     def __init__(self, lister: Lister) -> None:
         self._lister = lister
+        self._grants: dict[tuple[str, tuple[str, ...], str], Grants] = {}
+        self._revisions: tuple[int, ...] = ()
 
     def authorize(self, user: UserInfo, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
             return Decision(True)
-        missing: list[str] = []
-        for rules, binding in self._rules(user, info.namespace, missing):
+        grants = self._grants_of(user, info.namespace)
+        for rules, binding in grants.rules:
             for rule in rules:
                 if allows(rule, info):
                     return Decision(True, binding)
-        return Decision(False, "RBAC: " + ", ".join(missing) if missing else "")
+        return Decision(False, "RBAC: " + ", ".join(grants.missing) if grants.missing else "")
 
     def rules(self, user: UserInfo, namespace: str) -> list[Obj]:
         """Every rule that is the user's in a namespace, cluster-wide ones first."""
@@ -43,7 +57,19 @@ class Rbac:
                 {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
                 {"verbs": ["*"], "nonResourceURLs": ["*"]},
             ]
-        return [rule for rules, _ in self._rules(user, namespace, []) for rule in rules]
+        return [rule for rules, _ in self._grants_of(user, namespace).rules for rule in rules]
+
+    def _grants_of(self, user: UserInfo, namespace: str) -> Grants:
+        revisions = tuple(self._lister.revision(kind) for kind in _KINDS)
+        if revisions != self._revisions or len(self._grants) >= _GRANTS_MAX:
+            self._grants.clear()
+            self._revisions = revisions
+        key = (user.name, user.groups, namespace)
+        grants = self._grants.get(key)
+        if grants is None:
+            missing: list[str] = []
+            grants = self._grants[key] = Grants(list(self._rules(user, namespace, missing)), missing)
+        return grants
 
     def _rules(
         self, user: UserInfo, namespace: str, missing: list[str]

@@ -8,12 +8,17 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.storage.store import ResourceStore
 
+_LISTS_MAX = 1024
+
 
 class CachedLister:
-    """Stores are added as resources are served; an unknown resource has no objects."""
+    """Stores are added as resources are served; an unknown resource has no objects.
+
+    Lists are kept until their resource changes: authorization and admission ask for the same few again and again."""
 
     def __init__(self) -> None:
         self._stores: dict[tuple[str, str], ResourceStore] = {}
+        self._lists: dict[tuple[str, str, str], tuple[int, list[Obj]]] = {}
 
     def add(self, store: ResourceStore) -> None:
         self._stores[(store.resource.group, store.resource.plural)] = store
@@ -32,4 +37,17 @@ class CachedLister:
         store = self._stores.get((resource.group, resource.plural))
         if store is None:
             return ()
-        return [item.obj for item in store.newest(namespace)]
+        key = (resource.group, resource.plural, namespace)
+        kept = self._lists.get(key)
+        if kept is not None and kept[0] == store.cached.changed:
+            return kept[1]
+        objects = [item.obj for item in store.newest(namespace)]
+        if len(self._lists) >= _LISTS_MAX:
+            self._lists.clear()
+        self._lists[key] = (store.cached.changed, objects)
+        return objects
+
+    def revision(self, resource: Resource) -> int:
+        """When a resource last changed: what was derived from its objects holds as long as this is the same."""
+        store = self._stores.get((resource.group, resource.plural))
+        return store.cached.changed if store is not None else 0

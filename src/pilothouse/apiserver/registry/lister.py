@@ -15,3 +15,6 @@ class Lister(Protocol):
     def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None: ...
 
     def list(self, resource: Resource, namespace: str = "") -> Iterable[Obj]: ...
+
+    def revision(self, resource: Resource) -> int:
+        """When a resource last changed: what was derived from its objects holds as long as this is the same."""

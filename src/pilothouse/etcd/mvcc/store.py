@@ -226,6 +226,8 @@ class Store:
 
     def _holds(self, compare: Compare, records: dict[bytes, Record]) -> bool:
         """A range must hold key by key; an empty one is compared as a missing key."""
+        if not compare.range_end:
+            return _compare(compare, self._newest(compare.key, records))
         keys = self._pending_keys(compare.key, compare.range_end, records)
         found = [kv for kv in [self._newest(key, records) for key in keys] if kv is not None]
         return all([_compare(compare, kv) for kv in found or (None,)])
