@@ -61,7 +61,9 @@ class Comparison:
             "connections": self._options.connections,
             **order,
         }
+        before_s = self._server.cpu_s()
         mine = self._load.order(port=self._server.port, first=self._first, **order)
+        cpu_s = self._server.cpu_s() - before_s
         self._first = mine["next"] + order["connections"]
         bad = {code: n for code, n in mine["statuses"].items() if int(code) >= 300}
         if bad:
@@ -69,6 +71,7 @@ class Comparison:
         bare = self._load.order(port=self._bare, **{**order, "path": f"/{size}"})
         self._report.add(f"{name}/per_second", mine["per_second"], "requests/s")
         self._report.add(f"{name}/of_bare", mine["per_second"] / bare["per_second"], "ratio")
+        self._report.add(f"{name}/cpu", cpu_s / mine["count"] * 1e6, "us")
         if size > 100_000:
             self._report.add(f"{name}/throughput", mine["per_second"] * size / 1e6, "MB/s")
         self._report.add(f"{name}/p50", mine["p50_ms"], "ms")

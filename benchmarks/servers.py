@@ -38,6 +38,11 @@ class Server:
         with urllib.request.urlopen(request, context=insecure(), timeout=120) as answer:
             return json.load(answer)
 
+    def cpu_s(self) -> float:
+        """Processor time of the process so far, in user and kernel mode."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory_mb(self) -> float:
         """Resident memory of the process."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

@@ -8,6 +8,7 @@ from the live object on runs again when another write came between.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from pilothouse.api import errors
@@ -42,7 +43,12 @@ def manager_of(request: Request, options: Obj) -> str:
     named: str = options.get("fieldManager", "")
     if named:
         return named
-    agent = request.headers.get("user-agent", "").partition("/")[0]
+    return _manager_of_agent(request.headers.get("user-agent", ""))
+
+
+@lru_cache(maxsize=1024)
+def _manager_of_agent(user_agent: str) -> str:
+    agent = user_agent.partition("/")[0]
     return "".join(c for c in agent if c.isprintable())[:_MANAGER_LENGTH_MAX] or "unknown"
 
 
