@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from aiohttp import WSMsgType, web
@@ -164,14 +165,14 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
         headers.add("Warning", warning_header(text))
     headers.setdefault("Cache-Control", "no-cache, private")
     if isinstance(response.body, bytes):
-        return web.Response(status=response.status, body=response.body, headers=headers)
+        return _Answer(status=response.status, body=response.body, headers=headers)
     return await _stream(raw, response.status, headers, response.body)
 
 
 async def _stream(
     raw: web.BaseRequest, status: int, headers: CIMultiDict[str], chunks: AsyncIterator[bytes]
 ) -> web.StreamResponse:
-    stream = web.StreamResponse(status=status, headers=headers)
+    stream = _Stream(status=status, headers=headers)
     stream.enable_chunked_encoding()
     await stream.prepare(raw)
     try:
@@ -185,6 +186,22 @@ async def _stream(
         if close is not None:
             await close()
     return stream
+
+
+class _Nameless:
+    """aiohttp names itself and its version in every answer; upstream's server says nothing about itself."""
+
+    async def _write_headers(self: Any) -> None:
+        self._headers.pop("Server", None)
+        await super()._write_headers()  # type: ignore[misc]
+
+
+class _Answer(_Nameless, web.Response):
+    pass
+
+
+class _Stream(_Nameless, web.StreamResponse):
+    pass
 
 
 class _Upgrade:

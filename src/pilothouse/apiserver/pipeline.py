@@ -1,6 +1,7 @@
 """A request's way through the API server, in reading order.
 
-    request → request info → authentication → impersonation → limits → authorization → handler → answer
+    request → request info → authentication → impersonation → limits → authorization → handler
+      → answer, in protobuf for those who asked
 
 Each step is one call below; a step refuses by raising ApiError, which becomes a Status here and nowhere else.
 What a handler does with a resource is in `endpoints`.
@@ -50,6 +51,7 @@ class Pipeline:
         in_flight: InFlight,
         metrics: RequestMetrics,
         handler: Handler,
+        finish: Callable[[Request, Response], Response],
     ) -> None:
         self._world = world
         self._authenticator = authenticator
@@ -58,6 +60,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._metrics = metrics
         self._handler = handler
+        self._finish = finish
 
     async def handle(self, request: Request) -> Response:
         started = self._world.clock.monotonic()
@@ -69,7 +72,7 @@ class Pipeline:
             log.exception("request failed", extra={"method": request.method, "path": request.path})
             response = render.error(errors.internal("an unexpected error; see the server's log"), request)
         self._metrics.observe(request, response.status, self._world.clock.monotonic() - started)
-        return response
+        return self._finish(request, response)
 
     async def _steps(self, request: Request) -> Response:
         request.info = request_info.parse(request.method, request.path, request.query)

@@ -38,6 +38,7 @@ from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
 from pilothouse.apiserver.endpoints.openapi import OpenApi
+from pilothouse.apiserver.endpoints.protobuf_answers import ProtobufAnswers
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
 from pilothouse.apiserver.endpoints.subresources import table as subresources
 from pilothouse.apiserver.limits import InFlight
@@ -137,7 +138,13 @@ class ApiServer:
             InFlight(options.requests_inflight_max, options.mutating_inflight_max),
             RequestMetrics(metrics),
             self.router.handle,
+            ProtobufAnswers(self.codec, self._kind_of).of,
         )
+
+    def _kind_of(self, request: Request) -> str:
+        info = request.info
+        scope = self.router.scope(info.group, info.version, info.resource)
+        return scope.kind.resource.kind if scope is not None else ""
 
     @property
     def world(self) -> World:

@@ -58,7 +58,7 @@ def _clauses(accept: str) -> list[_Clause]:
 
 def _media_type(clause: str) -> str:
     """A clause's media type of ours; "" when there is none. `application/*` is not honoured, as upstream.
-    Clients that read protobuf read JSON too: they get that."""
+    Protobuf is made of the JSON answer at the end (`protobuf_answers`)."""
     if clause in ACCEPTED:
         return JSON if clause == PROTOBUF else clause
     return JSON if clause in ("*/*", "*") else ""
