@@ -51,6 +51,7 @@ class _Note(NamedTuple):
     message: str
     action: str
     related: Obj | None
+    host: str = ""
 
 
 @dataclass(slots=True)
@@ -102,11 +103,13 @@ class EventRecorder:
         *,
         action: str = "",
         related: Obj | None = None,
+        host: str = "",
     ) -> None:
-        """Record; `regarding` is an object or an ObjectReference, `type` Normal or Warning."""
+        """Record; `regarding` is an object or an ObjectReference, `type` Normal or Warning. `host` replaces the
+        recorder's own."""
         ref = reference(regarding) if "metadata" in regarding else regarding
         try:
-            self._queue.put_nowait(_Note(ref, type, reason, message, action, related))
+            self._queue.put_nowait(_Note(ref, type, reason, message, action, related, host or self._host))
         except asyncio.QueueFull:
             self.dropped_total += 1
 
@@ -220,11 +223,11 @@ class EventRecorder:
                 event["related"] = note.related
             return event
         event["source"] = {"component": self._component}
-        if self._host:
-            event["source"]["host"] = self._host
+        if note.host:
+            event["source"]["host"] = note.host
         event["firstTimestamp"] = event["lastTimestamp"] = self._world.timestamp()
         event["count"] = 1
         event["reportingComponent"] = self._component
-        if self._host:
-            event["reportingInstance"] = self._host
+        if note.host:
+            event["reportingInstance"] = note.host
         return event

@@ -1,125 +1,289 @@
-"""What a simulated container does: run for ever, or end as its command plainly would.
+"""What a simulated container does: run until it is told to end, or end as its command plainly would.
 
-Understood, also behind `sh -c` and chained by `;` or `&&`: `true`, `false`, `:`, `exit N`, `sleep N`, `echo …`.
-Annotations on the pod say more than a command can, per container NAME (or for all without it):
+Understood as a command, also behind `sh -c` and chained by `;`, `&&` or new lines: `true`, `false`, `:`, `exit N`,
+`sleep N`, `echo …`. Anything else runs. Nothing is executed.
 
-    pilothouse.dev/run-seconds[.NAME]        how long it runs
-    pilothouse.dev/exit-code[.NAME]          with which code it ends
-    pilothouse.dev/ready-after-seconds[.NAME]  when it turns ready
-    pilothouse.dev/image-missing             the image cannot be pulled
+Annotations on the pod say more than a command can, for one container with its name behind a dot
+(`pilothouse.dev/exit-code.web: "3"`), for all without:
+
+    pilothouse.dev/start-seconds     how long it takes to create (Pending, ContainerCreating); default 0
+    pilothouse.dev/run-seconds       how long it runs
+    pilothouse.dev/exit-code         with which code it ends; without run-seconds it ends at once
+    pilothouse.dev/ready-after-seconds  when it turns ready after its start; "never" for never
+    pilothouse.dev/stop-seconds      how long it takes to end when told to (at most its grace period); default 0
+    pilothouse.dev/log-lines         what it prints at its start, one line each
+    pilothouse.dev/image-missing     "true", or the image that cannot be pulled
+
+Values that are no numbers count as absent. Probes pass at the first try, unless their command is one that plainly
+fails; `initialDelaySeconds` and thresholds count.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pilothouse.api.types import Obj
+from pilothouse.nodes import images
 
 PREFIX = "pilothouse.dev/"
-_SHELLS = ("sh", "/bin/sh", "bash", "/bin/bash")
-_IMAGE = re.compile(
-    r"^[a-zA-Z0-9][a-zA-Z0-9._-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[\w][\w.-]{0,127})?(@[a-z0-9]+:[a-fA-F0-9]+)?$"
-)
+INVALID_IMAGE_NAME = "InvalidImageName"
+ERR_IMAGE_PULL = "ErrImagePull"
+ERR_IMAGE_NEVER_PULL = "ErrImageNeverPull"
+NEVER = math.inf
+SIGKILL = 137
+
+_MISSING_TAG = ":non-existent"
+_SHELLS = ("sh", "/bin/sh", "bash", "/bin/bash", "ash", "/bin/ash")
 _SUFFIXES = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SEPARATOR = re.compile(r"\s*(;|&&|\n)\s*")
+_NO_ANNOTATIONS: Mapping[str, str] = {}
+
+
+class Line(NamedTuple):
+    """What a container prints, `after_s` its start."""
+
+    after_s: float
+    text: str
 
 
 class Plan(NamedTuple):
-    """`run_s` None: until it is told to end. `lines` is what it prints."""
+    """One run of a container. `run_s` None: until it is told to end. Times count from its start."""
 
     run_s: float | None = None
     exit_code: int = 0
+    lines: tuple[Line, ...] = ()
+    start_s: float = 0.0
+    """How long it takes to create."""
+    started_after_s: float = 0.0
+    """When its startup probe has passed."""
     ready_after_s: float = 0.0
-    lines: tuple[str, ...] = ()
+    """When it is ready; NEVER for never."""
+    stop_s: float = 0.0
+    """How long it takes to end when told to."""
+    stop_code: int = 0
+    killed_by: str = ""
+    """The probe that ends it: liveness or startup."""
+
+
+RUNS = Plan()
 
 
 def plan(pod: Obj, container: Obj) -> Plan:
     """What this container of this pod does."""
-    commanded = _command([*(container.get("command") or ()), *(container.get("args") or ())])
-    annotations = pod["metadata"].get("annotations") or {}
-    name = container["name"]
-    run_s = _number(annotations, "run-seconds", name)
-    code = _number(annotations, "exit-code", name)
-    ready = _number(annotations, "ready-after-seconds", name)
-    if code is not None and run_s is None and commanded.run_s is None:
-        run_s = 0.0
-    return Plan(
-        run_s if run_s is not None else commanded.run_s,
-        int(code) if code is not None else commanded.exit_code,
-        ready if ready is not None else 0.0,
-        commanded.lines,
+    words = container.get("command"), container.get("args")
+    annotations = pod["metadata"].get("annotations") or _NO_ANNOTATIONS
+    plain = not (annotations and any(key.startswith(PREFIX) for key in annotations))
+    if plain and not (words[0] or words[1]) and not container.keys() & _SHAPING:
+        return RUNS
+    commanded = of_command([*(words[0] or ()), *(words[1] or ())])
+    probed = _probed(commanded, container)
+    return probed if plain else _annotated(probed, annotations, container["name"])
+
+
+_SHAPING = {"readinessProbe", "startupProbe", "livenessProbe", "lifecycle"}
+
+
+# -- annotations ----------------------------------------------------------------------------------------
+
+
+def _annotated(base: Plan, annotations: Mapping[str, str], name: str) -> Plan:
+    def text(key: str) -> str | None:
+        return annotations.get(f"{PREFIX}{key}.{name}", annotations.get(PREFIX + key))
+
+    def number(key: str, default: float) -> float:
+        found = _number(text(key))
+        return default if found is None else found
+
+    run_s, code = _number(text("run-seconds")), _number(text("exit-code"))
+    if run_s is None:
+        run_s = 0.0 if code is not None and base.run_s is None else base.run_s
+    never_ready = text("ready-after-seconds") == "never"
+    printed = text("log-lines")
+    return base._replace(
+        run_s=run_s,
+        exit_code=base.exit_code if code is None else int(code) & 0xFF,
+        start_s=number("start-seconds", base.start_s),
+        ready_after_s=NEVER if never_ready else number("ready-after-seconds", base.ready_after_s),
+        stop_s=number("stop-seconds", base.stop_s),
+        lines=base.lines if printed is None else tuple(Line(0.0, line) for line in printed.splitlines()),
     )
 
 
-def _number(annotations: dict[str, str], key: str, container: str) -> float | None:
-    text = annotations.get(f"{PREFIX}{key}.{container}", annotations.get(f"{PREFIX}{key}"))
+def _number(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) and value >= 0 else None
 
 
-def _command(words: list[str]) -> Plan:
+# -- commands -------------------------------------------------------------------------------------------
+
+
+def of_command(words: list[str]) -> Plan:
+    """What a command does; `words` is command and args of a container, empty for the image's own."""
     if not words:
-        return Plan()
-    if words[0] in _SHELLS and len(words) >= 3 and words[1] == "-c":
-        return _script(words[2])
-    return _simple(words) or Plan()
+        return RUNS
+    if words[0] in _SHELLS and len(words) >= 3 and words[1] in ("-c", "-ec", "-exc", "-xc"):
+        return _script(words[2], exits="e" in words[1])
+    # Nothing handles SIGTERM in a process 1 that is a plain command: it takes a SIGKILL to end it.
+    return _simple(words) or RUNS._replace(stop_code=0)
 
 
-def _script(text: str) -> Plan:
-    """A chain of simple commands; anything else runs for ever."""
-    lines: list[str] = []
-    run_s, code = 0.0, 0
-    for part in re.split(r"\s*(?:;|&&|\n)\s*", text.strip()):
-        if not part:
+def _script(text: str, *, exits: bool) -> Plan:
+    """A chain of simple commands. After one that is none of them nothing is known: it runs."""
+    at_s, code = 0.0, 0
+    lines: list[Line] = []
+    parts = _SEPARATOR.split(text.strip())
+    for separator, part in zip(["", *parts[1::2]], parts[0::2], strict=True):
+        if not part or (separator == "&&" and code):
             continue
         try:
-            words = shlex.split(part)
+            words = shlex.split(part, comments=True)
         except ValueError:
-            return Plan()
+            return Plan(lines=tuple(lines))
+        if not words:
+            continue
         step = _simple(words)
         if step is None or step.run_s is None:
-            return Plan(lines=tuple(lines))
-        run_s += step.run_s
-        lines += step.lines
+            return Plan(lines=tuple(lines), stop_code=0 if step is None else SIGKILL)
+        lines += [Line(at_s, line.text) for line in step.lines]
+        at_s += step.run_s
         code = step.exit_code
-        if words[0] == "exit" or (code and "&&" in text):
+        if words[0] == "exit" or (exits and code):
             break
-    return Plan(run_s, code, 0.0, tuple(lines))
+    return Plan(at_s, code, tuple(lines), stop_code=SIGKILL)
 
 
 def _simple(words: list[str]) -> Plan | None:
+    """None: not one of the simple commands."""
     name = words[0].rpartition("/")[2]
+    if any(word in (">", ">>", "|", "||", "&", "<") for word in words):
+        return None
     if name in ("true", ":"):
-        return Plan(0.0, 0)
+        return Plan(0.0)
     if name == "false":
         return Plan(0.0, 1)
     if name == "echo":
-        return Plan(0.0, 0, 0.0, (" ".join(words[1:]),))
+        return Plan(0.0, 0, tuple(Line(0.0, line) for line in _echo(words[1:]).split("\n")))
     if name == "exit":
         code = words[1] if len(words) > 1 else "0"
-        return Plan(0.0, int(code) & 0xFF) if code.isdigit() else None
+        return Plan(0.0, int(code) & 0xFF) if code.isdecimal() else None
     if name == "sleep" and len(words) > 1:
-        return _sleep(words[1])
+        return _sleep(words[1:])
     return None
 
 
-def _sleep(text: str) -> Plan | None:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if match is not None:
-        return Plan(float(match[1]) * _SUFFIXES[match[2]], 0)
-    return Plan() if text in ("infinity", "inf") else None
+def _echo(words: list[str]) -> str:
+    while words and words[0] in ("-n", "-e", "-ne", "-en"):
+        words = words[1:]
+    return " ".join(words)
 
 
-def image_problem(pod: Obj, image: str) -> str:
-    """InvalidImageName, ErrImagePull, or "" for an image that can be had."""
-    if not _IMAGE.match(image):
-        return "InvalidImageName"
-    missing = (pod["metadata"].get("annotations") or {}).get(f"{PREFIX}image-missing", "")
-    if image.endswith(":non-existent") or missing in ("true", "1", image):
-        return "ErrImagePull"
-    return ""
+def _sleep(words: list[str]) -> Plan | None:
+    total_s = 0.0
+    for word in words:
+        if word in ("infinity", "inf"):
+            return Plan(None, stop_code=SIGKILL)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", word)
+        if match is None:
+            return None
+        total_s += float(match[1]) * _SUFFIXES[match[2]]
+    return Plan(total_s, stop_code=SIGKILL)
+
+
+# -- probes and hooks -----------------------------------------------------------------------------------
+
+
+def _probed(base: Plan, container: Obj) -> Plan:
+    """The plan under its probes: when they have passed, and when one that plainly fails gets it killed."""
+    startup, ready, live = (container.get(f"{kind}Probe") for kind in ("startup", "readiness", "liveness"))
+    started_s = _passes_after(startup) if startup else 0.0
+    ready_s = max(started_s, _passes_after(ready)) if ready else started_s
+    killed_s = min(
+        _fails_after(startup) if startup else NEVER,
+        _fails_after(live) + (started_s if started_s < NEVER else 0.0) if live else NEVER,
+    )
+    run_s, code, killed_by = base.run_s, base.exit_code, ""
+    if killed_s < (NEVER if run_s is None else run_s):
+        run_s, code = killed_s, SIGKILL
+        killed_by = "startup" if startup and plainly_fails(startup) else "liveness"
+    hook = ((container.get("lifecycle") or {}).get("preStop") or {}) if "lifecycle" in container else {}
+    return base._replace(
+        run_s=run_s,
+        exit_code=code,
+        killed_by=killed_by,
+        started_after_s=started_s,
+        ready_after_s=ready_s,
+        stop_s=base.stop_s + (_hook_s(hook) if hook else 0.0),
+    )
+
+
+def plainly_fails(probe: Obj) -> bool:
+    """Its command is one that is known to fail."""
+    does = of_command((probe.get("exec") or {}).get("command") or [])
+    return does.run_s is not None and does.exit_code != 0
+
+
+def _passes_after(probe: Obj) -> float:
+    if plainly_fails(probe):
+        return NEVER
+    again = (probe.get("successThreshold", 1) - 1) * probe.get("periodSeconds", 10)
+    return float(probe.get("initialDelaySeconds", 0) + again)
+
+
+def _fails_after(probe: Obj) -> float:
+    if not plainly_fails(probe):
+        return NEVER
+    tries = (probe.get("failureThreshold", 3) - 1) * probe.get("periodSeconds", 10)
+    return float(probe.get("initialDelaySeconds", 0) + tries)
+
+
+def _hook_s(hook: Obj) -> float:
+    if "sleep" in hook:
+        return float(hook["sleep"].get("seconds", 0))
+    return of_command((hook.get("exec") or {}).get("command") or []).run_s or 0.0
+
+
+# -- images ---------------------------------------------------------------------------------------------
+
+
+class ImageProblem(NamedTuple):
+    """Why a container waits for its image, as its kubelet puts it."""
+
+    reason: str
+    message: str
+
+
+def image_problem(pod: Obj, container: Obj) -> ImageProblem | None:
+    """None for an image that can be had."""
+    image = container.get("image", "")
+    try:
+        reference = images.parse(image)
+    except images.InvalidReference as error:
+        why = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {error}'
+        return ImageProblem(INVALID_IMAGE_NAME, why)
+    annotations = pod["metadata"].get("annotations") or _NO_ANNOTATIONS
+    if not image.endswith(_MISSING_TAG) and not _is_missing(annotations, container["name"], image):
+        return None
+    if container.get("imagePullPolicy") == "Never":
+        text = f'Container image "{image}" is not present with pull policy of Never'
+        return ImageProblem(ERR_IMAGE_NEVER_PULL, text)
+    return ImageProblem(
+        ERR_IMAGE_PULL,
+        f'rpc error: code = NotFound desc = failed to pull and unpack image "{reference}": '
+        f'failed to resolve reference "{reference}": {reference}: not found',
+    )
+
+
+def _is_missing(annotations: Mapping[str, str], name: str, image: str) -> bool:
+    if not annotations:
+        return False
+    said = annotations.get(f"{PREFIX}image-missing.{name}", annotations.get(f"{PREFIX}image-missing", ""))
+    return said in ("true", "1", image) if said else False

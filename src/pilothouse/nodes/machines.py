@@ -1,0 +1,204 @@
+"""The nodes of the fleet: they register, renew their leases and report their status.
+
+As a kubelet does: a lease of 40 s renewed every 10 s, the status looked at every 10 s and written when it changed
+or five minutes have passed, and no new registration of a node object that somebody deleted (until the next start).
+Beats are spread over the period, so that thousands of nodes don't beat at once.
+
+A node is of the fleet when it was registered here, or when its object says so with an annotation
+(`kwok.x-k8s.io/node: fake`, or `pilothouse.dev/simulated: "true"`). `pilothouse.dev/stopped: "true"` stops its
+kubelet, as if the machine had died, until it is taken away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import LEASES, NODES
+from pilothouse.api.types import Obj
+from pilothouse.client.client import Client
+from pilothouse.client.informer import Informer
+from pilothouse.kit.world import World
+from pilothouse.nodes import node_status
+from pilothouse.nodes.behaviour import PREFIX
+from pilothouse.nodes.kubelet_events import KubeletEvents
+from pilothouse.nodes.life import Note
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 40
+BEAT_S = 10.0
+STATUS_S = 300.0
+_TICK_S = 0.1
+_AT_ONCE = 100
+LEASE_NAMESPACE = "kube-node-lease"
+_ADOPTED = (("kwok.x-k8s.io/node", "fake"), (f"{PREFIX}simulated", "true"))
+_STOPPED = f"{PREFIX}stopped"
+
+
+@dataclass(slots=True)
+class _Machine:
+    index: int
+    reported_s: float = 0.0
+    checked: str = ""
+    """The revision of the node that was looked at last."""
+
+
+class Machines:
+    """`count` nodes named node-0, node-1, … and those that objects ask for. `is_staged` says of which nodes
+    stage files write the status."""
+
+    def __init__(
+        self,
+        client: Client,
+        informer: Informer,
+        world: World,
+        events: KubeletEvents,
+        count: int,
+        is_staged: Callable[[Obj], bool],
+    ) -> None:
+        self._client = client
+        self._informer = informer
+        self._world = world
+        self._events = events
+        self._is_staged = is_staged
+        self._own = [f"node-{i}" for i in range(count)]
+        self._machines = {name: _Machine(i) for i, name in enumerate(self._own)}
+        self._beating = 0
+        self.on_back: Callable[[str], None] = lambda name: None
+        informer.add_handler(self)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._machines
+
+    def index(self, name: str) -> int:
+        return self._machines[name].index
+
+    def node(self, name: str) -> Obj | None:
+        return self._informer.get(name)
+
+    def is_stopped(self, name: str) -> bool:
+        node = self._informer.get(name)
+        return node is not None and _annotation(node, _STOPPED) == "true"
+
+    # -- handler of nodes -------------------------------------------------------------------------------
+
+    def on_add(self, obj: Obj) -> None:
+        name = obj["metadata"]["name"]
+        if name not in self._machines and any(_annotation(obj, k) == v for k, v in _ADOPTED):
+            taken = max((m.index for m in self._machines.values()), default=-1)
+            self._machines[name] = _Machine(taken + 1)
+            self.on_back(name)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        self.on_add(new)
+        if _annotation(old, _STOPPED) == "true" != _annotation(new, _STOPPED):
+            self.on_back(new["metadata"]["name"])
+
+    def on_delete(self, obj: Obj) -> None:
+        """Its kubelet goes on in vain, until an object of that name is there again."""
+        machine = self._machines.get(obj["metadata"]["name"])
+        if machine is not None:
+            machine.reported_s, machine.checked = 0.0, ""
+
+    # -- work -------------------------------------------------------------------------------------------
+
+    async def register(self) -> None:
+        """Make the nodes of the fleet that are not there yet."""
+        for names in _batches(self._own, _AT_ONCE):
+            await asyncio.gather(*(self._register(name) for name in names))
+
+    async def run(self) -> None:
+        """Beat until cancelled: every node once in BEAT_S."""
+        while True:
+            names = list(self._machines)
+            rounds = max(1, min(len(names), int(BEAT_S / _TICK_S)))
+            size = -(-len(names) // rounds) if names else 0
+            for start in range(rounds):
+                await asyncio.gather(*(self._beat(n) for n in names[start * size : (start + 1) * size]))
+                await self._world.clock.sleep(BEAT_S / rounds)
+
+    async def _register(self, name: str) -> None:
+        machine = self._machines[name]
+        now = self._world.timestamp()
+        node = self._informer.get(name)
+        if node is None:
+            fresh = node_status.new_node(name, machine.index, self._world.uid(), now)
+            if self._is_staged(fresh):
+                del fresh["status"]
+            try:
+                node = await self._client.create(NODES, fresh)
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                node = await self._client.get(NODES, name)
+        self._tell_start(node)
+        await self._keep(name, machine, node)
+
+    def _tell_start(self, node: Obj) -> None:
+        name = node["metadata"]["name"]
+        for reason, text in (
+            ("Starting", "Starting kubelet."),
+            ("NodeHasSufficientMemory", f"Node {name} status is now: NodeHasSufficientMemory"),
+            ("NodeHasNoDiskPressure", f"Node {name} status is now: NodeHasNoDiskPressure"),
+            ("NodeHasSufficientPID", f"Node {name} status is now: NodeHasSufficientPID"),
+            ("NodeAllocatableEnforced", "Updated Node Allocatable limit across pods"),
+            ("NodeReady", f"Node {name} status is now: NodeReady"),
+        ):
+            self._events.of_node(name, Note("Normal", reason, text))
+
+    async def _beat(self, name: str) -> None:
+        node = self._informer.get(name)
+        if node is None or _annotation(node, _STOPPED) == "true":
+            return
+        try:
+            await self._keep(name, self._machines[name], node)
+        except (ApiError, ConnectionError) as error:
+            log.warning("node %s: heartbeat failed: %s", name, error)
+
+    async def _keep(self, name: str, machine: _Machine, node: Obj) -> None:
+        await self._renew(node)
+        if self._is_staged(node):
+            return
+        revision = node["metadata"]["resourceVersion"]
+        now_s = self._world.clock.monotonic()
+        due = machine.reported_s + STATUS_S <= now_s if machine.reported_s else False
+        changed = revision != machine.checked and node_status.needs_report(node, machine.index)
+        machine.checked = revision
+        if not machine.reported_s:
+            machine.reported_s = now_s
+        if due or changed:
+            await self._report(name, machine, node)
+            machine.reported_s = now_s
+
+    async def _report(self, name: str, machine: _Machine, node: Obj) -> None:
+        status = node_status.status(node, machine.index, self._world.timestamp())
+        patch: Obj = {"metadata": {"uid": node["metadata"]["uid"]}, "status": status}
+        patch["metadata"]["resourceVersion"] = node["metadata"]["resourceVersion"]
+        try:
+            await self._client.patch(NODES, name, patch, subresource="status")
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+            machine.checked = ""
+
+    async def _renew(self, node: Obj) -> None:
+        name = node["metadata"]["name"]
+        lease = node_status.lease(node, LEASE_S, self._world.micro_timestamp())
+        try:
+            await self._client.patch(LEASES, name, {"spec": lease["spec"]}, LEASE_NAMESPACE)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            await self._client.create(LEASES, lease, LEASE_NAMESPACE)
+
+
+def _annotation(node: Obj, key: str) -> str:
+    return str((node["metadata"].get("annotations") or {}).get(key, ""))
+
+
+def _batches(names: list[str], size: int) -> Iterable[list[str]]:
+    return (names[i : i + size] for i in range(0, len(names), size))
