@@ -37,6 +37,7 @@ from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
 from pilothouse.kit.world import World
 from pilothouse.nodes.fleet import Fleet
+from pilothouse.nodes.kubelet_api import KubeletApi
 from pilothouse.scheduler.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class ClusterOptions:
     kubeconfig: Path | None = None
     controllers: tuple[str, ...] = ("*",)
     stages: tuple[Path, ...] = ()
+    node_events: str = "warnings"
     server: Options = field(default_factory=Options)
 
 
@@ -162,8 +164,7 @@ class Cluster:
     def _start_components(self, root_ca: str) -> None:
         self._start_controllers(root_ca)
         self._start_scheduler()
-        if self.options.nodes:
-            self._start_nodes()
+        self._start_nodes()
 
     def _start_controllers(self, root_ca: str) -> None:
         shared = self._informers_for(self.client("system:kube-controller-manager", ()))
@@ -192,7 +193,10 @@ class Cluster:
         client = self.client("system:nodes:simulated", (MASTERS,))
         informers = self._informers_for(client)
         recorder = EventRecorder(client, "kubelet", self.world)
-        fleet = Fleet(client, informers, self.world, recorder, count=self.options.nodes)
+        fleet = Fleet(
+            client, informers, self.world, recorder, count=self.options.nodes, events=self.options.node_events
+        )
+        self.api.kubelets = KubeletApi(fleet, self.world)
         informers.start()
         self._run(recorder.run(), "events of nodes")
         self._run(fleet.run(), "simulated nodes")

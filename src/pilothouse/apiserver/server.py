@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pilothouse import __version__
 from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
+from pilothouse.api.kubelet import Kubelets
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
@@ -124,6 +125,8 @@ class ApiServer:
         self.tokens = ServiceAccountTokens(signer, (options.issuer,), self.lister, world)
         self.authorizer = Rbac(self.lister)
         self.authenticator = self._authenticator()
+        self.kubelets: Kubelets | None = None
+        """The door to the nodes' kubelets, for those that are in this process."""
         self._ready = False
         self._stopping = False
         self._add_builtins()

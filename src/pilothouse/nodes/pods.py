@@ -108,10 +108,8 @@ class Pods:
     def of_node(self, name: str) -> list[Obj]:
         return [pod for pod in self._informer.list() if pod["spec"].get("nodeName") == name]
 
-    def life(self, pod: Obj) -> Life:
-        """What is remembered of a pod, or can be read from its status."""
-        found = self._lives.get(pod["metadata"]["uid"])
-        return found if found is not None else self._resume(pod)
+    def find(self, key: str) -> Obj | None:
+        return self._informer.get(key)
 
     # -- work -------------------------------------------------------------------------------------------
 

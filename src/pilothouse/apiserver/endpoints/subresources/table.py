@@ -9,6 +9,9 @@ from pilothouse.apiserver.endpoints.subresources import (
     binding,
     eviction,
     finalize,
+    pod_exec,
+    pod_log,
+    proxying,
     reviews,
     scale,
     token,
@@ -26,6 +29,17 @@ def handlers(server: ApiServer) -> Iterator[tuple[str, str, str, ResourceHandler
     yield "bindings", "", "create", binder.create
     evictor = eviction.Evictor(server)
     yield "pods", "eviction", "create", evictor.create
+    yield "pods", "log", "get", pod_log.Logs(server).get
+    connector = pod_exec.Connector(server)
+    proxy = proxying.Proxy(server)
+    for verb in ("get", "create"):
+        yield "pods", "exec", verb, connector.exec
+        yield "pods", "attach", verb, connector.attach
+        yield "pods", "portforward", verb, connector.port_forward
+    for verb in ("create", "delete", "get", "patch", "update"):
+        yield "nodes", "proxy", verb, proxy.node
+        yield "pods", "proxy", verb, proxy.pod
+        yield "services", "proxy", verb, proxy.service
     scaler = scale.Scaler(server)
     yield "*", "scale", "get", scaler.get
     yield "*", "scale", "update", scaler.update

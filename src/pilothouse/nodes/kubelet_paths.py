@@ -1,0 +1,154 @@
+"""A kubelet's own paths: /healthz, /pods, /stats/summary, /metrics/resource, /configz. Pure.
+
+Simulated containers use what their pod's annotations say, for one container with its name behind a dot:
+
+    pilothouse.dev/cpu-usage       cores, such as 250m; default 1m
+    pilothouse.dev/memory-usage    bytes, such as 64Mi; default 10Mi
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from pilothouse.api import quantity
+from pilothouse.api.kubelet import Answer
+from pilothouse.api.types import Obj
+from pilothouse.kit.world import parse_timestamp, timestamp
+from pilothouse.nodes.behaviour import PREFIX
+
+_TEXT = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_JSON = "application/json"
+
+
+class _Use(NamedTuple):
+    """What a running container uses: cores times 10⁹, bytes; `cpu_s` are its core-seconds so far."""
+
+    container: str
+    started: str
+    nano_cores: int
+    cpu_s: float
+    memory: int
+
+
+def answer(node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float) -> Answer:
+    match path.rstrip("/"):
+        case "/healthz" | "/livez" | "/readyz":
+            return Answer(200, _TEXT, b"ok")
+        case "/pods" | "/runningpods":
+            items = [{"kind": "Pod", "apiVersion": "v1", **pod} for pod in pods]
+            return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+        case "/stats/summary":
+            return _json(_summary(node, obj, pods, now_s))
+        case "/metrics/resource":
+            return Answer(200, _METRICS, _resource_metrics(pods, now_s).encode())
+        case "/metrics" | "/metrics/cadvisor" | "/metrics/probes":
+            return Answer(200, _METRICS, b"")
+        case "/configz":
+            return _json({"kubeletconfig": {"kind": "KubeletConfiguration", "nodeLeaseDurationSeconds": 40}})
+        case _:
+            return Answer(404, _TEXT, b"404 page not found\n")
+
+
+def _json(value: Obj) -> Answer:
+    return Answer(200, _JSON, msgspec.json.encode(value))
+
+
+def _uses(pod: Obj, now_s: float) -> Iterator[_Use]:
+    annotations = pod["metadata"].get("annotations") or {}
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        running = status["state"].get("running")
+        if running is None:
+            continue
+        name, started = status["name"], running["startedAt"]
+        nano = _amount(annotations, "cpu-usage", name, "1m").nano
+        memory = _amount(annotations, "memory-usage", name, "10Mi").value
+        ran_s = max(now_s - parse_timestamp(started), 0.0)
+        yield _Use(name, started, nano, ran_s * nano / 1e9, memory)
+
+
+def _amount(annotations: dict[str, str], key: str, name: str, default: str) -> quantity.Quantity:
+    text = annotations.get(f"{PREFIX}{key}.{name}", annotations.get(PREFIX + key, default))
+    try:
+        return quantity.parse(text)
+    except ValueError:
+        return quantity.parse(default)
+
+
+def _summary(node: str, obj: Obj | None, pods: list[Obj], now_s: float) -> Obj:
+    """stats.k8s.io/v1alpha1 Summary."""
+    now = timestamp(now_s)
+    entries, total = [], [0, 0.0, 0]
+    for pod in pods:
+        uses = list(_uses(pod, now_s))
+        if not uses:
+            continue
+        meta = pod["metadata"]
+        sums = [sum(u.nano_cores for u in uses), sum(u.cpu_s for u in uses), sum(u.memory for u in uses)]
+        total = [a + b for a, b in zip(total, sums, strict=True)]
+        entries.append(
+            {
+                "podRef": {k: meta.get(k, "") for k in ("name", "namespace", "uid")},
+                "startTime": pod["status"]["startTime"],
+                "containers": [
+                    {
+                        "name": u.container,
+                        "startTime": u.started,
+                        **_figures(now, u.nano_cores, u.cpu_s, u.memory),
+                    }
+                    for u in uses
+                ],
+                **_figures(now, int(sums[0]), sums[1], int(sums[2])),
+            }
+        )
+    started = obj["metadata"]["creationTimestamp"] if obj is not None else now
+    mine = {"nodeName": node, "startTime": started, **_figures(now, int(total[0]), total[1], int(total[2]))}
+    return {"node": mine, "pods": entries}
+
+
+def _figures(now: str, nano_cores: int, cpu_s: float, memory: int) -> Obj:
+    return {
+        "cpu": {"time": now, "usageNanoCores": nano_cores, "usageCoreNanoSeconds": int(cpu_s * 1e9)},
+        "memory": {"time": now, "usageBytes": memory, "workingSetBytes": memory, "rssBytes": memory},
+    }
+
+
+def _resource_metrics(pods: list[Obj], now_s: float) -> str:
+    """What metrics-server scrapes."""
+    cpu: list[str] = []
+    memory: list[str] = []
+    starts: list[str] = []
+    pod_cpu: list[str] = []
+    pod_memory: list[str] = []
+    cores = used = 0.0
+    at = int(now_s * 1000)
+    for pod in pods:
+        meta = pod["metadata"]
+        whole = f'namespace="{meta.get("namespace", "")}",pod="{meta["name"]}"'
+        uses = list(_uses(pod, now_s))
+        for use in uses:
+            labels = f'{{container="{use.container}",{whole}}}'
+            cpu.append(f"container_cpu_usage_seconds_total{labels} {use.cpu_s:.6f} {at}")
+            memory.append(f"container_memory_working_set_bytes{labels} {use.memory} {at}")
+            starts.append(f"container_start_time_seconds{labels} {parse_timestamp(use.started):.0f}")
+        if uses:
+            cores += sum(u.cpu_s for u in uses)
+            used += sum(u.memory for u in uses)
+            pod_cpu.append(f"pod_cpu_usage_seconds_total{{{whole}}} {sum(u.cpu_s for u in uses):.6f} {at}")
+            pod_memory.append(f"pod_memory_working_set_bytes{{{whole}}} {sum(u.memory for u in uses)} {at}")
+    families = [
+        ("container_cpu_usage_seconds_total", "counter", cpu),
+        ("container_memory_working_set_bytes", "gauge", memory),
+        ("container_start_time_seconds", "gauge", starts),
+        ("node_cpu_usage_seconds_total", "counter", [f"node_cpu_usage_seconds_total {cores:.6f} {at}"]),
+        ("node_memory_working_set_bytes", "gauge", [f"node_memory_working_set_bytes {used:.0f} {at}"]),
+        ("pod_cpu_usage_seconds_total", "counter", pod_cpu),
+        ("pod_memory_working_set_bytes", "gauge", pod_memory),
+        ("resource_scrape_error", "gauge", ["resource_scrape_error 0"]),
+    ]
+    return "".join(
+        "\n".join([f"# TYPE {name} {kind}", *samples, ""]) for name, kind, samples in families if samples
+    )
