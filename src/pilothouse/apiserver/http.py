@@ -240,12 +240,12 @@ class _Upgrade:
             await self._socket.close()
 
 
-def server_tls(certificate_file: str, key_file: str, client_ca_file: str) -> ssl.SSLContext:
-    """TLS 1.2 or later; a client certificate is asked for and, when given, must come from the client CA."""
+def server_tls(certificate_file: str, key_file: str, client_ca_pem: str) -> ssl.SSLContext:
+    """TLS 1.2 or later; a client certificate is asked for and, when given, must come from a client CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate_file, key_file)
-    context.load_verify_locations(client_ca_file)
+    context.load_verify_locations(cadata=client_ca_pem)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context

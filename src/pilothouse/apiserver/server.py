@@ -10,7 +10,7 @@ import asyncio
 import logging
 import platform
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -30,6 +30,7 @@ from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, objects
 from pilothouse.apiserver.builtin import Builtins
@@ -76,17 +77,27 @@ class Options:
     token_auth_file: Path | None = None
     runtime_config: str = ""
     kubernetes_version: str = "1.36"
-    issuer: str = "https://kubernetes.default.svc"
+    issuers: tuple[str, ...] = ("https://kubernetes.default.svc",)
+    """Of service-account tokens; the first one issues, all are accepted."""
+    api_audiences: tuple[str, ...] = ()
+    """Audiences that are this server; () for the issuers."""
+    token_expiration_s_max: int = 0
+    """The longest life of a token that may be asked for; 0 for no limit."""
     anonymous_auth: bool = True
+    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
     compaction_interval_s: float = 300.0
     event_ttl_s: int = _EVENT_TTL_S
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
+    watch_timeout_s_min: float = 1800.0
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
-    extra_paths: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        return self.api_audiences or self.issuers
 
 
 class ApiServer:
@@ -114,7 +125,9 @@ class ApiServer:
         services = ServiceAllocators(
             options.service_range, options.service_node_ports, self.lister, SystemObjects(self), world
         )
-        self._shared = Shared(world, self.lister, self.catalog, services, self.codec)
+        self._shared = Shared(
+            world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
+        )
         self._builtins = Builtins(self.catalog)
         self.openapi = OpenApi(
             self.catalog.definitions,
@@ -122,8 +135,8 @@ class ApiServer:
             version_document(options.kubernetes_version)["gitVersion"],
         )
         self._rests: dict[tuple[str, str], Rest] = {}
-        self.tokens = ServiceAccountTokens(signer, (options.issuer,), self.lister, world)
-        self.authorizer = Rbac(self.lister)
+        self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
+        self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""

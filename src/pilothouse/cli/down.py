@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import click
-
 from pilothouse.cli import state
+from pilothouse.cli.flags import Command, Failure, Flag, Group, Values
+from pilothouse.cli.kinds import PATH
 
 
-@click.command("down")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The cluster's data directory.")
-def command(data_dir: Path | None) -> None:
-    """Stop a cluster and wait until it has ended.
+def _run(values: Values) -> None:
+    directory = values["data-dir"] or state.default_data_dir()
+    try:
+        pid = state.read_pid(directory)
+        if pid is None:
+            raise Failure(f"no cluster runs on {directory}; start one with: pilothouse up")
+        ended = state.stop(directory, pid)
+    except OSError as error:
+        raise Failure(f"cannot stop the cluster on {directory}: {error.strerror or error}") from None
+    if not ended:
+        raise Failure(f"process {pid} has not ended yet; see {directory / state.LOG_FILE}, or: kill -9 {pid}")
+    print(f"Stopped the cluster on {directory}.")
 
-    \b
-    Examples:
-      pilothouse down
-      pilothouse down --data-dir /srv/cluster
-    """
-    directory = data_dir or state.default_data_dir()
-    pid = state.read_pid(directory)
-    if pid is None:
-        raise click.ClickException(f"no cluster runs on {directory}; start one with: pilothouse up")
-    if not state.stop(pid):
-        raise click.ClickException(
-            f"process {pid} has not ended yet; see its log, or end it with: kill -9 {pid}"
-        )
-    click.echo(f"Stopped the cluster on {directory}.")
+
+COMMAND = Command(
+    name="down",
+    summary="Stop one that runs in the background.",
+    run=_run,
+    description="Stop a cluster and wait until it has ended.",
+    examples="""
+        pilothouse down
+        pilothouse down --data-dir /srv/cluster
+    """,
+    groups=(
+        Group(
+            "Flags",
+            (Flag("data-dir", PATH, None, "Its data directory (default $XDG_DATA_HOME/pilothouse)."),),
+        ),
+    ),
+)

@@ -1,57 +1,108 @@
-"""The command's entry: subcommands are loaded when they are called, so that help is quick."""
+"""The command's entry: which subcommands there are, and how each ends.
+
+    0 done    1 failed    2 wrong usage    130 interrupted
+
+A subcommand's module is imported when it is called, so that help is quick. Errors are one line on stderr; a
+traceback shows only with PILOTHOUSE_TRACEBACK=1.
+"""
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
-
-import click
+from collections.abc import Sequence
 
 from pilothouse import __version__
+from pilothouse.cli.flags import Command, Failure, HelpWanted, UsageError, columns, help_text
 
 _COMMANDS = {
     "up": ("pilothouse.cli.up", "Start a whole control plane with simulated nodes."),
     "down": ("pilothouse.cli.down", "Stop one that runs in the background."),
+    "kube-apiserver": ("pilothouse.cli.kube_apiserver", "The API server alone."),
+    "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
-
-
-class _Lazy(click.Group):
-    """A group that imports a subcommand's module only when it is needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = _COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        command: click.Command = importlib.import_module(entry[0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-
-@click.group(cls=_Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="pilothouse")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
-    """Pilothouse: a whole Kubernetes control plane in one process.
-
-    \b
-    Examples:
-      pilothouse up                 a cluster on https://127.0.0.1:6443, kept on disk
-      pilothouse up --ephemeral -d  one in memory, in the background
-      pilothouse down               stop it
-    """
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+_EXAMPLES = """\
+  pilothouse up                 a cluster on https://127.0.0.1:6443, kept on disk
+  pilothouse up --ephemeral -d  one in memory, in the background
+  pilothouse down               stop it"""
 
 
 def main() -> None:
-    """Run, with one line on stderr for an error."""
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; its exit code."""
     try:
-        cli(prog_name="pilothouse")
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        return _complain(error, 2)
+    except Failure as error:
+        return _complain(error, 1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("PILOTHOUSE_TRACEBACK"):
+            raise
+        text = f"unexpected {type(error).__name__}: {error}; PILOTHOUSE_TRACEBACK=1 shows where; please report it"
+        return _complain(text, 1)
+    return code
+
+
+def _complain(error: object, code: int) -> int:
+    print("Error: " + " ".join(str(error).split("\n")), file=sys.stderr)
+    return code
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    name, *rest = arguments or ("help",)
+    if name in ("-h", "--help", "-help"):
+        name = "help"
+    if name in ("--version", "-version"):
+        name = "version"
+    if name == "help" and rest:
+        name, rest = rest[0], ["--help"]
+    if name == "help":
+        print(overview())
+        return 0
+    command = load(name)
+    try:
+        values = command.parse(rest)
+    except HelpWanted:
+        print(help_text(command))
+        return 0
+    return command.run(values) or 0
+
+
+def load(name: str) -> Command:
+    """A subcommand by name. UsageError for one that there is not."""
+    entry = _COMMANDS.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        what = "flag" if name.startswith("-") else "command"
+        raise UsageError(f"unknown {what} {name!r}{hint} (see: pilothouse --help)")
+    command: Command = importlib.import_module(entry[0]).COMMAND
+    return command
+
+
+def names() -> list[str]:
+    return list(_COMMANDS)
+
+
+def overview() -> str:
+    """What `pilothouse` says without arguments."""
+    commands = columns((name, text) for name, (_, text) in _COMMANDS.items())
+    return (
+        f"Pilothouse {__version__}: a whole Kubernetes control plane in one process.\n\n"
+        "Usage: pilothouse COMMAND [flags]\n\n"
+        f"Examples:\n{_EXAMPLES}\n\nCommands:\n{commands}\n\n"
+        "pilothouse COMMAND --help tells more about each."
+    )

@@ -1,7 +1,13 @@
-"""Where a cluster keeps its things, and how another process finds it."""
+"""Where a cluster keeps its things, and how another process finds it.
+
+DATA_DIR/pilothouse.pid   the running process, which holds a lock on the file: a number that a kill -9 left
+                          behind, or that another program has by now, is never taken for a cluster
+DATA_DIR/pilothouse.log   of one that runs in the background; .log.1 is the run before
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -18,52 +24,64 @@ def default_data_dir() -> Path:
     return Path(base) / "pilothouse"
 
 
-def read_pid(directory: Path) -> int | None:
-    """The process that runs on a data directory, if it is alive."""
-    try:
-        pid = int((directory / PID_FILE).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return pid if is_alive(pid) else None
+class Claim:
+    """A data directory that this process runs on, until `release` or its end, however it ends."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        self._handle = handle
+        self._path = path
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._handle)
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, IndexError):
-        return False
-
-
-def write_pid(directory: Path) -> None:
+def claim(directory: Path) -> Claim | None:
+    """Take a directory, which is made if it is missing (0700); None when another process has it. OSError when it
+    cannot be written."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (directory / PID_FILE).write_text(f"{os.getpid()}\n")
-
-
-def remove_pid(directory: Path) -> None:
     path = directory / PID_FILE
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    if not _lock(handle):
+        os.close(handle)
+        return None
+    os.ftruncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return Claim(handle, path)
+
+
+def _lock(handle: int) -> bool:
     try:
-        if int(path.read_text()) == os.getpid():
-            path.unlink()
-    except (FileNotFoundError, ValueError):
-        return
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def stop(pid: int) -> bool:
-    """Ask a process to end and wait for it; False when it has not after half a minute."""
-    os.kill(pid, signal.SIGTERM)
+def read_pid(directory: Path) -> int | None:
+    """The process that runs on a data directory; None when there is none."""
+    try:
+        handle = os.open(directory / PID_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if _lock(handle):
+            return None
+        text = os.read(handle, 32).decode(errors="replace").strip()
+    finally:
+        os.close(handle)
+    return int(text) if text.isdigit() else None
+
+
+def stop(directory: Path, pid: int) -> bool:
+    """Ask the process to end and wait for it; False when it has not after half a minute."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while time.monotonic() < deadline:
-        if not is_alive(pid):
+        if read_pid(directory) != pid:
             return True
-        time.sleep(0.05)
+        time.sleep(0.02)
     return False

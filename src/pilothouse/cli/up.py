@@ -2,199 +2,164 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import click
-
-from pilothouse.cli import state
-
-_STARTED = time.monotonic()
+from pilothouse.cli import kube_apiserver_flags, running, state
+from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, refused, verbosity
+from pilothouse.cli.kinds import BOOL, COUNT, PATH, STRING, STRINGS
 
 
-def _port_range(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
-    first, dash, last = value.partition("-")
-    if not dash or not first.isdigit() or not last.isdigit() or int(first) > int(last):
-        raise click.BadParameter(f"{value!r} is no range of ports such as 30000-32767")
-    return int(first), int(last)
-
-
-def _network(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        return str(ipaddress.ip_network(value))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no network such as 10.96.0.0/16") from None
-
-
-@click.command("up", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the cluster is kept.")
-@click.option("--ephemeral", is_flag=True, help="Keep everything in memory.")
-@click.option("--bind-address", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--secure-port", default=6443, show_default=True, type=click.IntRange(0, 65535), help="0: a free one."
-)
-@click.option("--nodes", default=3, show_default=True, type=click.IntRange(0), help="Simulated nodes.")
-@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write the kubeconfig.")
-@click.option("-d", "--detach", is_flag=True, help="Run in the background; return when it is ready.")
-@click.option("--token-auth-file", type=click.Path(path_type=Path, exists=True), help="Static tokens (CSV).")
-@click.option("--runtime-config", default="", help="API versions to turn on or off, such as api/beta=true.")
-@click.option(
-    "--service-cluster-ip-range",
-    default="10.96.0.0/16",
-    show_default=True,
-    callback=_network,
-    help="Addresses of services.",
-)
-@click.option(
-    "--service-node-port-range",
-    default="30000-32767",
-    show_default=True,
-    callback=_port_range,
-    help="Node ports.",
-)
-@click.option(
-    "--anonymous-auth/--no-anonymous-auth", default=True, help="Let anonymous requests in (to little)."
-)
-@click.option("--enable-admission-plugins", default="", help="Admission plugins to add, comma-separated.")
-@click.option(
-    "--disable-admission-plugins", default="", help="Admission plugins to leave out, comma-separated."
-)
-@click.option("--controllers", default="*", show_default=True, help="Controllers to run: *, NAME, -NAME.")
-@click.option("-v", "--v", "verbosity", default=0, type=int, help="Log verbosity.")
-def command(**flags: Any) -> None:
-    """Start a whole control plane: API server, store, scheduler, controllers, simulated nodes.
-
-    \b
-    Examples:
-      pilothouse up
-      pilothouse up --ephemeral --nodes 100
-      pilothouse up --data-dir /srv/cluster --secure-port 0 -d
-    """
-    if flags["detach"]:
-        _detach(flags)
+def _run(values: Values) -> None:
+    home = values["data-dir"] or state.default_data_dir()
+    if values["detach"]:
+        _detach(values, home)
         return
-    _run(flags)
-
-
-def _home(flags: dict[str, Any]) -> Path:
-    data_dir: Path | None = flags["data_dir"]
-    return data_dir or state.default_data_dir()
-
-
-def _refuse_second(flags: dict[str, Any]) -> None:
-    home = _home(flags)
-    pid = state.read_pid(home)
-    if pid is not None and (not flags["ephemeral"] or flags["data_dir"] is not None):
-        raise click.ClickException(
-            f"a cluster runs on {home} already (process {pid}); stop it with: pilothouse down --data-dir {home}"
-        )
-
-
-def _run(flags: dict[str, Any]) -> None:
-    _refuse_second(flags)
-    import uvloop
-
-    from pilothouse.etcd.contract import StoreError
-    from pilothouse.kit.logging import configure
-
-    configure(flags["verbosity"])
+    claim = _claim(values, home)
     try:
-        uvloop.run(_serve(flags))
-    except StoreError as error:
-        raise click.ClickException(str(error)) from None
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        running.warn(kube_apiserver_flags.warnings(values))
+        running.serve(values, _serve(values, home))
+    finally:
+        if claim is not None:
+            claim.release()
+
+
+def _claim(values: Values, home: Path) -> state.Claim | None:
+    """The right to this directory. A cluster in memory that names its own kubeconfig needs none."""
+    try:
+        claim = state.claim(home)
     except OSError as error:
-        raise click.ClickException(
-            f"cannot listen on {flags['bind_address']}:{flags['secure_port']}: {error.strerror or error}; "
-            "choose another port with --secure-port (0 picks a free one)"
-        ) from None
+        raise Failure(f"cannot write to {home}: {error.strerror}; choose another --data-dir") from None
+    if claim is None and not (values["ephemeral"] and values["kubeconfig"] and values["data-dir"] is None):
+        raise _second(values, home)
+    return claim
 
 
-async def _serve(flags: dict[str, Any]) -> None:
+def _second(values: Values, home: Path) -> Failure:
+    pid = state.read_pid(home)
+    process = f" (process {pid})" if pid is not None else ""
+    what = f"a cluster runs on {home} already{process}; stop it with: pilothouse down --data-dir {home}"
+    if values["ephemeral"] and values["data-dir"] is None:
+        what += ", or give this one a --data-dir or a --kubeconfig of its own"
+    return Failure(what)
+
+
+async def _serve(values: Values, home: Path) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
-    from pilothouse.cluster import Cluster, ClusterOptions
+    import asyncio
 
-    home = _home(flags)
+    from pilothouse.cluster import Cluster, ClusterOptions, load_components
+
+    serving = kube_apiserver_flags.options(values)
     options = ClusterOptions(
-        data_dir=None if flags["ephemeral"] else home,
-        bind_address=flags["bind_address"],
-        secure_port=flags["secure_port"],
-        nodes=flags["nodes"],
-        kubeconfig=flags["kubeconfig"] or home / "kubeconfig",
-        controllers=tuple(filter(None, flags["controllers"].split(","))),
-        server=_server_options(flags),
+        data_dir=serving.data_dir,
+        bind_address=serving.bind_address,
+        secure_port=serving.server.secure_port,
+        nodes=values["nodes"],
+        kubeconfig=values["kubeconfig"] or home / "kubeconfig",
+        controllers=values["controllers"] or ("*",),
+        server=serving.server,
+        serving=serving,
     )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = running.Stop()
     cluster = Cluster(options)
     try:
-        await cluster.start()
-        state.write_pid(home)
-        seconds = time.monotonic() - _process_started()
-        click.echo(f"Ready in {seconds:.2f} s: {cluster.server_url}  kubeconfig: {cluster.kubeconfig}")
-        sys.stdout.flush()
+        await cluster.start_server()
+        await asyncio.to_thread(load_components)
+        cluster.start_components()
+        seconds = time.monotonic() - running.started()
+        running.say(f"Ready in {seconds:.2f} s: {cluster.server_url}  kubeconfig: {cluster.kubeconfig}")
+        if sys.stdout.isatty():
+            running.say(_hint(cluster.kubeconfig))
         garbage.settle()
-        await stop.wait()
+        await stop.or_crash(cluster.wait())
     finally:
         await cluster.stop()
-        state.remove_pid(home)
 
 
-def _process_started() -> float:
-    """When this process began, on the monotonic clock: importing counts too."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, IndexError, ValueError):
-        return _STARTED
-    return time.monotonic() - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
+def _hint(kubeconfig: Path | None) -> str:
+    return f"Next: export KUBECONFIG={kubeconfig} && kubectl get nodes"
 
 
-def _server_options(flags: dict[str, Any]) -> Any:
-    from pilothouse.apiserver.server import Options
-
-    return Options(
-        service_range=flags["service_cluster_ip_range"],
-        service_node_ports=flags["service_node_port_range"],
-        token_auth_file=flags["token_auth_file"],
-        runtime_config=flags["runtime_config"],
-        anonymous_auth=flags["anonymous_auth"],
-        enable_admission=tuple(filter(None, flags["enable_admission_plugins"].split(","))),
-        disable_admission=tuple(filter(None, flags["disable_admission_plugins"].split(","))),
-    )
-
-
-def _detach(flags: dict[str, Any]) -> None:
+def _detach(values: Values, home: Path) -> None:
     """Start the same command in a process of its own and wait for its line."""
-    _refuse_second(flags)
-    home = _home(flags)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    arguments = [a for a in sys.argv[1:] if a not in ("-d", "--detach")]
-    log_path = home / state.LOG_FILE
-    with open(os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as log_file:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "pilothouse", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log_file,
-            start_new_session=True,
-        )
+    if state.read_pid(home) is not None:
+        raise _second(values, home)
+    try:
+        child, log = _start(home)
+    except OSError as error:
+        raise Failure(f"cannot write to {home}: {error.strerror}; choose another --data-dir") from None
     assert child.stdout is not None
-    line = child.stdout.readline().decode().strip()
+    try:
+        line = child.stdout.readline().decode().strip()
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
     if not line:
         child.wait()
-        message = log_path.read_text().strip().removeprefix("Error: ") or "it ended without a word"
-        raise click.ClickException(f"{message.splitlines()[-1]}\nThe log is {log_path}")
-    click.echo(line)
+        raise Failure(f"{_cause(log)} (the log is {log})")
+    running.say(line)
+    if sys.stdout.isatty():
+        running.say(_hint(Path(line.rpartition("kubeconfig: ")[2])))
+
+
+def _start(home: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = home / state.LOG_FILE
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))
+    with open(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pilothouse", *sys.argv[1:], "--detach=false"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            start_new_session=True,
+        )
+    return child, log
+
+
+def _cause(log: Path) -> str:
+    """What a process that ended said last."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("Error: ") if lines else "it ended without a word"
+
+
+_CLUSTER = Group(
+    "Cluster",
+    (
+        Flag("nodes", COUNT, 3, "Simulated nodes: each has 16 CPUs, 64 GiB and room for 220 pods."),
+        Flag(
+            "kubeconfig",
+            PATH,
+            None,
+            "Where to write the administrator's kubeconfig (default DATA_DIR/kubeconfig).",
+        ),
+        Flag("controllers", STRINGS, ("*",), "Controllers to run: '*' all, NAME one more, -NAME one less."),
+        Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
+        refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),
+        refused("cloud-config", "it belongs to --cloud-provider"),
+        verbosity(),
+    ),
+)
+
+COMMAND = Command(
+    name="up",
+    summary="Start a whole control plane with simulated nodes.",
+    run=_run,
+    description=(
+        "Start a whole control plane in one process: API server, store, scheduler, controllers, simulated nodes. "
+        "It runs until it is interrupted. Takes kube-apiserver's flags, too."
+    ),
+    examples="""
+        pilothouse up
+        pilothouse up --ephemeral --nodes 100
+        pilothouse up --data-dir /srv/cluster --secure-port 0 -d
+    """,
+    groups=(_CLUSTER, *kube_apiserver_flags.groups()),
+)

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pilothouse.api.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.pki.certificates import PrivateKey, PublicKey
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.kit.world import World
@@ -21,6 +22,9 @@ from pilothouse.kit.world import World
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 GROUP = "system:serviceaccounts"
 _CACHE_MAX = 4096
+_CURVES = {"secp256r1": ("ES256", "P-256"), "secp384r1": ("ES384", "P-384"), "secp521r1": ("ES512", "P-521")}
+"""Algorithm and JSON Web Key name of a curve."""
+
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 _NODE_NAME = "authentication.kubernetes.io/node-name"
@@ -38,19 +42,39 @@ def user_info(
     return UserInfo(user_name(namespace, name), uid, (GROUP, f"{GROUP}:{namespace}"), extra or {})
 
 
-class Signer:
-    """Makes tokens. `issuer` is a URL, audiences default to it."""
+class Key(NamedTuple):
+    """A public key that checks tokens; `algorithm` as in a token's header."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, issuer: str, world: World) -> None:
-        self._key = key
+    public: PublicKey
+    id: str
+    algorithm: str
+
+
+def key(public: PublicKey) -> Key:
+    """The key's name is upstream's: the digest of its DER form. ValueError for a curve without an algorithm."""
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    algorithm = "RS256"
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        if public.curve.name not in _CURVES:
+            raise ValueError(f"the curve {public.curve.name} signs no tokens: use P-256, P-384 or P-521")
+        algorithm = _CURVES[public.curve.name][0]
+    return Key(public, _b64(hashlib.sha256(der).digest()), algorithm)
+
+
+class Signer:
+    """Makes tokens. `issuer` is a URL, audiences default to it. `others` are keys whose tokens are accepted beside
+    its own."""
+
+    def __init__(
+        self, private: PrivateKey, issuer: str, world: World, others: Iterable[PublicKey] = ()
+    ) -> None:
+        self._private = private
         self.issuer = issuer
         self._world = world
-        public = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        import hashlib
-
-        self.key_id = _b64(hashlib.sha256(public).digest())
+        own = key(private.public_key())
+        self.keys = list({k.id: k for k in (own, *map(key, others))}.values())
+        self.key_id = own.id
+        self._algorithm = own.algorithm
 
     def bound(
         self, account: Obj, audiences: Sequence[str], ttl_s: int, bound: Obj | None, node: Obj | None = None
@@ -93,24 +117,13 @@ class Signer:
         return self._sign(payload)
 
     def _sign(self, payload: dict[str, Any]) -> str:
-        return jwt.encode(payload, self._key, algorithm="ES256", headers={"kid": self.key_id})
+        import jwt
 
-    def public_key(self) -> ec.EllipticCurvePublicKey:
-        return self._key.public_key()
+        return jwt.encode(payload, self._private, algorithm=self._algorithm, headers={"kid": self.key_id})
 
     def key_set(self) -> Obj:
         """The JSON Web Key Set at /openid/v1/jwks."""
-        numbers = self.public_key().public_numbers()
-        key = {
-            "use": "sig",
-            "kty": "EC",
-            "kid": self.key_id,
-            "crv": "P-256",
-            "alg": "ES256",
-            "x": _b64(numbers.x.to_bytes(32, "big")),
-            "y": _b64(numbers.y.to_bytes(32, "big")),
-        }
-        return {"keys": [key]}
+        return {"keys": [_web_key(k) for k in self.keys]}
 
     def discovery(self, jwks_uri: str) -> Obj:
         """The document at /.well-known/openid-configuration."""
@@ -119,16 +132,23 @@ class Signer:
             "jwks_uri": jwks_uri,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
+            "id_token_signing_alg_values_supported": sorted({k.algorithm for k in self.keys}),
         }
 
 
 class ServiceAccountTokens:
     """Checks tokens: signature, times, audience, and that account and bound object are still the same."""
 
-    def __init__(self, signer: Signer, audiences: Sequence[str], lister: Lister, world: World) -> None:
-        self._key = signer.public_key()
-        self._issuer = signer.issuer
+    def __init__(
+        self,
+        signer: Signer,
+        audiences: Sequence[str],
+        lister: Lister,
+        world: World,
+        issuers: Sequence[str] = (),
+    ) -> None:
+        self._keys = signer.keys
+        self._issuers = frozenset((signer.issuer, *issuers, LEGACY_ISSUER))
         self._audiences = tuple(audiences)
         self._lister = lister
         self._world = world
@@ -159,12 +179,8 @@ class ServiceAccountTokens:
         known = self._claims.get(token)
         if known is not None:
             return known
-        options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
-        try:
-            claims: dict[str, Any] = jwt.decode(token, self._key, algorithms=["ES256"], options=options)  # type: ignore[arg-type]
-        except jwt.InvalidTokenError:
-            return None
-        if claims.get("iss") not in (self._issuer, LEGACY_ISSUER):
+        claims = next(filter(None, (_claims(token, k) for k in self._keys)), None)
+        if claims is None or claims.get("iss") not in self._issuers:
             return None
         self._claims[token] = claims
         if len(self._claims) > _CACHE_MAX:
@@ -205,6 +221,36 @@ class ServiceAccountTokens:
     def _same(self, resource: Resource, name: str, namespace: str, uid: str) -> bool:
         obj = self._lister.get(resource, name, namespace)
         return obj is not None and obj["metadata"].get("uid") == uid
+
+
+def _claims(token: str, with_key: Key) -> dict[str, Any] | None:
+    """What a token says; None unless the key signed it. Times and audiences are the caller's to check."""
+    import jwt
+
+    options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
+    try:
+        found: dict[str, Any] = jwt.decode(
+            token,
+            with_key.public,
+            algorithms=[with_key.algorithm],
+            options=options,  # type: ignore[arg-type]
+        )
+    except jwt.InvalidTokenError:
+        return None
+    return found
+
+
+def _web_key(of: Key) -> Obj:
+    public = of.public
+    common: Obj = {"use": "sig", "kid": of.id, "alg": of.algorithm}
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        point = public.public_numbers()
+        size = (public.curve.key_size + 7) // 8
+        x, y = (_b64(number.to_bytes(size, "big")) for number in (point.x, point.y))
+        return {**common, "kty": "EC", "crv": _CURVES[public.curve.name][1], "x": x, "y": y}
+    numbers = public.public_numbers()
+    n, e = (_b64(v.to_bytes((v.bit_length() + 7) // 8, "big")) for v in (numbers.n, numbers.e))
+    return {**common, "kty": "RSA", "n": n, "e": e}
 
 
 def _b64(data: bytes) -> str:

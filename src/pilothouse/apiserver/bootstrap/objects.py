@@ -54,8 +54,8 @@ class Facts(NamedTuple):
 
 
 def first_service_ip(service_range: str) -> str:
-    """The address of the `kubernetes` service: the first of the range."""
-    return str(next(ipaddress.ip_network(service_range).hosts()))
+    """The address of the `kubernetes` service: the first of the (first) range."""
+    return str(next(ipaddress.ip_network(service_range.partition(",")[0]).hosts()))
 
 
 def objects(facts: Facts, catalog: Catalog) -> list[Obj]:
@@ -143,19 +143,20 @@ def _service_cidr(facts: Facts) -> Obj:
         "kind": "ServiceCIDR",
         "apiVersion": "networking.k8s.io/v1",
         "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
-        "spec": {"cidrs": [facts.service_range]},
+        "spec": {"cidrs": facts.service_range.split(",")},
         "status": {"conditions": [ready]},
     }
 
 
 def _ip_address(facts: Facts) -> Obj:
     parent = {"resource": "services", "namespace": "default", "name": "kubernetes"}
-    family = "IPv6" if ":" in facts.service_range else "IPv4"
+    address = first_service_ip(facts.service_range)
+    family = "IPv6" if ":" in address else "IPv4"
     return {
         "kind": "IPAddress",
         "apiVersion": "networking.k8s.io/v1",
         "metadata": {
-            "name": first_service_ip(facts.service_range),
+            "name": address,
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": family,
                 "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",

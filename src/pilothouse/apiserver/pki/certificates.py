@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pilothouse.kit.world import World
 
 CA_DAYS = 3650
 LEAF_DAYS = 365
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 _RENEW_BEFORE = timedelta(days=30)
 _BACKDATE = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
@@ -85,10 +89,12 @@ class Authority:
         write_private(self.files.key, _key_pem(key))
         write_private(self.files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, name: str, hosts: Iterable[str]) -> KeyPair:
-        """A serving certificate for host names and addresses; kept while it covers them and is fresh."""
+    def server(self, name: str, hosts: Iterable[str], directory: Path | None = None) -> KeyPair:
+        """A serving certificate for host names and addresses; kept while it covers them and is fresh. `directory`
+        is where to keep it, if not beside the CA."""
         wanted = list(dict.fromkeys(hosts))
-        return self._leaf(name, "kube-apiserver", (), ExtendedKeyUsageOID.SERVER_AUTH, wanted)
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        return self._leaf(name, "kube-apiserver", (), usage, wanted, directory)
 
     def client(self, name: str, user: str, groups: Iterable[str] = ()) -> KeyPair:
         """A client certificate: common name is the user, organizations are the groups."""
@@ -101,8 +107,11 @@ class Authority:
         groups: tuple[str, ...],
         usage: x509.ObjectIdentifier,
         hosts: list[str],
+        directory: Path | None = None,
     ) -> KeyPair:
-        files = KeyPair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
+        directory = directory or self._directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = KeyPair(directory / f"{name}.crt", directory / f"{name}.key")
         if files.key.exists() and files.certificate.exists() and self._is_good(files, hosts):
             return files
         key = ec.generate_private_key(ec.SECP256R1())
@@ -173,11 +182,41 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def signing_key(path: Path) -> PrivateKey:
     """The service accounts' signing key, made when it is missing."""
     if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
-    key = serialization.load_pem_private_key(path.read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path} holds no ECDSA key: remove it, and a new one is made")
-    return key
+    return private_key(path)
+
+
+def private_key(path: Path) -> PrivateKey:
+    """An ECDSA or RSA key of a PEM file. ValueError if it holds none."""
+    try:
+        found = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no private key in PEM without a password: {error}") from None
+    if not isinstance(found, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise ValueError(f"{path} holds a key that is neither ECDSA nor RSA")
+    return found
+
+
+def public_keys(path: Path) -> list[PublicKey]:
+    """The public keys of a PEM file that holds public keys, private keys or certificates."""
+    found: list[PublicKey] = []
+    for block in (match[0] for match in _PEM.finditer(path.read_bytes())):
+        public = _public(block)
+        if not isinstance(public, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
+            raise ValueError(f"{path} holds a key that is neither ECDSA nor RSA")
+        found.append(public)
+    if not found:
+        raise ValueError(f"{path} holds no key in PEM")
+    return found
+
+
+def _public(block: bytes) -> object:
+    if b"CERTIFICATE" in block:
+        return x509.load_pem_x509_certificate(block).public_key()
+    if b"PRIVATE KEY" in block:
+        return serialization.load_pem_private_key(block, None).public_key()
+    return serialization.load_pem_public_key(block)

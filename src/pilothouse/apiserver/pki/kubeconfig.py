@@ -34,7 +34,17 @@ def write(path: Path, server: str, authority_pem: str, user: str, credential: Ke
         "contexts": [{"name": "pilothouse", "context": {"cluster": "pilothouse", "user": user}}],
         "current-context": "pilothouse",
     }
-    write_private(path, yaml.safe_dump(document, sort_keys=False).encode())
+    data = yaml.safe_dump(document, sort_keys=False).encode()
+    if not _holds(path, data):
+        write_private(path, data)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is as it should be: then a full disk is no hindrance."""
+    try:
+        return path.read_bytes() == data and path.stat().st_mode & 0o077 == 0
+    except FileNotFoundError:
+        return False
 
 
 def _base64(data: bytes) -> str:

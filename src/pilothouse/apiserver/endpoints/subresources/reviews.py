@@ -105,8 +105,8 @@ class Reviewer:
         return self._answer(request, scope, review)
 
     def _token_status(self, token: str, audiences: list[str]) -> Obj:
-        issuer = self._server.options.issuer
-        checked = self._server.tokens.check(token, audiences or [issuer])
+        own = list(self._server.options.audiences)
+        checked = self._server.tokens.check(token, audiences or own)
         if checked is not None:
             user, shared = checked
             return {"authenticated": True, "user": _user(with_group(user)), "audiences": shared}
@@ -114,7 +114,7 @@ class Reviewer:
         if found is None:
             return {"user": {}, "error": "[invalid bearer token]"}
         status: Obj = {"authenticated": True, "user": _user(with_group(found))}
-        status["audiences"] = [issuer]
+        status["audiences"] = own
         return status
 
     async def self_subject(self, request: Request, scope: Scope) -> Response:

@@ -44,7 +44,8 @@ class Issuer:
         if found:
             raise errors.invalid("authentication.k8s.io", "TokenRequest", "", found)
         expiration = spec.get("expirationSeconds") or _DEFAULT_S
-        audiences = spec.get("audiences") or [self._server.options.issuer]
+        expiration = min(expiration, self._server.options.token_expiration_s_max or expiration)
+        audiences = spec.get("audiences") or list(self._server.options.audiences)
         bound = self._bound(spec.get("boundObjectRef"), namespace)
         node = self._node_of(bound)
         token, expires = self._server.signer.bound(account, audiences, expiration, bound, node)

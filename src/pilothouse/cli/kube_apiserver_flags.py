@@ -1,0 +1,419 @@
+"""kube-apiserver's flags, under upstream's names and groups, and what they make of a server's options.
+
+`up` takes all of them too. A flag of upstream's stands in one of three ways: it works; it has no effect by nature,
+and its help says why; or it is not served yet, and giving it is an error (`flags.Flag.refused`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.cli.flags import Flag, Group, Values, no_effect, refused
+from pilothouse.cli.kinds import (
+    BOOL,
+    BOOL_MAP,
+    COUNT,
+    DURATION,
+    FILE,
+    FILES,
+    FLOAT,
+    INT,
+    IP,
+    MAP,
+    NETWORKS,
+    PATH,
+    PORT,
+    PORT_RANGE,
+    STRING,
+    STRINGS,
+)
+
+if TYPE_CHECKING:
+    from pilothouse.components.api_server import Serving
+
+AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
+_TLS = "TLS 1.2 and later with OpenSSL's secure ciphers are always on"
+_AUDIT = "leave it out; requests are not audited yet"
+_WEBHOOK = "leave it out; authentication and authorization do not ask webhooks yet"
+_ETCD_TLS = "it belongs to --etcd-servers"
+
+DATA = Group(
+    "Data",
+    (
+        Flag("data-dir", PATH, None, "Where the cluster is kept (default $XDG_DATA_HOME/pilothouse)."),
+        Flag("ephemeral", BOOL, False, "Keep everything in memory; nothing outlives the process."),
+        refused("etcd-servers", "leave it out; the embedded store in --data-dir is used", STRINGS, ()),
+        refused("etcd-servers-overrides", _ETCD_TLS, STRINGS, ()),
+        refused("etcd-cafile", _ETCD_TLS),
+        refused("etcd-certfile", _ETCD_TLS),
+        refused("etcd-keyfile", _ETCD_TLS),
+        refused("etcd-prefix", "keys always stand under /registry", STRING, "/registry"),
+        refused("storage-backend", "the embedded store speaks etcd3 alone", STRING, "etcd3"),
+        refused("storage-media-type", "objects are stored as JSON", STRING, "application/json"),
+        refused(
+            "encryption-provider-config", "leave it out; secrets are protected by file permissions (0600)"
+        ),
+        Flag(
+            "etcd-compaction-interval",
+            DURATION,
+            300.0,
+            "How long history is kept at least before it is compacted; 0 keeps it all.",
+        ),
+        Flag("event-ttl", DURATION, 3600.0, "How long events are kept."),
+        no_effect("watch-cache", BOOL, True, "reads are always served from memory"),
+        no_effect("watch-cache-sizes", STRINGS, (), "one history serves all kinds"),
+        no_effect("default-watch-cache-size", COUNT, 100, "one history serves all kinds"),
+        no_effect("delete-collection-workers", COUNT, 1, "objects of a collection are deleted together"),
+        no_effect(
+            "enable-garbage-collector", BOOL, True, "the controller of that name is chosen by --controllers"
+        ),
+        no_effect("etcd-count-metric-poll-period", DURATION, 60.0, "the store is in the process"),
+        no_effect("etcd-db-metric-poll-interval", DURATION, 30.0, "the store is in the process"),
+        no_effect("etcd-healthcheck-timeout", DURATION, 2.0, "the store is in the process"),
+        no_effect("etcd-readycheck-timeout", DURATION, 2.0, "the store is in the process"),
+        no_effect("lease-reuse-duration-seconds", COUNT, 60, "leases are cheap"),
+    ),
+)
+
+
+def serving(bind_address: str, secure_port: int) -> Group:
+    return Group(
+        "Secure serving",
+        (
+            Flag("bind-address", IP, bind_address, "The address to listen on; 0.0.0.0 or :: for all."),
+            Flag("secure-port", PORT, secure_port, "The HTTPS port; 0 picks a free one."),
+            Flag(
+                "advertise-address",
+                IP,
+                "",
+                "The address that members of the cluster are told (default: --bind-address, or the host's own).",
+            ),
+            Flag("cert-dir", PATH, None, "Where the serving certificate is made (default DATA_DIR/pki)."),
+            Flag("tls-cert-file", FILE, None, "A serving certificate of your own (PEM, with its chain)."),
+            Flag("tls-private-key-file", FILE, None, "Its key."),
+            Flag("external-hostname", STRING, "", "A further name of the server, in its certificate."),
+            no_effect("tls-cipher-suites", STRINGS, (), _TLS),
+            no_effect("tls-min-version", STRING, "", _TLS),
+            refused("tls-sni-cert-key", "leave it out; one certificate is served"),
+            no_effect("http2-max-streams-per-connection", COUNT, 0, "HTTP/1.1 is served"),
+            no_effect("goaway-chance", FLOAT, 0.0, "HTTP/1.1 is served"),
+            no_effect("permit-address-sharing", BOOL, False, "SO_REUSEADDR is always set"),
+            refused("permit-port-sharing", "leave it out", BOOL, False),
+        ),
+    )
+
+
+NETWORK = Group(
+    "Services",
+    (
+        Flag(
+            "service-cluster-ip-range",
+            NETWORKS,
+            "10.96.0.0/16",
+            "Addresses of services; one range, or one of each IP family with a comma.",
+        ),
+        Flag("service-node-port-range", PORT_RANGE, (30000, 32767), "Node ports."),
+        no_effect("endpoint-reconciler-type", STRING, "lease", "the server writes its own endpoint"),
+        no_effect("apiserver-count", COUNT, 1, "the server writes its own endpoint"),
+        refused("kubernetes-service-node-port", "the service kubernetes is of type ClusterIP", INT, 0),
+    ),
+)
+
+AUTHENTICATION = Group(
+    "Authentication",
+    (
+        Flag(
+            "client-ca-file",
+            FILE,
+            None,
+            "CAs of client certificates (PEM), beside the cluster's own in DATA_DIR/pki/ca.crt.",
+        ),
+        Flag("token-auth-file", FILE, None, 'Static tokens, a CSV file: token,user,uid,"group1,group2".'),
+        Flag("anonymous-auth", BOOL, True, "Let requests without credentials in, as system:anonymous."),
+        Flag(
+            "service-account-issuer",
+            STRINGS,
+            ("https://kubernetes.default.svc",),
+            "The issuer of service-account tokens; when repeated the first one issues, all are accepted.",
+        ),
+        Flag(
+            "service-account-key-file",
+            FILES,
+            (),
+            "Keys that check tokens (PEM, public or private); repeatable.",
+        ),
+        Flag(
+            "service-account-signing-key-file",
+            FILE,
+            None,
+            "The key that signs tokens (PEM, RSA or ECDSA; default DATA_DIR/pki/sa.key).",
+        ),
+        Flag("api-audiences", STRINGS, (), "Audiences that tokens may name (default: the issuers)."),
+        Flag(
+            "service-account-max-token-expiration",
+            DURATION,
+            0.0,
+            "The longest life of a token that may be asked for; 0 for no limit.",
+        ),
+        no_effect("service-account-lookup", BOOL, True, "tokens are always checked against their account"),
+        no_effect("service-account-extend-token-expiration", BOOL, True, "nodes renew tokens in time"),
+        refused("service-account-jwks-uri", "the server's own address is told"),
+        refused(
+            "enable-bootstrap-token-auth", "leave it out; bootstrap tokens are not checked yet", BOOL, False
+        ),
+        refused("authentication-config", _WEBHOOK),
+        refused("authentication-token-webhook-config-file", _WEBHOOK),
+        no_effect("authentication-token-webhook-cache-ttl", DURATION, 120.0, "no webhook is asked"),
+        no_effect("authentication-token-webhook-version", STRING, "v1beta1", "no webhook is asked"),
+        *(
+            refused(f"oidc-{name}", "leave it out; OpenID Connect is not checked yet")
+            for name in (
+                "ca-file",
+                "client-id",
+                "groups-claim",
+                "groups-prefix",
+                "issuer-url",
+                "required-claim",
+                "signing-algs",
+                "username-claim",
+                "username-prefix",
+            )
+        ),
+        *(
+            refused(f"requestheader-{name}", "leave it out; front proxies are not trusted yet", kind, default)
+            for name, kind, default in (
+                ("client-ca-file", STRING, ""),
+                ("allowed-names", STRINGS, ()),
+                ("extra-headers-prefix", STRINGS, ()),
+                ("group-headers", STRINGS, ()),
+                ("uid-headers", STRINGS, ()),
+                ("username-headers", STRINGS, ()),
+            )
+        ),
+    ),
+)
+
+AUTHORIZATION = Group(
+    "Authorization",
+    (
+        Flag(
+            "authorization-mode",
+            STRINGS,
+            ("Node", "RBAC"),
+            f"Who decides, in this order: {', '.join(AUTHORIZATION_MODES)}. The simulated nodes act as an "
+            "administrator; Node has no opinion of its own yet.",
+        ),
+        refused("authorization-config", _WEBHOOK),
+        refused("authorization-policy-file", "ABAC is not served; use RBAC"),
+        refused("authorization-webhook-config-file", _WEBHOOK),
+        no_effect("authorization-webhook-cache-authorized-ttl", DURATION, 300.0, "no webhook is asked"),
+        no_effect("authorization-webhook-cache-unauthorized-ttl", DURATION, 30.0, "no webhook is asked"),
+        no_effect("authorization-webhook-version", STRING, "v1beta1", "no webhook is asked"),
+    ),
+)
+
+API = Group(
+    "API and admission",
+    (
+        Flag("runtime-config", MAP, {}, "API versions to turn on or off, such as api/beta=true."),
+        Flag("enable-admission-plugins", STRINGS, (), "Admission plugins beside the default ones."),
+        Flag("disable-admission-plugins", STRINGS, (), "Default admission plugins to leave out."),
+        refused("admission-control-config-file", "leave it out; the plugins have their defaults"),
+        Flag(
+            "feature-gates",
+            BOOL_MAP,
+            {},
+            "Upstream's feature gates, KEY=true|false. None changes anything yet: a warning says so for each.",
+        ),
+        no_effect("allow-privileged", BOOL, True, "simulated nodes run no containers"),
+        no_effect("default-not-ready-toleration-seconds", COUNT, 300, "it is always 300"),
+        no_effect("default-unreachable-toleration-seconds", COUNT, 300, "it is always 300"),
+        refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
+        refused("emulation-forward-compatible", "leave it out", BOOL, False),
+        refused("min-compatibility-version", "leave it out"),
+        refused("runtime-config-emulation-forward-compatible", "leave it out", BOOL, False),
+    ),
+)
+
+LIMITS = Group(
+    "Limits",
+    (
+        Flag("max-requests-inflight", COUNT, 400, "Reading requests at once; 0 for no limit."),
+        Flag("max-mutating-requests-inflight", COUNT, 200, "Writing requests at once; 0 for no limit."),
+        Flag(
+            "min-request-timeout",
+            COUNT,
+            1800,
+            "Watches without a timeout end after this many seconds, or up to twice.",
+        ),
+        refused("request-timeout", "requests have no deadline of their own yet", DURATION, 60.0),
+        no_effect(
+            "enable-priority-and-fairness", BOOL, True, "requests are limited by the two numbers above"
+        ),
+        no_effect("max-connection-bytes-per-sec", COUNT, 0, "connections are not throttled"),
+        no_effect("livez-grace-period", DURATION, 0.0, "the server listens when it is ready"),
+        no_effect("shutdown-delay-duration", DURATION, 0.0, "the server stops at once"),
+        no_effect("shutdown-send-retry-after", BOOL, False, "the server stops at once"),
+        no_effect("shutdown-watch-termination-grace-period", DURATION, 0.0, "watches end at once"),
+    ),
+)
+
+AUDIT = Group(
+    "Audit",
+    (
+        refused("audit-policy-file", _AUDIT),
+        refused("audit-log-path", _AUDIT),
+        refused("audit-webhook-config-file", _AUDIT),
+        *(
+            no_effect(f"audit-{name}", STRING, "", "there is no audit log without --audit-log-path")
+            for name in (
+                "log-batch-buffer-size",
+                "log-batch-max-size",
+                "log-batch-max-wait",
+                "log-batch-throttle-burst",
+                "log-batch-throttle-enable",
+                "log-batch-throttle-qps",
+                "log-compress",
+                "log-format",
+                "log-maxage",
+                "log-maxbackup",
+                "log-maxsize",
+                "log-mode",
+                "log-truncate-enabled",
+                "log-truncate-max-batch-size",
+                "log-truncate-max-event-size",
+                "log-version",
+                "webhook-batch-buffer-size",
+                "webhook-batch-max-size",
+                "webhook-batch-max-wait",
+                "webhook-batch-throttle-burst",
+                "webhook-batch-throttle-enable",
+                "webhook-batch-throttle-qps",
+                "webhook-initial-backoff",
+                "webhook-mode",
+                "webhook-truncate-enabled",
+                "webhook-truncate-max-batch-size",
+                "webhook-truncate-max-event-size",
+                "webhook-version",
+            )
+        ),
+    ),
+)
+
+OTHERS = Group(
+    "Others",
+    (
+        *(
+            no_effect(f"kubelet-{name}", kind, default, "simulated nodes are reached inside the process")
+            for name, kind, default in (
+                ("certificate-authority", STRING, ""),
+                ("client-certificate", STRING, ""),
+                ("client-key", STRING, ""),
+                ("preferred-address-types", STRINGS, ()),
+                ("timeout", DURATION, 5.0),
+                ("port", PORT, 10250),
+            )
+        ),
+        refused("proxy-client-cert-file", "leave it out; API services of others are not called yet"),
+        refused("proxy-client-key-file", "leave it out; API services of others are not called yet"),
+        no_effect("enable-aggregator-routing", BOOL, False, "API services of others are not called yet"),
+        no_effect(
+            "aggregator-reject-forwarding-redirect", BOOL, True, "API services of others are not called yet"
+        ),
+        no_effect("peer-advertise-ip", STRING, "", "the server has no peers"),
+        no_effect("peer-advertise-port", STRING, "", "the server has no peers"),
+        no_effect("peer-ca-file", STRING, "", "the server has no peers"),
+        refused(
+            "cors-allowed-origins", "leave it out; browsers of other origins are not let in", STRINGS, ()
+        ),
+        refused("egress-selector-config-file", "leave it out; the server connects directly"),
+        refused("tracing-config-file", "leave it out; requests are not traced"),
+        refused("strict-transport-security-directives", "leave it out", STRINGS, ()),
+        no_effect("profiling", BOOL, True, "there is no /debug/pprof"),
+        no_effect("contention-profiling", BOOL, False, "there is no /debug/pprof"),
+        refused("debug-socket-path", "there is no /debug/pprof"),
+        no_effect("allow-metric-labels", MAP, {}, "metrics have upstream's labels"),
+        no_effect("allow-metric-labels-manifest", STRING, "", "metrics have upstream's labels"),
+        no_effect("disabled-metrics", STRINGS, (), "metrics cost little"),
+        no_effect("show-hidden-metrics-for-version", STRING, "", "no metric is hidden"),
+        no_effect("disable-http2-serving", BOOL, False, "HTTP/1.1 is served"),
+        no_effect("log-flush-frequency", DURATION, 5.0, "every line is written at once"),
+        refused("logging-format", "lines are key=value", STRING, "text"),
+        no_effect("vmodule", STRING, "", "verbosity is one for all: -v"),
+    ),
+)
+
+
+def groups(bind_address: str = "127.0.0.1", secure_port: int = 6443) -> tuple[Group, ...]:
+    """In the order of the help."""
+    return (
+        DATA,
+        serving(bind_address, secure_port),
+        NETWORK,
+        AUTHENTICATION,
+        AUTHORIZATION,
+        API,
+        LIMITS,
+        AUDIT,
+        OTHERS,
+    )
+
+
+def options(values: Values) -> Serving:
+    """What the flags ask for. UsageError where two of them do not fit."""
+    from pilothouse.apiserver.server import Options
+    from pilothouse.cli.flags import UsageError
+    from pilothouse.cli.state import default_data_dir
+    from pilothouse.components.api_server import Serving
+
+    if (values["tls-cert-file"] is None) != (values["tls-private-key-file"] is None):
+        raise UsageError("--tls-cert-file and --tls-private-key-file go together: give both or none")
+    modes = values["authorization-mode"]
+    for mode in modes:
+        if mode not in AUTHORIZATION_MODES:
+            known = ", ".join(AUTHORIZATION_MODES)
+            raise UsageError(f"--authorization-mode: {mode!r} is not served; choose from {known}")
+    runtime_config = ",".join(f"{key}={value}" for key, value in values["runtime-config"].items())
+    server = Options(
+        service_range=values["service-cluster-ip-range"],
+        service_node_ports=values["service-node-port-range"],
+        advertise_address=values["advertise-address"],
+        secure_port=values["secure-port"],
+        token_auth_file=values["token-auth-file"],
+        runtime_config=runtime_config,
+        issuers=_issuers(values),
+        api_audiences=values["api-audiences"],
+        token_expiration_s_max=int(values["service-account-max-token-expiration"]),
+        anonymous_auth=values["anonymous-auth"],
+        authorization_modes=modes,
+        enable_admission=values["enable-admission-plugins"],
+        disable_admission=values["disable-admission-plugins"],
+        compaction_interval_s=values["etcd-compaction-interval"],
+        event_ttl_s=int(values["event-ttl"]),
+        requests_inflight_max=values["max-requests-inflight"],
+        mutating_inflight_max=values["max-mutating-requests-inflight"],
+        watch_timeout_s_min=float(values["min-request-timeout"]),
+    )
+    home = values["data-dir"] or default_data_dir()
+    return Serving(
+        data_dir=None if values["ephemeral"] else home,
+        bind_address=values["bind-address"],
+        certificate_dir=values["cert-dir"],
+        certificate_file=values["tls-cert-file"],
+        key_file=values["tls-private-key-file"],
+        host_names=(values["external-hostname"],) if values["external-hostname"] else (),
+        client_ca_file=values["client-ca-file"],
+        signing_key_file=values["service-account-signing-key-file"],
+        key_files=values["service-account-key-file"],
+        server=server,
+    )
+
+
+def _issuers(values: Values) -> tuple[str, ...]:
+    issuers: tuple[str, ...] = values["service-account-issuer"]
+    return tuple(dict.fromkeys(issuers))
+
+
+def warnings(values: Values) -> list[str]:
+    """What the caller should know about flags that were given and change nothing."""
+    return [f"feature gate {name} has no effect here" for name in values["feature-gates"]]

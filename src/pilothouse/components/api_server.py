@@ -1,0 +1,208 @@
+"""kube-apiserver as a whole: its store, its certificates, its HTTPS port, and the server itself.
+
+Data of one server, under its data directory (0700):
+
+    store/   the embedded store, locked while a server runs on it
+    pki/     ca, the serving certificate, client certificates, sa.key
+    *.kubeconfig  see `credentials`
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from pilothouse.apiserver.authn.service_account import Signer
+from pilothouse.apiserver.bootstrap.objects import first_service_ip
+from pilothouse.apiserver.http import HttpServer, server_tls
+from pilothouse.apiserver.pki import kubeconfig
+from pilothouse.apiserver.pki.certificates import (
+    Authority,
+    KeyPair,
+    private_key,
+    public_keys,
+    signing_key,
+)
+from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.server import ApiServer, Options
+from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.embedded.backend import open_backend
+from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
+from pilothouse.kit.world import World
+
+MASTERS = "system:masters"
+UNSPECIFIED = ("0.0.0.0", "::")
+_HOST_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    "localhost",
+    "127.0.0.1",
+)
+
+
+@dataclass(slots=True)
+class Serving:
+    """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` of `server` 0 picks a
+    free port, `listen` False opens none. Files are PEM; None means the data directory's own, made when missing."""
+
+    data_dir: Path | None = None
+    bind_address: str = "127.0.0.1"
+    listen: bool = True
+    certificate_dir: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    host_names: tuple[str, ...] = ()
+    """Further names of the server, for its certificate."""
+    client_ca_file: Path | None = None
+    signing_key_file: Path | None = None
+    key_files: tuple[Path, ...] = ()
+    """Keys whose service-account tokens are accepted beside the signing key's."""
+    server: Options = field(default_factory=Options)
+
+
+class ServedApi:
+    """One kube-apiserver. `start` and `stop` it; then `api`, `authority` and `url` are there."""
+
+    def __init__(self, serving: Serving, world: World, metrics: CollectorRegistry) -> None:
+        self._serving = serving
+        self._world = world
+        self._metrics = metrics
+        self._temporary: Path | None = None
+        self._backend: Backend | None = None
+        self._listener: HttpServer | None = None
+        self._api: ApiServer | None = None
+        self._authority: Authority | None = None
+        self.directory = Path()
+
+    @property
+    def api(self) -> ApiServer:
+        assert self._api is not None, "the server is not started"
+        return self._api
+
+    @property
+    def authority(self) -> Authority:
+        assert self._authority is not None, "the server is not started"
+        return self._authority
+
+    @property
+    def url(self) -> str:
+        host = self._serving.bind_address
+        if host in UNSPECIFIED:
+            host = "127.0.0.1"
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.api.options.secure_port}"
+
+    async def start(self) -> None:
+        """Ready when it returns. StoreError when another process has the data, OSError when the port is taken or a
+        directory cannot be written, ValueError for files that do not hold what they should."""
+        serving = self._serving
+        self.directory = self._make_directory()
+        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
+        self._backend = await open_backend(self._world, durable)
+        self._authority = Authority(self.directory / "pki", self._world)
+        options = self._options(self._authority)
+        if serving.listen:
+            self._listener = await self._bind(self._authority, options)
+            options.secure_port = self._listener.port
+        self._api = ApiServer(self._backend, self._world, self._signer(options), options, self._metrics)
+        await self._api.start()
+        if self._listener is not None:
+            await self._listener.start()
+
+    def _make_directory(self) -> Path:
+        if self._serving.data_dir is not None:
+            self._serving.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._serving.data_dir
+        self._temporary = Path(tempfile.mkdtemp(prefix="pilothouse-"))
+        return self._temporary
+
+    def _options(self, authority: Authority) -> Options:
+        serving = self._serving
+        client_ca = authority.pem
+        if serving.client_ca_file is not None:
+            client_ca += serving.client_ca_file.read_text()
+        address = serving.server.advertise_address or serving.bind_address
+        if address in UNSPECIFIED:
+            address = _own_address(address)
+        return replace(serving.server, client_ca_pem=client_ca, advertise_address=address)
+
+    async def _bind(self, authority: Authority, options: Options) -> HttpServer:
+        """Take the port before anything else is done: a port that is taken is the likeliest failure."""
+        serving = self._serving
+        pair = self._pair(authority, options)
+        tls = server_tls(str(pair.certificate), str(pair.key), options.client_ca_pem)
+        listener = HttpServer(self._handle, tls, host=serving.bind_address, port=options.secure_port)
+        try:
+            await listener.bind()
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {serving.bind_address}:{options.secure_port}: {error.strerror or error}; "
+                "choose another --secure-port (0 picks a free one)"
+            ) from error
+        return listener
+
+    def _pair(self, authority: Authority, options: Options) -> KeyPair:
+        serving = self._serving
+        if serving.certificate_file is not None and serving.key_file is not None:
+            return KeyPair(serving.certificate_file, serving.key_file)
+        hosts = [*_HOST_NAMES, options.advertise_address, *serving.host_names]
+        if serving.bind_address not in UNSPECIFIED:
+            hosts.append(serving.bind_address)
+        hosts += [first_service_ip(part) for part in options.service_range.split(",")]
+        return authority.server("apiserver", hosts, serving.certificate_dir)
+
+    def _signer(self, options: Options) -> Signer:
+        serving = self._serving
+        if serving.signing_key_file is not None:
+            own = private_key(serving.signing_key_file)
+        else:
+            own = signing_key(self.directory / "pki" / "sa.key")
+        others = [public for path in serving.key_files for public in public_keys(path)]
+        return Signer(own, options.issuers[0], self._world, others)
+
+    def _handle(self, request: Request) -> Awaitable[Response]:
+        return self.api.handle(request)
+
+    def write_kubeconfig(self, path: Path, certificate: str, user: str, groups: tuple[str, ...] = ()) -> None:
+        """A kubeconfig with a client certificate of the cluster's CA, which is kept under the name `certificate`."""
+        pair = self.authority.client(certificate, user, groups)
+        kubeconfig.write(path, self.url, self._server_ca(), user, pair)
+
+    def _server_ca(self) -> str:
+        """What clients check the server with: a certificate of somebody else's is trusted itself."""
+        if self._serving.certificate_file is not None:
+            return self._serving.certificate_file.read_text() + self.authority.pem
+        return self.authority.pem
+
+    async def close_doors(self) -> None:
+        """End connections and the server's own work; the store stays open."""
+        if self._api is not None:
+            await self._api.stop()
+        if self._listener is not None:
+            await self._listener.stop()
+
+    async def stop(self) -> None:
+        """Stop everything, the store last; what was acknowledged is on the disk."""
+        await self.close_doors()
+        if self._backend is not None:
+            await self._backend.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _own_address(unspecified: str) -> str:
+    """The address of this host that leads outside; the loopback address without a network."""
+    v6 = ":" in unspecified
+    with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("2001:db8::1" if v6 else "192.0.2.1", 9))
+        except OSError:
+            return "::1" if v6 else "127.0.0.1"
+        return str(probe.getsockname()[0])

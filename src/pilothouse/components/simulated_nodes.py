@@ -1,0 +1,36 @@
+"""The simulated nodes as a whole: their informers, their events, and the fleet."""
+
+from __future__ import annotations
+
+from pilothouse.client.events import EventRecorder
+from pilothouse.client.informer import Informers
+from pilothouse.client.resource_client import ResourceClient
+from pilothouse.kit.tasks import Tasks
+from pilothouse.kit.world import World
+from pilothouse.nodes.fleet import Fleet
+from pilothouse.nodes.kubelet_api import KubeletApi
+
+USER = "system:nodes:simulated"
+
+
+class SimulatedNodes:
+    """`count` nodes, and those that annotated node objects ask for. `kubelets` is their door for logs and exec, for
+    an API server in the same process."""
+
+    def __init__(self, client: ResourceClient, world: World, *, count: int, events: str = "warnings") -> None:
+        self._tasks = Tasks("simulated nodes")
+        self.informers = Informers(client, world)
+        self._recorder = EventRecorder(client, "kubelet", world)
+        self._fleet = Fleet(client, self.informers, world, self._recorder, count=count, events=events)
+        self.kubelets = KubeletApi(self._fleet, world)
+
+    async def run(self) -> None:
+        """Until cancelled; raises what crashed."""
+        try:
+            self.informers.start()
+            self._tasks.start("events", self._recorder.run())
+            self._tasks.start("fleet", self._fleet.run())
+            await self._tasks.wait()
+        finally:
+            await self._tasks.stop()
+            await self.informers.stop()
