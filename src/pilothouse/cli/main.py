@@ -21,6 +21,9 @@ _COMMANDS = {
     "up": ("pilothouse.cli.up", "Start a whole control plane with simulated nodes."),
     "down": ("pilothouse.cli.down", "Stop one that runs in the background."),
     "kube-apiserver": ("pilothouse.cli.kube_apiserver", "The API server alone."),
+    "kube-controller-manager": ("pilothouse.cli.kube_controller_manager", "The controllers alone."),
+    "kube-scheduler": ("pilothouse.cli.kube_scheduler", "The scheduler alone."),
+    "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
 _EXAMPLES = """\

@@ -121,8 +121,9 @@ class Informer:
                 await self._follow()
                 delay = _BACKOFF_S_MIN
             except ApiError as error:
+                # A server that has another history (made anew, or restored) knows no revision of ours.
+                self.last_revision = ""
                 if error.code == 410:
-                    self.last_revision = ""
                     continue
                 await self._failed(error, delay)
             except ConnectionError as error:

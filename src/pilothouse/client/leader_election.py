@@ -4,7 +4,8 @@
        ▲                                           │
        └────────── not renewed in time ◀───────────┘   (the component must stop: it may lead no more)
 
-A copy trusts its own clock only for how long a record has not changed, never the times in the record.
+Leading and losing are told as events on the lease. A copy trusts its own clock only for how long a record has not
+changed, never the times in the record.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import LEASES
@@ -21,6 +23,11 @@ from pilothouse.client.client import Client
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
+
+
+_RELEASE_LIMIT_S = 1.0
+_HEALTH_SLACK_S = 20.0
+"""How long after its end a lease may still be held before that is unhealthy (upstream's 20 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,12 @@ class LeadershipLost(Exception):
     """The lease was not renewed in time: another copy may lead now."""
 
 
+class Recorder(Protocol):
+    """What tells events (`client.events.EventRecorder`)."""
+
+    def event(self, regarding: Obj, type: str, reason: str, message: str) -> None: ...
+
+
 class LeaderElector:
     """Runs `lead` while this copy holds the lease."""
 
@@ -48,6 +61,7 @@ class LeaderElector:
         identity: str,
         namespace: str = "kube-system",
         timings: Timings | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._client = client
         self._world = world
@@ -55,6 +69,7 @@ class LeaderElector:
         self._namespace = namespace
         self.identity = identity
         self._timings = timings or Timings()
+        self._recorder = recorder
         self._observed: Obj = {}
         self._observed_at = 0.0
         self._lease: Obj | None = None
@@ -62,10 +77,12 @@ class LeaderElector:
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, lead, and release it when cancelled. Raises LeadershipLost."""
+        log.info("attempting to acquire leader lease %s/%s...", self._namespace, self._name)
         while not await self._try():
             await self._pause()
         self.is_leader = True
         log.info("successfully acquired lease %s/%s as %s", self._namespace, self._name, self.identity)
+        self._tell("became leader")
         work = asyncio.ensure_future(lead())
         renewal = asyncio.ensure_future(self._renew())
         try:
@@ -77,18 +94,44 @@ class LeaderElector:
             for task in (work, renewal):
                 task.cancel()
             await asyncio.gather(work, renewal, return_exceptions=True)
+            self._tell("stopped leading")
             await self._release()
 
+    def problem(self) -> str:
+        """For a health check: a leader whose lease ran out and that still works is not well (HealthzAdaptor)."""
+        if not self.is_leader:
+            return ""
+        late_s = self._world.clock.monotonic() - self._observed_at - self._timings.lease_s
+        return (
+            f"failed election to renew leadership on lease {self._name}" if late_s > _HEALTH_SLACK_S else ""
+        )
+
+    def _tell(self, what: str) -> None:
+        if self._recorder is not None and self._lease is not None:
+            lease = {**self._lease, "kind": "Lease", "apiVersion": "coordination.k8s.io/v1"}
+            self._recorder.event(lease, "Normal", "LeaderElection", f"{self.identity} {what}")
+
     async def _renew(self) -> None:
-        last = self._world.clock.monotonic()
+        clock, timings = self._world.clock, self._timings
+        renewed_at = clock.monotonic()
         while True:
-            await self._world.clock.sleep(self._timings.retry_s)
-            if await self._try():
-                last = self._world.clock.monotonic()
-            elif self._world.clock.monotonic() - last > self._timings.renew_deadline_s:
+            await clock.sleep(timings.retry_s)
+            left_s = renewed_at + timings.renew_deadline_s - clock.monotonic()
+            if await self._try_within(left_s):
+                renewed_at = clock.monotonic()
+            elif clock.monotonic() - renewed_at >= timings.renew_deadline_s:
                 raise LeadershipLost(
-                    f"lease {self._namespace}/{self._name} was not renewed within {self._timings.renew_deadline_s:g} s"
+                    f"failed to renew lease {self._namespace}/{self._name} within {timings.renew_deadline_s:g} s"
                 )
+
+    async def _try_within(self, limit_s: float) -> bool:
+        """A server that does not answer must not keep us leading: the deadline ends the attempt."""
+        if limit_s <= 0:
+            return False
+        try:
+            return await self._world.within(limit_s, self._try())
+        except TimeoutError:
+            return False
 
     async def _pause(self) -> None:
         await self._world.clock.sleep(self._timings.retry_s * (1 + 1.2 * self._world.random.random()))
@@ -165,6 +208,8 @@ class LeaderElector:
             "acquireTime": now,
         }
         try:
-            await self._client.update(LEASES, {**self._lease, "spec": spec})
-        except (ApiError, ConnectionError) as error:
+            await self._world.within(
+                _RELEASE_LIMIT_S, self._client.update(LEASES, {**self._lease, "spec": spec})
+            )
+        except (ApiError, ConnectionError, TimeoutError) as error:
             log.info("lease %s/%s not released: %s", self._namespace, self._name, error)

@@ -15,6 +15,8 @@ from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
 USER = "system:kube-controller-manager"
+_AS_MANAGER = frozenset(("tokens-controller",))
+"""Controllers that act as the manager itself: tokens cannot depend on a token (rootClientBuilder upstream)."""
 
 
 class ControllerManager:
@@ -29,6 +31,7 @@ class ControllerManager:
         settings: Settings,
         names: Iterable[str] = ("*",),
     ) -> None:
+        self._client = client
         self._account = account
         self._world = world
         self._metrics = metrics
@@ -38,7 +41,7 @@ class ControllerManager:
         self._manager = Manager(self._environment, settings, names)
 
     def _environment(self, account: str) -> Environment:
-        client = self._account(account)
+        client = self._client if account in _AS_MANAGER else self._account(account)
         recorder = EventRecorder(client, account, self._world)
         self._recorders.append(recorder)
         return Environment(client, self.informers, self._world, recorder, self._metrics)

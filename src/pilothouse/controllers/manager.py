@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from pilothouse.controllers import names
 from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.namespace import NamespaceController
-from pilothouse.controllers.node_lifecycle import NodeLifecycleController
+from pilothouse.controllers.node_lifecycle import (
+    GRACE_PERIOD_S,
+    STARTUP_GRACE_PERIOD_S,
+    NodeLifecycleController,
+)
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
@@ -32,15 +37,26 @@ class Settings:
     """What single controllers need beyond their environment."""
 
     root_ca: str
-    make_token: MakeToken
+    make_token: MakeToken | None
+    """None: nobody here holds the key, and the controller of token secrets does not run."""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """Reconciliations at once by controller, where they are not the default (--concurrent-*-syncs)."""
+    node_grace_s: float = GRACE_PERIOD_S
+    node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
 
 
+def _token_controller(env: Environment, settings: Settings) -> Controller:
+    assert settings.make_token is not None
+    return TokenController(env, settings.make_token, settings.root_ca)
+
+
+_TOKENS = "serviceaccount-token-controller"
 Factory = Callable[[Environment, Settings], Controller]
 
 TABLE: dict[str, tuple[str, Factory]] = {
     "serviceaccount-token-controller": (
         "tokens-controller",
-        lambda env, s: TokenController(env, s.make_token, s.root_ca),
+        lambda env, s: _token_controller(env, s),
     ),
     "endpoints-controller": ("endpoint-controller", lambda env, s: EndpointsController(env)),
     "endpointslice-controller": ("endpointslice-controller", lambda env, s: EndpointSliceController(env)),
@@ -50,7 +66,12 @@ TABLE: dict[str, tuple[str, Factory]] = {
     "garbage-collector-controller": ("generic-garbage-collector", lambda env, s: GarbageCollector(env)),
     "deployment-controller": ("deployment-controller", lambda env, s: DeploymentController(env)),
     "replicaset-controller": ("replicaset-controller", lambda env, s: ReplicaSetController(env)),
-    "node-lifecycle-controller": ("node-controller", lambda env, s: NodeLifecycleController(env)),
+    "node-lifecycle-controller": (
+        "node-controller",
+        lambda env, s: NodeLifecycleController(
+            env, grace_s=s.node_grace_s, startup_grace_s=s.node_startup_grace_s
+        ),
+    ),
     "taint-eviction-controller": ("taint-eviction-controller", lambda env, s: TaintEvictionController(env)),
     "root-ca-certificate-publisher-controller": (
         "root-ca-cert-publisher",
@@ -62,30 +83,23 @@ TABLE: dict[str, tuple[str, Factory]] = {
 
 def chosen(spec: Iterable[str]) -> list[str]:
     """The names that --controllers selects. ValueError for a name that is none."""
-    names: set[str] = set()
-    for part in spec:
-        name = part.lstrip("-")
-        if part == "*":
-            names.update(TABLE)
-        elif name not in TABLE:
-            raise ValueError(f"controller {name!r} is not known; known are {', '.join(sorted(TABLE))}")
-        elif part.startswith("-"):
-            names.discard(name)
-        else:
-            names.add(name)
-    return [name for name in TABLE if name in names]
+    return names.selected(spec, TABLE)
 
 
 class Manager:
     """Runs controllers. `environment(account)` gives each its own identity."""
 
     def __init__(
-        self, environment: Callable[[str], Environment], settings: Settings, names: Iterable[str] = ("*",)
+        self, environment: Callable[[str], Environment], settings: Settings, wanted: Iterable[str] = ("*",)
     ) -> None:
         self.controllers: list[Controller] = []
-        for name in chosen(names):
+        for name in chosen(wanted):
+            if name == _TOKENS and settings.make_token is None:
+                log.warning("%s does not run: it needs the key that signs tokens", name)
+                continue
             account, factory = TABLE[name]
             controller = factory(environment(account), settings)
+            controller.worker_count = settings.workers.get(name, controller.workers)
             controller.setup()
             self.controllers.append(controller)
 

@@ -59,6 +59,7 @@ class Controller:
 
     name: ClassVar[str]
     workers: ClassVar[int] = 5
+    """How many keys are handled at once, unless the manager is told otherwise (`worker_count`)."""
 
     def __init__(self, env: Environment) -> None:
         self.env = env
@@ -67,6 +68,7 @@ class Controller:
         self.recorder = env.recorder
         self.queue: RateLimitedQueue[str] = RateLimitedQueue(self.name, env.world, env.metrics)
         self._sources: list[Informer] = []
+        self.worker_count = self.workers
 
     def setup(self) -> None:
         """Declare what to watch. Called once, before `run`."""
@@ -113,7 +115,7 @@ class Controller:
         await asyncio.gather(*(i.synced() for i in self._sources))
         tasks = [
             asyncio.get_running_loop().create_task(self._work(), name=f"{self.name} worker {n}")
-            for n in range(self.workers)
+            for n in range(self.worker_count)
         ]
         try:
             await asyncio.gather(*tasks)

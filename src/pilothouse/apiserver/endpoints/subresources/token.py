@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse.api import errors
 from pilothouse.api import field as f
+from pilothouse.api.defaults.authentication import token_request
 from pilothouse.api.resources import NODES, PODS, SECRETS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authentication
@@ -19,7 +20,6 @@ from pilothouse.kit.world import timestamp
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
-_DEFAULT_S = 3600
 _BOUND_KINDS: dict[tuple[str, str], Resource] = {
     ("v1", "Pod"): PODS,
     ("v1", "Secret"): SECRETS,
@@ -40,11 +40,14 @@ class Issuer:
         self._check_name(wanted, name)
         account = scope.rest.get(namespace, name).obj
         spec = wanted.setdefault("spec", {})
+        token_request(wanted)
         found = authentication.token_request(wanted)
         if found:
             raise errors.invalid("authentication.k8s.io", "TokenRequest", "", found)
-        expiration = spec.get("expirationSeconds") or _DEFAULT_S
-        expiration = min(expiration, self._server.options.token_expiration_s_max or expiration)
+        expiration = min(
+            spec["expirationSeconds"],
+            self._server.options.token_expiration_s_max or spec["expirationSeconds"],
+        )
         audiences = spec.get("audiences") or list(self._server.options.audiences)
         bound = self._bound(spec.get("boundObjectRef"), namespace)
         node = self._node_of(bound)

@@ -1,0 +1,251 @@
+"""`pilothouse kube-controller-manager`: the controllers alone, over HTTPS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.cli import component_flags, running
+from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, no_effect, refused
+from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, FLOAT, NETWORKS, STRING, STRINGS
+
+if TYPE_CHECKING:
+    from pilothouse.controllers.manager import Settings
+    from pilothouse.kit.world import World
+
+_NAME = "kube-controller-manager"
+_PORT = 10257
+_CONCURRENT = {
+    "concurrent-deployment-syncs": (5, "deployment-controller"),
+    "concurrent-endpoint-syncs": (5, "endpoints-controller"),
+    "concurrent-service-endpoint-syncs": (5, "endpointslice-controller"),
+    "concurrent-gc-syncs": (20, "garbage-collector-controller"),
+    "concurrent-namespace-syncs": (10, "namespace-controller"),
+    "concurrent-replicaset-syncs": (5, "replicaset-controller"),
+    "concurrent-rc-syncs": (5, "replicationcontroller-controller"),
+    "concurrent-serviceaccount-token-syncs": (5, "serviceaccount-token-controller"),
+    "concurrent-statefulset-syncs": (5, "statefulset-controller"),
+    "concurrent-daemonset-syncs": (2, "daemonset-controller"),
+    "concurrent-job-syncs": (5, "job-controller"),
+    "concurrent-cron-job-syncs": (5, "cronjob-controller"),
+    "concurrent-resource-quota-syncs": (5, "resourcequota-controller"),
+    "concurrent-horizontal-pod-autoscaler-syncs": (5, "horizontal-pod-autoscaler-controller"),
+    "concurrent-ephemeralvolume-syncs": (5, "ephemeral-volume-controller"),
+    "concurrent-ttl-after-finished-syncs": (5, "ttl-after-finished-controller"),
+    "concurrent-disruption-syncs": (5, "disruption-controller"),
+    "concurrent-disruption-stale-pod-syncs": (5, "disruption-controller"),
+    "concurrent-validating-admission-policy-status-syncs": (5, "validatingadmissionpolicy-status-controller"),
+    "mirroring-concurrent-service-endpoint-syncs": (5, "endpointslice-mirroring-controller"),
+}
+_SIGNING = "certificates are not signed yet"
+_IPAM = "leave it out; simulated nodes bring their own pod networks"
+_HPA = "the autoscaler has upstream's defaults"
+
+
+def _run(values: Values) -> None:
+    running.warn(component_flags.warnings(values))
+    running.serve(values, _serve(values))
+
+
+async def _serve(values: Values) -> None:
+    from pilothouse.kit import garbage
+
+    garbage.hold()
+    from prometheus_client import CollectorRegistry
+
+    from pilothouse.client.leader_election import LeadershipLost
+    from pilothouse.components.controller_manager import ControllerManager
+    from pilothouse.components.standalone import Standalone
+    from pilothouse.controllers.manager import chosen
+    from pilothouse.kit.world import World
+
+    world, metrics = World(), CollectorRegistry(auto_describe=True)
+    names = values["controllers"] if "controllers" in values.given else ("*",)
+    chosen(names)
+    stop = running.Stop()
+    clients = component_flags.clients(values, world, _NAME)
+    settings = _settings(values, clients.authority, world)
+    standalone = Standalone(
+        clients,
+        world,
+        metrics,
+        component_flags.election(values),
+        component_flags.endpoint(values, _NAME),
+        component_flags.reviewers(values, world, _NAME),
+    )
+
+    async def work() -> None:
+        account = clients.account if values["use-service-account-credentials"] else lambda name: clients.own
+        await ControllerManager(clients.own, account, world, metrics, settings, names).run()
+
+    garbage.settle()
+    try:
+        await stop.or_crash(standalone.run(work))
+    except LeadershipLost as lost:
+        raise Failure(f"leaderelection lost: {lost}; start it again to wait for the lease") from None
+
+
+def _settings(values: Values, authority: str, world: World) -> Settings:
+    from pilothouse.apiserver.authn.service_account import LEGACY_ISSUER, Signer
+    from pilothouse.apiserver.pki.certificates import private_key
+    from pilothouse.controllers.manager import Settings
+
+    root_ca, key = values["root-ca-file"], values["service-account-private-key-file"]
+    return Settings(
+        root_ca=root_ca.read_text() if root_ca is not None else authority,
+        make_token=Signer(private_key(key), LEGACY_ISSUER, world).legacy if key is not None else None,
+        workers={_CONCURRENT[name][1]: values[name] for name in _CONCURRENT if name in values.given},
+        node_grace_s=values["node-monitor-grace-period"],
+        node_startup_grace_s=values["node-startup-grace-period"],
+    )
+
+
+COMMAND = Command(
+    name=_NAME,
+    summary="The controllers alone.",
+    run=_run,
+    description=(
+        "Run kube-controller-manager alone, against the API server of --kubeconfig. Of several copies the one that "
+        f"holds the lease works. Health and metrics are on https://…:{_PORT}."
+    ),
+    examples="""
+        pilothouse kube-controller-manager --kubeconfig /srv/cluster/kube-controller-manager.kubeconfig \\
+          --use-service-account-credentials --service-account-private-key-file /srv/cluster/pki/sa.key
+        pilothouse kube-controller-manager --kubeconfig FILE --controllers '*,-garbage-collector-controller'
+    """,
+    groups=(
+        Group(
+            "Controllers",
+            (
+                Flag(
+                    "controllers",
+                    STRINGS,
+                    ("*",),
+                    "Controllers to run: '*' all that are on by default, NAME one more, -NAME one less.",
+                ),
+                Flag(
+                    "use-service-account-credentials",
+                    BOOL,
+                    False,
+                    "Each controller acts as a service account of its own in kube-system. Without it all act as the "
+                    "kubeconfig's user, who needs the rights of all.",
+                ),
+                Flag(
+                    "service-account-private-key-file", FILE, None, "Signs the tokens of token secrets (PEM)."
+                ),
+                Flag(
+                    "root-ca-file",
+                    FILE,
+                    None,
+                    "Published as kube-root-ca.crt (default: the kubeconfig's CA).",
+                ),
+                Flag("node-monitor-grace-period", DURATION, 50.0, "After this silence a node is Unknown."),
+                Flag("node-startup-grace-period", DURATION, 60.0, "The same for a node that has just come."),
+                no_effect(
+                    "node-monitor-period",
+                    DURATION,
+                    5.0,
+                    "nodes are looked at when something changes or is due",
+                ),
+                *(
+                    Flag(name, COUNT, default, f"Objects that {controller} handles at once.")
+                    for name, (default, controller) in _CONCURRENT.items()
+                ),
+            ),
+        ),
+        component_flags.connection_group(20, 30),
+        component_flags.election_group(_NAME),
+        component_flags.endpoint_group(_PORT),
+        Group(
+            "Not for this cluster",
+            (
+                refused("allocate-node-cidrs", _IPAM, BOOL, False),
+                no_effect("cluster-cidr", NETWORKS, "", "simulated nodes bring their own pod networks"),
+                no_effect(
+                    "service-cluster-ip-range", NETWORKS, "", "the API server allocates services' addresses"
+                ),
+                no_effect("node-cidr-mask-size", COUNT, 24, "simulated nodes bring their own pod networks"),
+                no_effect(
+                    "node-cidr-mask-size-ipv4", COUNT, 24, "simulated nodes bring their own pod networks"
+                ),
+                no_effect(
+                    "node-cidr-mask-size-ipv6", COUNT, 64, "simulated nodes bring their own pod networks"
+                ),
+                no_effect(
+                    "cidr-allocator-type",
+                    STRING,
+                    "RangeAllocator",
+                    "simulated nodes bring their own pod networks",
+                ),
+                no_effect("cluster-name", STRING, "kubernetes", "it names resources of a cloud"),
+                no_effect("configure-cloud-routes", BOOL, True, "there is no cloud"),
+                refused("cloud-provider", "leave it out; there is no cloud to talk to yet"),
+                refused("cloud-config", "it belongs to --cloud-provider"),
+                refused("external-cloud-volume-plugin", "there is no cloud to talk to yet"),
+                *(
+                    refused(f"cluster-signing-{name}", f"leave it out; {_SIGNING}")
+                    for name in (
+                        "cert-file",
+                        "key-file",
+                        "kube-apiserver-client-cert-file",
+                        "kube-apiserver-client-key-file",
+                        "kubelet-client-cert-file",
+                        "kubelet-client-key-file",
+                        "kubelet-serving-cert-file",
+                        "kubelet-serving-key-file",
+                        "legacy-unknown-cert-file",
+                        "legacy-unknown-key-file",
+                    )
+                ),
+                no_effect("cluster-signing-duration", DURATION, 31536000.0, _SIGNING),
+                no_effect(
+                    "enable-garbage-collector", BOOL, True, "the controller is chosen by --controllers"
+                ),
+                no_effect("enable-dynamic-provisioning", BOOL, True, "volumes are simulated"),
+                no_effect("enable-hostpath-provisioner", BOOL, False, "volumes are simulated"),
+                no_effect("flex-volume-plugin-dir", STRING, "", "volumes are simulated"),
+                no_effect("enable-leader-migration", BOOL, False, "there is one lease"),
+                refused("leader-migration-config", "there is one lease"),
+                no_effect("controller-start-interval", DURATION, 0.0, "controllers start together"),
+                no_effect("min-resync-period", DURATION, 43200.0, "informers miss no event"),
+                no_effect(
+                    "namespace-sync-period", DURATION, 300.0, "namespaces are looked at when they change"
+                ),
+                no_effect(
+                    "resource-quota-sync-period", DURATION, 300.0, "quotas are looked at when usage changes"
+                ),
+                no_effect("large-cluster-size-threshold", COUNT, 50, "evictions are not slowed down by zone"),
+                no_effect("unhealthy-zone-threshold", FLOAT, 0.55, "evictions are not slowed down by zone"),
+                no_effect("node-eviction-rate", FLOAT, 0.1, "evictions are not slowed down by zone"),
+                no_effect(
+                    "secondary-node-eviction-rate", FLOAT, 0.01, "evictions are not slowed down by zone"
+                ),
+                *(
+                    no_effect(f"horizontal-pod-autoscaler-{name}", STRING, "", _HPA)
+                    for name in (
+                        "cpu-initialization-period",
+                        "downscale-stabilization",
+                        "initial-readiness-delay",
+                        "sync-period",
+                        "tolerance",
+                    )
+                ),
+                no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, "volumes are simulated"),
+                no_effect("disable-attach-detach-reconcile-sync", BOOL, False, "volumes are simulated"),
+                no_effect(
+                    "pvclaimbinder-sync-period", DURATION, 15.0, "claims are looked at when they change"
+                ),
+                no_effect("max-endpoints-per-slice", COUNT, 100, "it is always 100"),
+                no_effect("mirroring-max-endpoints-per-subset", COUNT, 1000, "it is always 1000"),
+                no_effect(
+                    "mirroring-endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"
+                ),
+                no_effect("endpoint-updates-batch-period", DURATION, 0.0, "updates are not held back"),
+                no_effect("endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"),
+                no_effect("terminated-pod-gc-threshold", COUNT, 12500, "it is the controller's default"),
+                no_effect(
+                    "legacy-service-account-token-clean-up-period", DURATION, 31536000.0, "tokens are kept"
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,94 @@
+"""The names that --controllers knows: upstream's, with their older aliases
+(cmd/kube-controller-manager/names, k8s.io/controller-manager/app IsControllerEnabled)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+ALIASES = {
+    "attachdetach": "persistentvolume-attach-detach-controller",
+    "bootstrapsigner": "bootstrap-signer-controller",
+    "cloud-node-lifecycle": "cloud-node-lifecycle-controller",
+    "clusterrole-aggregation": "clusterrole-aggregation-controller",
+    "cronjob": "cronjob-controller",
+    "csrapproving": "certificatesigningrequest-approving-controller",
+    "csrcleaner": "certificatesigningrequest-cleaner-controller",
+    "csrsigning": "certificatesigningrequest-signing-controller",
+    "daemonset": "daemonset-controller",
+    "deployment": "deployment-controller",
+    "disruption": "disruption-controller",
+    "endpoint": "endpoints-controller",
+    "endpointslice": "endpointslice-controller",
+    "endpointslicemirroring": "endpointslice-mirroring-controller",
+    "ephemeral-volume": "ephemeral-volume-controller",
+    "garbagecollector": "garbage-collector-controller",
+    "horizontalpodautoscaling": "horizontal-pod-autoscaler-controller",
+    "job": "job-controller",
+    "legacy-service-account-token-cleaner": "legacy-serviceaccount-token-cleaner-controller",
+    "namespace": "namespace-controller",
+    "nodeipam": "node-ipam-controller",
+    "nodelifecycle": "node-lifecycle-controller",
+    "persistentvolume-binder": "persistentvolume-binder-controller",
+    "persistentvolume-expander": "persistentvolume-expander-controller",
+    "podgc": "pod-garbage-collector-controller",
+    "pv-protection": "persistentvolume-protection-controller",
+    "pvc-protection": "persistentvolumeclaim-protection-controller",
+    "replicaset": "replicaset-controller",
+    "replicationcontroller": "replicationcontroller-controller",
+    "resource-claim-controller": "resourceclaim-controller",
+    "resourcequota": "resourcequota-controller",
+    "root-ca-cert-publisher": "root-ca-certificate-publisher-controller",
+    "route": "node-route-controller",
+    "service": "service-lb-controller",
+    "serviceaccount": "serviceaccount-controller",
+    "serviceaccount-token": "serviceaccount-token-controller",
+    "statefulset": "statefulset-controller",
+    "storage-version-gc": "storageversion-garbage-collector-controller",
+    "tokencleaner": "token-cleaner-controller",
+    "ttl": "ttl-controller",
+    "ttl-after-finished": "ttl-after-finished-controller",
+}
+_WITHOUT_ALIAS = (
+    "device-taint-eviction-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    "podcertificaterequest-cleaner-controller",
+    "selinux-warning-controller",
+    "service-cidr-controller",
+    "storage-version-migrator-controller",
+    "taint-eviction-controller",
+    "validatingadmissionpolicy-status-controller",
+)
+UPSTREAM = frozenset((*ALIASES.values(), *_WITHOUT_ALIAS))
+OFF_BY_DEFAULT = frozenset(
+    ("bootstrap-signer-controller", "token-cleaner-controller", "selinux-warning-controller")
+)
+
+
+def selected(spec: Iterable[str], served: Collection[str]) -> list[str]:
+    """Those of `served`, in their order, that --controllers selects: `*` all that are on by default, `name` one more,
+    `-name` one less; the first mention of a name counts. ValueError for a name that upstream has not, or that is
+    asked for and not served."""
+    wanted: dict[str, bool] = {}
+    everything = False
+    for part in spec:
+        if part == "*":
+            everything = True
+            continue
+        name = _canonical(part.removeprefix("-"), served)
+        on = not part.startswith("-")
+        if on and name not in served:
+            raise ValueError(
+                f"--controllers: {name} is not served yet; served are {', '.join(sorted(served))}"
+            )
+        wanted.setdefault(name, on)
+    return [name for name in served if wanted.get(name, everything and name not in OFF_BY_DEFAULT)]
+
+
+def _canonical(name: str, served: Collection[str]) -> str:
+    found = ALIASES.get(name, name)
+    if found in UPSTREAM or found in served:
+        return found
+    near = difflib.get_close_matches(name, [*UPSTREAM, *ALIASES, *served], n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f'--controllers: "{name}" is not in the list of known controllers{hint}')
