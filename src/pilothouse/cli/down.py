@@ -13,7 +13,7 @@ def _run(values: Values) -> None:
         pid = state.read_pid(directory)
         if pid is None:
             raise Failure(f"no cluster runs on {directory}; start one with: pilothouse up")
-        ended = state.stop(directory, pid)
+        ended = state.stop(pid)
     except OSError as error:
         raise Failure(f"cannot stop the cluster on {directory}: {error.strerror or error}") from None
     if not ended:

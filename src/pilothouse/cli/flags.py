@@ -18,6 +18,9 @@ from typing import Any
 
 from pilothouse.cli.kinds import BOOL, STRING, Kind
 
+DETACHED = "PILOTHOUSE_DETACHED"
+"""Set in the environment of a process that `up -d` started: its errors go to stdout too, where `up` reads them."""
+
 
 class UsageError(Exception):
     """A wrong call: one line that says what to do instead. Exit code 2."""

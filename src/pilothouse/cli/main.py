@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from pilothouse import __version__
-from pilothouse.cli.flags import Command, Failure, HelpWanted, UsageError, columns, help_text
+from pilothouse.cli.flags import DETACHED, Command, Failure, HelpWanted, UsageError, columns, help_text
 
 _COMMANDS = {
     "up": ("pilothouse.cli.up", "Start a whole control plane with simulated nodes."),
@@ -60,7 +60,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(error: object, code: int) -> int:
-    print("Error: " + " ".join(str(error).split("\n")), file=sys.stderr)
+    line = "Error: " + " ".join(str(error).split("\n"))
+    if os.environ.get(DETACHED):
+        print(line, flush=True)
+    print(line, file=sys.stderr)
     return code
 
 

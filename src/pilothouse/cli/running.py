@@ -53,13 +53,14 @@ def serve(values: Values, work: Coroutine[Any, Any, None]) -> None:
     """Run `work` on a loop of its own, with logs on stderr. Failure and UsageError for what people can mend."""
     import uvloop
 
+    from pilothouse.api.errors import ApiError
     from pilothouse.etcd.contract import StoreError
     from pilothouse.kit.logging import configure
 
     configure(values["v"])
     try:
         uvloop.run(work)
-    except StoreError as error:
+    except (StoreError, ApiError) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(os_error(error)) from None

@@ -9,8 +9,20 @@ import time
 from pathlib import Path
 
 from pilothouse.cli import kube_apiserver_flags, running, state
-from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, refused, verbosity
+from pilothouse.cli.flags import (
+    DETACHED,
+    Command,
+    Failure,
+    Flag,
+    Group,
+    UsageError,
+    Values,
+    refused,
+    verbosity,
+)
 from pilothouse.cli.kinds import BOOL, COUNT, PATH, STRING, STRINGS
+
+_READY = "Ready "
 
 
 def _run(values: Values) -> None:
@@ -73,7 +85,7 @@ async def _serve(values: Values, home: Path) -> None:
         await asyncio.to_thread(load_components)
         cluster.start_components()
         seconds = time.monotonic() - running.started()
-        running.say(f"Ready in {seconds:.2f} s: {cluster.server_url}  kubeconfig: {cluster.kubeconfig}")
+        running.say(f"{_READY}in {seconds:.2f} s: {cluster.server_url}  kubeconfig: {cluster.kubeconfig}")
         if sys.stdout.isatty():
             running.say(_hint(cluster.kubeconfig))
         garbage.settle()
@@ -100,16 +112,17 @@ def _detach(values: Values, home: Path) -> None:
     except KeyboardInterrupt:
         child.terminate()
         raise
-    if not line:
-        child.wait()
-        raise Failure(f"{_cause(log)} (the log is {log})")
+    if not line.startswith(_READY):
+        code = child.wait()
+        told = line.removeprefix("Error: ") or _cause(log)
+        raise (UsageError if code == 2 else Failure)(f"{told} (the log is {log})")
     running.say(line)
     if sys.stdout.isatty():
         running.say(_hint(Path(line.rpartition("kubeconfig: ")[2])))
 
 
 def _start(home: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.make_directory(home)
     log = home / state.LOG_FILE
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
@@ -120,12 +133,13 @@ def _start(home: Path) -> tuple[subprocess.Popen[bytes], Path]:
             stdout=subprocess.PIPE,
             stderr=file,
             start_new_session=True,
+            env={**os.environ, DETACHED: "1"},
         )
     return child, log
 
 
 def _cause(log: Path) -> str:
-    """What a process that ended said last."""
+    """What a process that crashed wrote last."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("Error: ") if lines else "it ended without a word"
 

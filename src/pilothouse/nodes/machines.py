@@ -30,6 +30,7 @@ from pilothouse.nodes.life import Note
 log = logging.getLogger(__name__)
 
 LEASE_S = 40
+_REGISTER_S_MIN, _REGISTER_S_MAX = 0.1, 7.0
 BEAT_S = 10.0
 STATUS_S = 300.0
 _TICK_S = 0.1
@@ -109,7 +110,7 @@ class Machines:
     async def register(self) -> None:
         """Make the nodes of the fleet that are not there yet."""
         for names in _batches(self._own, _AT_ONCE):
-            await asyncio.gather(*(self._register(name) for name in names))
+            await asyncio.gather(*(self._register_in_time(name) for name in names))
 
     async def run(self) -> None:
         """Beat until cancelled: every node once in BEAT_S."""
@@ -120,6 +121,19 @@ class Machines:
             for start in range(rounds):
                 await asyncio.gather(*(self._beat(n) for n in names[start * size : (start + 1) * size]))
                 await self._world.clock.sleep(BEAT_S / rounds)
+
+    async def _register_in_time(self, name: str) -> None:
+        """Try until the server takes it, as a kubelet does (registerWithAPIServer: 100 ms to 7 s)."""
+        delay_s = _REGISTER_S_MIN
+        while True:
+            try:
+                await self._register(name)
+            except (ApiError, ConnectionError) as error:
+                log.warning("node %s: not registered: %s; trying again", name, error)
+                await self._world.clock.sleep(delay_s)
+                delay_s = min(delay_s * 2, _REGISTER_S_MAX)
+            else:
+                return
 
     async def _register(self, name: str) -> None:
         machine = self._machines[name]

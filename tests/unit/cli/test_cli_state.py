@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pilothouse.cli import state
 
 _HOLDER = """
@@ -52,9 +54,20 @@ def test_what_a_killed_process_left_behind_is_stale_even_if_its_number_lives_on(
     assert not (tmp_path / state.PID_FILE).exists()
 
 
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+def test_a_process_is_found_where_a_full_disk_took_no_number(tmp_path: Path) -> None:
+    process = _holder(tmp_path)
+    try:
+        (tmp_path / state.PID_FILE).write_text("")
+        assert state.read_pid(tmp_path) == process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_stop_waits_for_the_end(tmp_path: Path) -> None:
     process = _holder(tmp_path)
-    assert state.stop(tmp_path, process.pid)
+    assert state.stop(process.pid)
     assert process.wait(timeout=5) == -signal.SIGTERM
 
 

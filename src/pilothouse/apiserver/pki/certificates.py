@@ -25,6 +25,8 @@ _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 _RENEW_BEFORE = timedelta(days=30)
 _BACKDATE = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
+_CA_BACKDATE = timedelta(days=2)
+"""The CA stays when a clock is set back; leaves are made anew."""
 
 
 class KeyPair(NamedTuple):
@@ -79,7 +81,7 @@ class Authority:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _BACKDATE)
+            .not_valid_before(now - _CA_BACKDATE)
             .not_valid_after(now + timedelta(days=CA_DAYS))
             .add_extension(x509.BasicConstraints(True, None), critical=True)
             .add_extension(_key_usage(sign=True), critical=True)
@@ -143,7 +145,11 @@ class Authority:
         certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
         if certificate.issuer != self.certificate.subject:
             return False
-        if certificate.not_valid_after_utc - _RENEW_BEFORE < self._now():
+        if (
+            not certificate.not_valid_before_utc
+            <= self._now()
+            < certificate.not_valid_after_utc - _RENEW_BEFORE
+        ):
             return False
         if not hosts:
             return True
