@@ -277,12 +277,14 @@ def validate_write_options(options: Obj, patch_type: str) -> f.Errors:
 
 def _field_manager(manager: str, path: str) -> f.Errors:
     out: f.Errors = []
-    if len(manager) > _FIELD_MANAGER_LENGTH_MAX:
+    if len(manager.encode()) > _FIELD_MANAGER_LENGTH_MAX:
         out.append(f.too_long(path, manager, _FIELD_MANAGER_LENGTH_MAX))
-    for index, char in enumerate(manager):
+    position = 0
+    for char in manager:
         if not char.isprintable():
-            text = f"invalid character {f.go_quote(char)} (at position {index})".replace('"', "'")
+            text = f"invalid character U+{ord(char):04X} (at position {position})"
             out.append(f.invalid(path, manager, text))
+        position += len(char.encode())
     return out
 
 

@@ -111,7 +111,7 @@ def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str) -
             f"no kind {go_quote(name)} is registered for version {go_quote(group_version)} in scheme "
             f"{go_quote(SCHEME)}"
         )
-    raise _cannot_handle(kind, name, version if not group else kind.resource.version, reason)
+    raise _cannot_handle(kind, name, version, reason)
 
 
 def _custom_mismatch(kind: Kind, group_version: str, name: str) -> str:

@@ -34,7 +34,8 @@ def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) ->
     else:
         meta.pop("namespace", None)
     if meta.get("generateName") and not meta.get("name"):
-        meta["name"] = generated_name(world, meta["generateName"])
+        base = meta["generateName"]
+        meta["name"] = generated_name(world, base) if strategy.generates_names else base
 
 
 def generated_name(world: World, base: str) -> str:

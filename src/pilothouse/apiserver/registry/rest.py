@@ -93,9 +93,7 @@ class Rest:
         if self.strategy.has_status and not self.strategy.creates_with_status:
             _clear_status(obj)
         self.strategy.prepare_for_create(ctx, obj)
-        found = meta_validation.validate_create(
-            obj["metadata"], self.resource.namespaced, self.strategy.name_message
-        )
+        found = self._as_created(obj["metadata"], self.strategy.name_message)
         found += self.strategy.validate(ctx, obj)
         if found:
             name = obj["metadata"].get("name", "")
@@ -200,8 +198,15 @@ class Rest:
         self.strategy.canonicalize(obj)
 
     def _validate_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
-        # Upstream checks metadata twice, once for all kinds and once in each kind's strategy: the causes show it.
-        found = meta_validation.validate_update(obj["metadata"], old["metadata"]) * 2
+        meta, before = obj["metadata"], old["metadata"]
+        # Upstream checks metadata for all kinds (validateCommonFields) and again in each kind's ValidateUpdate:
+        # the causes show it.
+        found = self._as_created(meta, "path") + meta_validation.validate_update(meta, before)
+        for check in ("update",) if status_only else self.strategy.metadata_checks:
+            if check == "update":
+                found += meta_validation.validate_update(meta, before)
+            else:
+                found += self._as_created(meta, self.strategy.name_message)
         if status_only:
             found += self.strategy.validate_status_update(ctx, obj, old)
         else:
@@ -210,6 +215,9 @@ class Rest:
             raise errors.invalid(
                 self.resource.group, self.resource.kind, obj["metadata"].get("name", ""), found
             )
+
+    def _as_created(self, meta: Obj, name_rule: str) -> f.Errors:
+        return meta_validation.validate_create(meta, self.resource.namespaced, name_rule)
 
     def _check_uid(self, key: str, old: Obj, uid: str) -> None:
         actual = old["metadata"].get("uid", "")
@@ -250,7 +258,7 @@ class Rest:
             item = self.store.get(key)
             if item is None:
                 raise errors.not_found(self.resource.group, self.resource.plural, name)
-            deletion.check_preconditions(options, item.obj, self.resource.kind, name)
+            deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
             if not admitted:
                 attributes = self._attributes(ctx, "DELETE", None, item.obj, options)
                 await self._admission.admit(attributes)

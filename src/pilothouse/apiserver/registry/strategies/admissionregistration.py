@@ -8,12 +8,13 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import admissionregistration as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "admissionregistration.k8s.io"
 
 
 class WebhookConfigurationStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
@@ -32,6 +33,7 @@ class WebhookConfigurationStrategy(Strategy):
 
 
 class PolicyStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
 
@@ -58,6 +60,7 @@ class MutatingAdmissionPolicyStrategy(PolicyStrategy):
 
 
 class BindingStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
