@@ -319,6 +319,7 @@ apiextensions.v1.CustomResourceDefinitionCondition: lastTransitionTime
 """Optional in the schema, yet written even when zero (no omitempty): null for pointers and nil lists."""
 
 OMITTED = _table("""
+networking.v1.IPAddressSpec: parentRef
 admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec: policyName validationActions
 authentication.v1.TokenReviewSpec: token
 """)

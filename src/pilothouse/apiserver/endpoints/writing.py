@@ -20,10 +20,9 @@ from pilothouse.apiserver.endpoints import body, negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.negotiation import Form
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge, unstructured
+from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge, unstructured
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry import metadata
-from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Change
 from pilothouse.apiserver.registry.strategy import Context
 from pilothouse.apiserver.request import Request, Response
@@ -184,11 +183,11 @@ def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, l
     if patch_type == JSON_PATCH:
         operations, problems = json_patch.read(raw)
         patched = json_patch.apply(live, operations)
-        return patched, problems, lambda: render.encode(_sorted(patched)).decode()
+        return patched, problems, lambda: go_text.patched_json(patched, live, operations)
     if patch_type == MERGE_PATCH:
         value, duplicates = merge_patch.read(raw)
         merged = merge_patch.apply(live, value)
-        return merged, duplicates, lambda: render.encode(_sorted(merged)).decode()
+        return merged, duplicates, lambda: go_text.patched_json(merged, live)
     value, duplicates = strategic_merge.read(raw)
     applied = strategic_merge.apply(live, value, scope.kind.type)
     text = unstructured.misfit(applied, scope.kind.type)
@@ -197,18 +196,13 @@ def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, l
     return applied, duplicates, lambda: strategic_merge.go_map(value)
 
 
-def _sorted(obj: Obj) -> Obj:
-    """Keys of the top level in order, as Go marshals a map."""
-    return {key: obj[key] for key in sorted(obj)}
-
-
-def _check_type(kind: Kind, patched: Obj) -> None:
+def _check_type(scope: Scope, patched: Obj) -> None:
     """A patch may not turn an object into another kind."""
-    group_version, name = patched.get("apiVersion"), patched.get("kind")
-    if (group_version, name) != (kind.resource.group_version, kind.resource.kind):
-        raise ValueError(
-            f'no kind "{name}" is registered for version "{group_version}" in scheme "{body.SCHEME}"'
-        )
+    resource = scope.kind.resource
+    api_version, name = patched.get("apiVersion"), patched.get("kind")
+    if (api_version, name) != (resource.group_version, resource.kind):
+        group, _, version = str(api_version or "").rpartition("/")
+        raise ValueError(body.unconvertible(scope, group, version, str(name or "")))
 
 
 def _decode_patched(
@@ -223,7 +217,7 @@ def _decode_patched(
     what was wrong: the patched object, or for strategic merge patches the patch."""
     kind = scope.kind
     try:
-        _check_type(kind, patched)
+        _check_type(scope, patched)
         decoded = kind.decode(patched)
     except ValueError as error:
         raise errors.invalid("", "", "", [field_invalid("patch", shown(), str(error))]) from None
@@ -299,7 +293,7 @@ def _applied_value(request: Request, options: Obj) -> Obj:
             raw if isinstance(raw, bytes) else b"", negotiation.YAML, duplicates=wants_duplicates
         )
     except ValueError as error:
-        raise errors.bad_request(f"error decoding YAML: {error}") from None
+        raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
     if value is None:
         value = {}
     if not isinstance(value, dict):

@@ -10,7 +10,7 @@ from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
+from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import sent
 from pilothouse.apiserver.registry.kind import Kind
@@ -47,7 +47,7 @@ class Scaler:
             try:
                 return self._server.decode(_GROUP, _VERSION, "Scale", result)
             except ValueError as error:
-                text = render.encode(result).decode()
+                text = go_text.patched_json(result, present)
                 raise errors.invalid("", "", "", [f.invalid("patch", text, str(error))]) from None
 
         return await self._change(request, scope, options, patched)

@@ -19,7 +19,7 @@ class _AccessStrategy(Strategy):
     has_status: ClassVar[bool] = False
     allow_create_on_update: ClassVar[bool] = True
     name_message: ClassVar[str] = "path"
-    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "create", "update")
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
 
 
 class RoleStrategy(_AccessStrategy):
