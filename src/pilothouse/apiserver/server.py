@@ -32,9 +32,9 @@ from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.bootstrap.objects import Facts, objects
+from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
-from pilothouse.apiserver.endpoints import negotiation, render
+from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
@@ -187,7 +187,7 @@ class ApiServer:
 
     def add_kind(self, kind: Kind) -> Scope:
         """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom)
+        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom).facing(kind.resource)
         scope = Scope(
             kind=kind,
             rest=rest,
@@ -214,6 +214,7 @@ class ApiServer:
             )
             self.lister.add(store)
             found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+            found.stored_form = self._builtins.stored_form(resource) or found.stored_form
         return found
 
     def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
@@ -272,10 +273,11 @@ class ApiServer:
             self._world.timestamp(),
         )
         wanted = objects(facts, self.catalog)
-        await asyncio.gather(*(self._ensure(obj) for obj in wanted))
+        await asyncio.gather(*(self._ensure(made) for made in wanted))
 
-    async def _ensure(self, obj: Obj) -> None:
+    async def _ensure(self, made: Made) -> None:
         """Make a bootstrap object that is missing; one that somebody changed is left alone."""
+        obj = made.obj
         group, _, version = obj["apiVersion"].rpartition("/")
         served = self.catalog.by_kind(group, version, obj["kind"])
         if served is None:
@@ -291,10 +293,20 @@ class ApiServer:
         obj["metadata"].update(uid=self._world.uid(), creationTimestamp=self._world.timestamp())
         if scope.rest.strategy.generation:
             obj["metadata"]["generation"] = 1
-        manager = (
-            "api-priority-and-fairness-config-producer-v1" if "flowcontrol" in group else "kube-apiserver"
-        )
-        obj = scope.fields.update(None, obj, manager, "", self._world.timestamp())
+        now = self._world.timestamp()
+        obj = scope.fields.update(None, obj, made.maker, "", now)
+        for part, values in made.filled.items():
+            obj[part] = {**(obj.get(part) or {}), **values}
+        if made.applied:
+            identity = {
+                "kind": obj["kind"],
+                "apiVersion": obj["apiVersion"],
+                "metadata": {"name": meta["name"]},
+            }
+            status = {**identity, "status": made.applied}
+            obj = writing.field_manager(scope, "status").apply(
+                obj, status, made.applier, "status", now, force=True
+            )
         await scope.rest.store.create(key, obj)
 
     async def stop(self) -> None:

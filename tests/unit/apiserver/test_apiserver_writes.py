@@ -67,3 +67,89 @@ def test_a_name_that_must_be_an_address_is_not_generated(api: Api) -> None:
     body = {"metadata": {"generateName": "gen-"}, "spec": {"parentRef": {"resource": "r", "name": "n"}}}
     answer = api("POST", "/apis/networking.k8s.io/v1/ipaddresses", body)
     assert answer.body["details"]["name"] == "gen-"
+
+
+def test_a_write_that_only_changes_the_order_of_keys_is_none(api: Api) -> None:
+    body = {"metadata": {"name": "ordered", "labels": {"a": "1", "b": "2"}}, "data": {"c": "1", "d": "2"}}
+    made = api("POST", CONFIG_MAPS, body)
+    body = {"data": {"d": "2", "c": "1"}, "metadata": {"labels": {"b": "2", "a": "1"}, "name": "ordered"}}
+    again = api("PUT", f"{CONFIG_MAPS}/ordered", body)
+    assert again.body["metadata"]["resourceVersion"] == made.body["metadata"]["resourceVersion"]
+
+
+def test_an_empty_list_reads_back_as_null(api: Api) -> None:
+    path = "/apis/storage.k8s.io/v1/csinodes"
+    made = api("POST", path, {"metadata": {"name": "empty"}, "spec": {"drivers": []}})
+    assert made.body["spec"] == {"drivers": None}
+    assert made.body["metadata"]["managedFields"][0]["fieldsV1"] == {"f:spec": {"f:drivers": {}}}
+
+
+def test_errors_name_the_group_that_was_asked(api: Api) -> None:
+    answer = api("GET", "/apis/events.k8s.io/v1/namespaces/default/events/none")
+    assert answer.message == 'events.events.k8s.io "none" not found'
+
+
+def test_a_service_does_not_become_headless_by_its_first_address(api: Api) -> None:
+    path = "/api/v1/namespaces/default/services"
+    spec = {"ports": [{"port": 80}]}
+    api("POST", path, {"metadata": {"name": "fixed"}, "spec": spec})
+    answer = api(
+        "PUT", f"{path}/fixed", {"metadata": {"name": "fixed"}, "spec": spec | {"clusterIP": "None"}}
+    )
+    assert answer.causes == [("spec.clusterIPs[0]", 'Invalid value: ["None"]: may not change once set')]
+
+
+def test_a_patch_that_does_not_fit_shows_what_it_touched_in_order(api: Api) -> None:
+    api("POST", CONFIG_MAPS, config_map("shown", data={"z": "1"}))
+    answer = api.json_patch(
+        f"{CONFIG_MAPS}/shown", {"op": "add", "path": "/data/a", "value": {"c": 1, "b": 2}}
+    )
+    text = answer.causes[0][1]
+    start = r'Invalid value: "{\"apiVersion\":\"v1\",\"data\":{\"a\":{\"c\":1,\"b\":2},\"z\":\"1\"},\"kind\":\"ConfigMap\",'
+    assert text.startswith(start + r"\"metadata\":{\"name\":\"shown\",\"namespace\":\"default\",\"uid\":")
+
+
+def test_a_patch_to_another_kind_cannot_be_converted(api: Api) -> None:
+    api("POST", CONFIG_MAPS, config_map("kind"))
+    answer = api.json_patch(f"{CONFIG_MAPS}/kind", {"op": "replace", "path": "/kind", "value": "Secret"})
+    assert answer.message.endswith(": converting (v1.Secret) to (core.ConfigMap): unknown conversion")
+
+
+def test_the_aggregator_knows_only_its_own_kinds(api: Api) -> None:
+    answer = api("POST", "/apis/apiregistration.k8s.io/v1/apiservices", config_map("x"))
+    assert answer.message.endswith(
+        'no kind "ConfigMap" is registered for version "v1" in scheme '
+        '"k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"apiVersion: v1\nkind: [\n", "yaml: line 2: did not find expected node content"),
+        (b"a: [b\n", "yaml: line 1: did not find expected ',' or ']'"),
+        (b"a: b: c", "yaml: mapping values are not allowed in this context"),
+        (b"x: 1\na: b: c", "yaml: line 2: mapping values are not allowed in this context"),
+    ],
+)
+def test_lines_of_yaml_errors(api: Api, text: bytes, why: str) -> None:
+    answer = api("POST", CONFIG_MAPS, text, content_type="application/yaml")
+    assert f": {why} (" in answer.message
+    answer = api(
+        "PATCH", f"{CONFIG_MAPS}/y?fieldManager=m", text, content_type="application/apply-patch+yaml"
+    )
+    assert answer.message == f"error decoding YAML: error converting YAML to JSON: {why}"
+
+
+def test_who_owns_what_a_start_makes(api: Api) -> None:
+    schema = api("GET", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/catch-all").body
+    entries = [
+        (e["manager"], e["operation"], e.get("subresource")) for e in schema["metadata"]["managedFields"]
+    ]
+    assert sorted(entries, key=str) == [
+        ("api-priority-and-fairness-config-consumer-v1", "Apply", "status"),
+        ("api-priority-and-fairness-config-producer-v1", "Update", None),
+    ]
+    namespace = api("GET", "/api/v1/namespaces/default").body
+    assert namespace["spec"] == {"finalizers": ["kubernetes"]}
+    assert "f:spec" not in namespace["metadata"]["managedFields"][0]["fieldsV1"]

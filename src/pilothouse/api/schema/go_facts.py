@@ -269,9 +269,6 @@ POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
 """)
 """metadata and spec fields that are pointers."""
 
-ABSENT_STATUS = frozenset(("networking.v1.ServiceCIDR",))
-"""Kinds whose empty status is not written (omitzero)."""
-
 ALWAYS = _table("""
 apiextensions.v1.CustomResourceDefinitionStatus: conditions storedVersions
 discovery.v1.EndpointSlice: endpoints ports

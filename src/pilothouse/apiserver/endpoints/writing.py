@@ -20,7 +20,13 @@ from pilothouse.apiserver.endpoints import body, negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.negotiation import Form
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge, unstructured
+from pilothouse.apiserver.endpoints.patch import (
+    go_text,
+    json_patch,
+    merge_patch,
+    strategic_merge,
+    unstructured,
+)
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry import metadata
 from pilothouse.apiserver.registry.rest import Change
@@ -51,8 +57,8 @@ def _manager_of_agent(user_agent: str) -> str:
     return "".join(c for c in agent if c.isprintable())[:_MANAGER_LENGTH_MAX] or "unknown"
 
 
-def field_manager(scope: Scope, ctx: Context) -> FieldManager:
-    if ctx.subresource == "status" and scope.status_fields is not None:
+def field_manager(scope: Scope, subresource: str) -> FieldManager:
+    if subresource == "status" and scope.status_fields is not None:
         return scope.status_fields
     return scope.fields
 
@@ -95,7 +101,7 @@ async def update(request: Request, scope: Scope) -> Response:
 
     async def change(old: Obj | None) -> Obj:
         live = scope.to_request_version(old) if old is not None else None
-        fields = field_manager(scope, ctx)
+        fields = field_manager(scope, ctx.subresource)
         obj = fields.update(live, copy(sent), manager, ctx.subresource, scope.shared.world.timestamp())
         stored = _stored(scope, obj)
         if old is not None:
@@ -165,11 +171,11 @@ def _patch(request: Request, scope: Scope, ctx: Context, options: Obj, patch_typ
 
     async def change(old: Obj | None) -> Obj:
         if old is None:
-            raise errors.not_found(scope.rest.resource.group, scope.rest.resource.plural, request.info.name)
+            raise errors.not_found(scope.rest.named.group, scope.rest.named.plural, request.info.name)
         live = scope.to_request_version(old)
         patched, duplicates, shown = _patched(live, raw, patch_type, scope)
         obj = _decode_patched(request, scope, patched, duplicates, options, shown)
-        fields = field_manager(scope, ctx)
+        fields = field_manager(scope, ctx.subresource)
         obj = fields.update(live, obj, manager, ctx.subresource, scope.shared.world.timestamp())
         stored = _stored(scope, obj)
         await scope.rest.admit_update(ctx, stored, old, options)
@@ -249,7 +255,7 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
     async def change(old: Obj | None) -> Obj:
         live = scope.to_request_version(old) if old is not None else None
         now = scope.shared.world.timestamp()
-        fields = field_manager(scope, ctx)
+        fields = field_manager(scope, ctx.subresource)
         obj = fields.apply(live, copy(applied), manager, ctx.subresource, now, force=force)
         decoded = scope.kind.decode(obj)
         obj = decoded.obj

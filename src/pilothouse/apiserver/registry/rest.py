@@ -59,9 +59,22 @@ class Rest:
         self, resource: Resource, strategy: Strategy, store: ResourceStore, admission: Chain
     ) -> None:
         self.resource = resource
+        self.stored_form: Callable[[Obj], None] = _as_it_is
+        """Changes an object into what is read back once it is stored (`api.schema.stored`)."""
+        self.named = resource
+        """What errors call it: the resource that was asked for, where two groups share a store (events)."""
         self.strategy = strategy
         self.store = store
         self._admission = admission
+
+    def facing(self, resource: Resource) -> Rest:
+        """The same registry as another group serves it."""
+        if resource.group == self.resource.group:
+            return self
+        other = Rest(self.resource, self.strategy, self.store, self._admission)
+        other.named = resource
+        other.stored_form = self.stored_form
+        return other
 
     def key(self, namespace: str, name: str) -> str:
         return self.store.key(namespace, name)
@@ -69,7 +82,7 @@ class Rest:
     def get(self, namespace: str, name: str) -> Item:
         item = self.store.get(self.key(namespace, name))
         if item is None:
-            raise errors.not_found(self.resource.group, self.resource.plural, name)
+            raise errors.not_found(self.named.group, self.named.plural, name)
         return item
 
     async def create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
@@ -90,6 +103,7 @@ class Rest:
                 await reservation.settle(stored)
 
     def _check_create(self, ctx: Context, obj: Obj) -> None:
+        self.stored_form(obj)
         if self.strategy.has_status and not self.strategy.creates_with_status:
             _clear_status(obj)
         self.strategy.prepare_for_create(ctx, obj)
@@ -120,7 +134,7 @@ class Rest:
             raise
 
     def _already_exists(self, existing: Item, name: str) -> errors.ApiError:
-        error = errors.already_exists(self.resource.group, self.resource.plural, name)
+        error = errors.already_exists(self.named.group, self.named.plural, name)
         if existing.obj["metadata"].get("deletionTimestamp"):
             error.message = f"object is being deleted: {error.message}"
         return error
@@ -142,7 +156,7 @@ class Rest:
             current = self.store.get(key)
             if current is None:
                 if not create and not self.strategy.allow_create_on_update:
-                    raise errors.not_found(self.resource.group, self.resource.plural, name)
+                    raise errors.not_found(self.named.group, self.named.plural, name)
                 made = await change(None)
                 metadata.check_namespace(made, ctx.namespace)
                 return await self.create(ctx, made, options), True
@@ -182,6 +196,7 @@ class Rest:
                 await reservation.settle(stored)
 
     def _check_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
+        self.stored_form(obj)
         metadata.before_update(obj, old)
         if status_only:
             _keep_all_but_status(obj, old)
@@ -226,7 +241,7 @@ class Rest:
                 f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}"
             )
-            raise errors.conflict(self.resource.group, self.resource.plural, old["metadata"]["name"], why)
+            raise errors.conflict(self.named.group, self.named.plural, old["metadata"]["name"], why)
 
     def _check_revision(self, obj: Obj, old: Obj) -> None:
         """The optimistic lock: a resourceVersion that was sent must be the stored one."""
@@ -239,11 +254,11 @@ class Rest:
                 )
             if sent != old["metadata"]["resourceVersion"]:
                 raise errors.conflict(
-                    self.resource.group, self.resource.plural, meta["name"], errors.OPTIMISTIC_LOCK
+                    self.named.group, self.named.plural, meta["name"], errors.OPTIMISTIC_LOCK
                 )
         elif not self.strategy.allow_unconditional_update:
             missing = f.invalid("metadata.resourceVersion", f.GoText("0"), "must be specified for an update")
-            raise errors.invalid(self.resource.group, self.resource.plural, meta["name"], [missing])
+            raise errors.invalid(self.named.group, self.named.plural, meta["name"], [missing])
         meta["resourceVersion"] = old["metadata"]["resourceVersion"]
 
     async def admit_update(self, ctx: Context, obj: Obj, old: Obj, options: Obj) -> None:
@@ -257,7 +272,7 @@ class Rest:
         while True:
             item = self.store.get(key)
             if item is None:
-                raise errors.not_found(self.resource.group, self.resource.plural, name)
+                raise errors.not_found(self.named.group, self.named.plural, name)
             deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
             if not admitted:
                 attributes = self._attributes(ctx, "DELETE", None, item.obj, options)
@@ -322,7 +337,7 @@ class Rest:
         removed = await self.store.delete(key, current, last=last)
         if removed is None:
             raise errors.conflict(
-                self.resource.group, self.resource.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
+                self.named.group, self.named.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
             )
         await self.strategy.after_delete(ctx, last)
         return removed
@@ -344,6 +359,10 @@ class Rest:
             options,
             ctx.warnings,
         )
+
+
+def _as_it_is(obj: Obj) -> None:
+    """Custom resources are stored as JSON."""
 
 
 def _clear_status(obj: Obj) -> None:
