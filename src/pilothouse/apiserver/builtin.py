@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from pilothouse.api import defaults
@@ -12,6 +13,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.schema.decode import Decoder, Decoders
 from pilothouse.api.schema.stored import Settle, StoredForms
 from pilothouse.api.schema.types import Types
+from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.registry import conversion, strategies, tables
 from pilothouse.apiserver.registry.kind import Decoded, Kind
@@ -88,10 +90,26 @@ class Builtins:
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Decoded:
         """Decode a kind that is no resource of its own (Scale, Binding, Eviction, TokenRequest)."""
+        return self._run(self._decoders.of(self.type_of(group, version, kind)), group, version, kind, value)
+
+    def viewed(self, kind: Kind, group: str, version: str, name: str) -> Kind:
+        """A kind as one of its subresources shows its objects: as another kind (Scale)."""
+        definition = self._catalog.definitions.by_kind(group, version, name)
+        assert definition is not None, f"{group}/{version} {name} is no kind"
+        return replace(
+            kind,
+            resource=Resource(group, version, kind.resource.plural, name, kind.resource.namespaced),
+            table=tables.TABLE.get((group, name)),
+            description=partial(self._catalog.definitions.describe, definition),
+            go_name=f"{internal_package(group)}.{name}",
+        )
+
+    def type_of(self, group: str, version: str, kind: str) -> Type:
+        """KeyError for a kind that the version has not."""
         definition = self._catalog.definitions.by_kind(group, version, kind)
         if definition is None:
             raise KeyError(kind)
-        return self._run(self._decoders.of(self.types.get(definition)), group, version, kind, value)
+        return self.types.get(definition)
 
     def _decoder(self, served: Served) -> Callable[[Obj], Decoded]:
         built: list[Decoder] = []

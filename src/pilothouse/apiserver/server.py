@@ -10,7 +10,8 @@ import asyncio
 import logging
 import platform
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -35,6 +36,7 @@ from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
 from pilothouse.apiserver.endpoints import negotiation, render, writing
+from pilothouse.apiserver.endpoints.apply.field_set import LEAF
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
@@ -64,6 +66,9 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
+_ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
+"""Resources that errors call otherwise (registry/core/componentstatus)."""
 
 
 @dataclass(slots=True)
@@ -140,6 +145,7 @@ class ApiServer:
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
+        self.token_fields = self._token_fields()
         self._ready = False
         self._stopping = False
         self._add_builtins()
@@ -187,7 +193,9 @@ class ApiServer:
 
     def add_kind(self, kind: Kind) -> Scope:
         """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom).facing(kind.resource)
+        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom).facing(
+            _ERROR_NAMES.get(kind.resource, kind.resource)
+        )
         scope = Scope(
             kind=kind,
             rest=rest,
@@ -231,9 +239,20 @@ class ApiServer:
         )
         return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
 
+    def _token_fields(self) -> FieldManager:
+        """Of TokenRequest, which is no resource of its own."""
+        group, version, kind = "authentication.k8s.io", "v1", "TokenRequest"
+        type_ = self._builtins.type_of(group, version, kind)
+        empty = partial(self.decode, group, version, kind, {"metadata": {}})
+        return FieldManager(type_, f"{group}/{version}", LEAF, empty, kind=kind)
+
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
         """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""
         return self._builtins.decode(group, version, kind, value).obj
+
+    def viewed(self, kind: Kind, group: str, version: str, name: str) -> Kind:
+        """A kind as a subresource shows it."""
+        return self._builtins.viewed(kind, group, version, name)
 
     def _add_paths(self) -> None:
         health = Health(

@@ -105,7 +105,8 @@ def test_a_patch_that_does_not_fit_shows_what_it_touched_in_order(api: Api) -> N
         f"{CONFIG_MAPS}/shown", {"op": "add", "path": "/data/a", "value": {"c": 1, "b": 2}}
     )
     text = answer.causes[0][1]
-    start = r'Invalid value: "{\"apiVersion\":\"v1\",\"data\":{\"a\":{\"c\":1,\"b\":2},\"z\":\"1\"},\"kind\":\"ConfigMap\",'
+    start = r'Invalid value: "{\"apiVersion\":\"v1\",\"data\":{\"a\":{\"c\":1,\"b\":2},\"z\":\"1\"},'
+    start += r"\"kind\":\"ConfigMap\","
     assert text.startswith(start + r"\"metadata\":{\"name\":\"shown\",\"namespace\":\"default\",\"uid\":")
 
 
@@ -153,3 +154,31 @@ def test_who_owns_what_a_start_makes(api: Api) -> None:
     namespace = api("GET", "/api/v1/namespaces/default").body
     assert namespace["spec"] == {"finalizers": ["kubernetes"]}
     assert "f:spec" not in namespace["metadata"]["managedFields"][0]["fieldsV1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "known_only"),
+    [(CONFIG_MAPS, True), ("/apis/coordination.k8s.io/v1/namespaces/default/leases", False)],
+)
+def test_which_kinds_know_the_finalizers_without_a_prefix(api: Api, path: str, known_only: bool) -> None:
+    answer = api("POST", f"{path}?dryRun=All", {"metadata": {"name": "final", "finalizers": ["odd"]}})
+    if known_only:
+        assert [field for field, _ in answer.causes] == ["metadata.finalizers[0]"]
+    else:
+        assert answer.code == 201
+
+
+@pytest.mark.parametrize(
+    ("prefix", "fits"),
+    [("-", False), ("a-", True), ("a--", True), ("b.-", True), ("A-", True), ("AA-", False)],
+)
+def test_what_a_generated_name_may_begin_with(api: Api, prefix: str, fits: bool) -> None:
+    answer = api("POST", f"{CONFIG_MAPS}?dryRun=All", {"metadata": {"generateName": prefix}})
+    assert (
+        "metadata.generateName" in [c["field"] for c in answer.body.get("details", {}).get("causes", [])]
+    ) != fits
+
+
+def test_a_component_that_is_none(api: Api) -> None:
+    answer = api("GET", "/api/v1/componentstatuses/none")
+    assert answer.message == 'componentstatus "none" not found'

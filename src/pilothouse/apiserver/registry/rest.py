@@ -69,7 +69,7 @@ class Rest:
 
     def facing(self, resource: Resource) -> Rest:
         """The same registry as another group serves it."""
-        if resource.group == self.resource.group:
+        if (resource.group, resource.plural) == (self.resource.group, self.resource.plural):
             return self
         other = Rest(self.resource, self.strategy, self.store, self._admission)
         other.named = resource
@@ -107,7 +107,7 @@ class Rest:
         if self.strategy.has_status and not self.strategy.creates_with_status:
             _clear_status(obj)
         self.strategy.prepare_for_create(ctx, obj)
-        found = self._as_created(obj["metadata"], self.strategy.name_message)
+        found = self._as_created(obj["metadata"])
         found += self.strategy.validate(ctx, obj)
         if found:
             name = obj["metadata"].get("name", "")
@@ -216,12 +216,15 @@ class Rest:
         meta, before = obj["metadata"], old["metadata"]
         # Upstream checks metadata for all kinds (validateCommonFields) and again in each kind's ValidateUpdate:
         # the causes show it.
-        found = self._as_created(meta, "path") + meta_validation.validate_update(meta, before)
+        found = meta_validation.validate_create(
+            meta, self.resource.namespaced, "path", known_finalizers=False
+        )
+        found += meta_validation.validate_update(meta, before)
         for check in ("update",) if status_only else self.strategy.metadata_checks:
             if check == "update":
                 found += meta_validation.validate_update(meta, before)
             else:
-                found += self._as_created(meta, self.strategy.name_message)
+                found += self._as_created(meta)
         if status_only:
             found += self.strategy.validate_status_update(ctx, obj, old)
         else:
@@ -231,8 +234,9 @@ class Rest:
                 self.resource.group, self.resource.kind, obj["metadata"].get("name", ""), found
             )
 
-    def _as_created(self, meta: Obj, name_rule: str) -> f.Errors:
-        return meta_validation.validate_create(meta, self.resource.namespaced, name_rule)
+    def _as_created(self, meta: Obj) -> f.Errors:
+        rule, known = self.strategy.name_message, self.strategy.known_finalizers
+        return meta_validation.validate_create(meta, self.resource.namespaced, rule, known_finalizers=known)
 
     def _check_uid(self, key: str, old: Obj, uid: str) -> None:
         actual = old["metadata"].get("uid", "")

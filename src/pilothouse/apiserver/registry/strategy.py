@@ -76,6 +76,8 @@ class Strategy:
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update",)
     """How the kind's ValidateUpdate checks metadata, after the checks that all kinds have in common: as an update
     (ValidateObjectMetaUpdate), as a new object (ValidateObjectMeta), or both. Each check's errors are causes."""
+    known_finalizers: ClassVar[bool] = True
+    """Finalizers without a prefix must be upstream's own (the core group's ValidateObjectMeta; others' have it not)."""
     generates_names: ClassVar[bool] = True
     """metadata.generateName gets a random suffix; otherwise it is the name."""
     default_propagation: ClassVar[str] = "Background"

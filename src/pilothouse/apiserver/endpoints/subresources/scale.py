@@ -30,7 +30,7 @@ class Scaler:
     async def get(self, request: Request, scope: Scope) -> Response:
         form = negotiation.negotiate(request.headers.get("accept", ""))
         item = scope.rest.get(scope.namespace(request), request.info.name)
-        return render.one(request, scope.kind, scale_of(item.obj, scope.kind), None, form)
+        return self._answer(request, scope, item, form)
 
     async def update(self, request: Request, scope: Scope) -> Response:
         wanted = sent.read(self._server, request, _GROUP, _VERSION, "Scale")
@@ -77,7 +77,8 @@ class Scaler:
         return self._answer(request, scope, item, form)
 
     def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
-        return render.one(request, scope.kind, scale_of(item.obj, scope.kind), None, form)
+        kind = self._server.viewed(scope.kind, _GROUP, _VERSION, "Scale") if form.target else scope.kind
+        return render.one(request, kind, scale_of(item.obj, scope.kind), None, form)
 
 
 def _patched(present: Obj, raw: object, patch_type: str) -> Obj:

@@ -14,6 +14,7 @@ GROUP = "admissionregistration.k8s.io"
 
 
 class WebhookConfigurationStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
@@ -33,6 +34,7 @@ class WebhookConfigurationStrategy(Strategy):
 
 
 class PolicyStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
@@ -60,6 +62,7 @@ class MutatingAdmissionPolicyStrategy(PolicyStrategy):
 
 
 class BindingStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True

@@ -11,6 +11,7 @@ from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strat
 
 
 class DisruptionBudgetStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ()
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
