@@ -138,7 +138,8 @@ def _check_shape(request: Request, scope: Scope) -> None:
             raise errors.resource_not_found()
         if info.verb not in ("list", "watch") and scope.kind.verbs - {"create"}:
             raise errors.method_not_supported()
-    if not namespaced and info.namespace and scope.kind.resource.plural != "namespaces":
+    # The path of a namespace is read as one inside it; but there are no namespaces in a namespace.
+    if not namespaced and info.namespace and (scope.kind.resource.plural != "namespaces" or not named):
         raise errors.resource_not_found()
     if info.verb in ("create", "deletecollection") and named and not info.subresource:
         raise errors.method_not_supported()

@@ -182,3 +182,30 @@ def test_what_a_generated_name_may_begin_with(api: Api, prefix: str, fits: bool)
 def test_a_component_that_is_none(api: Api) -> None:
     answer = api("GET", "/api/v1/componentstatuses/none")
     assert answer.message == 'componentstatus "none" not found'
+
+
+def test_a_status_write_that_keeps_metadata(api: Api) -> None:
+    path = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/exempt"
+    before = api("GET", path).body["metadata"]
+    after = api.merge(f"{path}/status", {"metadata": {"labels": {"a": "b"}, "annotations": None}})
+    assert (after.code, after.body["metadata"].get("labels")) == (200, before.get("labels"))
+    assert after.body["metadata"]["annotations"] == before["annotations"]
+
+
+def test_a_daemon_sets_status_keeps_its_template_generation(api: Api) -> None:
+    path = "/apis/apps/v1/namespaces/default/daemonsets"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    body = {
+        "metadata": {"name": "counted"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template},
+    }
+    assert api("POST", path, body).code == 201
+    after = api("PUT", f"{path}/counted/status", body)
+    assert after.body["metadata"]["annotations"] == {"deprecated.daemonset.template.generation": "1"}
+
+
+def test_there_are_no_namespaces_in_a_namespace(api: Api) -> None:
+    answer = api("POST", "/api/v1/namespaces/default/namespaces", {"metadata": {"name": "inner"}})
+    assert (answer.code, answer.message) == (404, "the server could not find the requested resource")
+    assert api("GET", "/api/v1/namespaces/default").code == 200
+    assert api("GET", "/api/v1/namespaces").code == 200

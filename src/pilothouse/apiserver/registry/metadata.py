@@ -61,6 +61,18 @@ def before_update(obj: Obj, old: Obj) -> None:
         meta.pop("generation", None)
 
 
+_KEPT_FOR_STATUS = ("deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences")
+
+
+def keep_for_status(meta: Obj, before: Obj) -> None:
+    """What a status write may not change where the kind says so (metav1.ResetObjectMetaForStatus)."""
+    for key in _KEPT_FOR_STATUS:
+        if key in before:
+            meta[key] = before[key]
+        else:
+            meta.pop(key, None)
+
+
 def check_namespace(obj: Obj, namespace: str) -> None:
     """400 when the body names another namespace than the path (EnsureObjectNamespaceMatchesRequestNamespace)."""
     meta = obj.setdefault("metadata", {})

@@ -200,6 +200,8 @@ class Rest:
         metadata.before_update(obj, old)
         if status_only:
             _keep_all_but_status(obj, old)
+            if self.strategy.status_keeps_metadata:
+                metadata.keep_for_status(obj["metadata"], old["metadata"])
             self.strategy.prepare_for_status_update(ctx, obj, old)
         else:
             if self.strategy.has_status and ctx.subresource != "binding":

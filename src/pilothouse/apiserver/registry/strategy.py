@@ -68,6 +68,9 @@ class Strategy:
     """The kind has a status subresource: main-resource writes keep the old status, create clears it."""
     creates_with_status: ClassVar[bool] = False
     """A create keeps the status that was sent (nodes)."""
+    status_keeps_metadata: ClassVar[bool] = False
+    """A status write leaves labels, annotations, owners and finalizers as they are (ResetObjectMetaForStatus); most
+    kinds let them through."""
     generation: ClassVar[bool] = False
     """metadata.generation is 1 at create and rises when the spec changes (see `changes_generation`)."""
     name_message: ClassVar[str] = "subdomain"

@@ -41,6 +41,8 @@ class PolicyStrategy(Strategy):
 
 
 class ValidatingAdmissionPolicyStrategy(PolicyStrategy):
+    status_keeps_metadata: ClassVar[bool] = True
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return validation.validating_admission_policy(obj)
 

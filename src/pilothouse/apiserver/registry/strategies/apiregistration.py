@@ -11,6 +11,7 @@ from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strat
 
 
 class APIServiceStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
     known_finalizers: ClassVar[bool] = False
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     allow_unconditional_update: ClassVar[bool] = False

@@ -103,6 +103,9 @@ class DaemonSetStrategy(Workload):
             counted += 1
         _annotate(obj, str(counted))
 
+    def prepare_for_status_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        _annotate(obj, (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "0"))
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return apps.daemon_set(obj)
 

@@ -13,6 +13,7 @@ GROUP = "flowcontrol.apiserver.k8s.io"
 
 
 class FlowSchemaStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
 
@@ -27,6 +28,7 @@ class FlowSchemaStrategy(Strategy):
 
 
 class PriorityLevelConfigurationStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
 

@@ -30,6 +30,7 @@ class DeviceClassStrategy(Strategy):
 
 
 class ResourceClaimStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:

@@ -93,6 +93,7 @@ class CSIStorageCapacityStrategy(Strategy):
 
 
 class VolumeAttachmentStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
