@@ -13,6 +13,7 @@ from pilothouse.api.validation import addresses, names
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _STANDARD_FINALIZERS = frozenset(("kubernetes", "orphan", "foregroundDeletion"))
 _FIELD_MANAGER_LENGTH_MAX = 128
+_SUBRESOURCE_LENGTH_MAX = 256
 _BANNED_OWNERS = {("v1", "Event")}
 
 _NAME_RULES: dict[str, Callable[[str], list[str]]] = {
@@ -172,6 +173,9 @@ def validate_managed_fields(entries: list[Obj], path: str) -> f.Errors:
         if entry.get("fieldsType") not in (None, "", "FieldsV1"):
             out.append(f.invalid(f"{here}.fieldsType", entry["fieldsType"], "must be `FieldsV1`"))
         out += _field_manager(entry.get("manager", ""), f"{here}.manager")
+        subresource = entry.get("subresource", "")
+        if len(subresource.encode()) > _SUBRESOURCE_LENGTH_MAX:
+            out.append(f.too_long(f"{here}.subresource", subresource, _SUBRESOURCE_LENGTH_MAX))
     return out
 
 

@@ -26,6 +26,8 @@ from pilothouse.apiserver.storage.store import ResourceStore
 Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
 
+_NAMES_TRIED_MAX = 8
+
 RETURNS_DELETED = frozenset(
     ("Pod", "PodTemplate", "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota", "ServiceAccount", "Service")
 ) | frozenset(
@@ -86,7 +88,21 @@ class Rest:
         return item
 
     async def create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
-        """Store a new object. Raises what admission and validation refuse, 409 when the name is taken."""
+        """Store a new object. Raises what admission and validation refuse, 409 when the name is taken. A generated
+        name that is taken is not the client's fault: others are tried."""
+        meta = obj["metadata"]
+        if meta.get("name") or not meta.get("generateName"):
+            return await self._create(ctx, obj, options)
+        for _ in range(_NAMES_TRIED_MAX):
+            meta.pop("name", None)
+            try:
+                return await self._create(ctx, obj, options)
+            except errors.ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+        raise errors.generated_name_conflict(self.named.group, self.named.plural, meta["name"])
+
+    async def _create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes = self._attributes(ctx, "CREATE", obj, None, options)
         await self._admission.admit(attributes)
