@@ -73,8 +73,9 @@ class Router:
 
     def paths(self) -> list[str]:
         """What the root document lists."""
-        groups = [p.kind.resource.prefix for p in self._scopes.values()]
-        return sorted({"/api", "/apis", *groups, *(p.rstrip("/") for p, _ in self._paths if p)})
+        versions = [scope.kind.resource.prefix for scope in self._scopes.values()]
+        groups = [version.rpartition("/")[0] for version in versions]
+        return sorted({"/api", "/apis", *groups, *versions, *(p.rstrip("/") for p, _ in self._paths if p)})
 
     async def handle(self, request: Request) -> Response:
         if request.info.is_resource:

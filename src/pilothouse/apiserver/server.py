@@ -66,6 +66,8 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_RAW = negotiation.Form(pretty=True)
+"""Of documents that are no objects: always JSON, always indented (responsewriters.WriteRawJSON)."""
 _COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
 _ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
 """Resources that errors call otherwise (registry/core/componentstatus)."""
@@ -350,7 +352,7 @@ class ApiServer:
     async def _version(self, request: Request) -> Response:
         if request.method != "GET":
             raise errors.method_not_supported()
-        return render.document(version_document(self.options.kubernetes_version), negotiation.Form())
+        return render.document(version_document(self.options.kubernetes_version), _RAW)
 
     async def _metrics(self, request: Request) -> Response:
         body = generate_latest(self.metrics)
@@ -366,7 +368,7 @@ class ApiServer:
         return response
 
     async def _root(self, request: Request) -> Response:
-        return render.document({"paths": self.router.paths()}, negotiation.Form())
+        return render.document({"paths": self.router.paths()}, _RAW)
 
 
 class SystemObjects:

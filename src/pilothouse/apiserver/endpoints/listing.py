@@ -106,7 +106,7 @@ def _bad_token(why: str) -> errors.ApiError:
 
 
 async def get(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
     if revision and not revision.isdigit():
         raise errors.ApiError(
@@ -125,7 +125,7 @@ def _parse_uint(text: str) -> str:
 
 
 async def list_(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = list_options(request, watch=False)
     page = await read_page(request, scope, options)
     meta: Obj = {"resourceVersion": str(page.revision)}

@@ -64,7 +64,7 @@ def field_manager(scope: Scope, subresource: str) -> FieldManager:
 
 
 async def create(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = write_options(request, "CreateOptions")
     obj = body.read(request, scope, options)
     meta = obj.setdefault("metadata", {})
@@ -90,7 +90,7 @@ def answer(request: Request, scope: Scope, item: Item, form: Form, status: int =
 
 
 async def update(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = write_options(request, "UpdateOptions")
     sent = body.read(request, scope, options)
     name = request.info.name
@@ -136,7 +136,7 @@ def copy(value: Any) -> Any:
 
 
 async def patch(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     patch_type = patch_type_of(request, scope)
     options = write_options(request, "PatchOptions")
     ctx = scope.context(request, dry_run=is_dry_run(options))

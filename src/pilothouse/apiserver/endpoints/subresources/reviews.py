@@ -36,7 +36,7 @@ class Reviewer:
         return scope.fields.update(None, obj, manager, "", self._server.world.timestamp())
 
     def _answer(self, request: Request, scope: Scope, review: Obj) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         return render.one(request, scope.kind, review, None, form, 201)
 
     async def subject_access(self, request: Request, scope: Scope) -> Response:

@@ -28,7 +28,7 @@ class Scaler:
         self._server = server
 
     async def get(self, request: Request, scope: Scope) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         item = scope.rest.get(scope.namespace(request), request.info.name)
         return self._answer(request, scope, item, form)
 
@@ -53,7 +53,7 @@ class Scaler:
         return await self._change(request, scope, options, patched)
 
     async def _change(self, request: Request, scope: Scope, options: Obj, wanted: object) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         ctx = scope.context(request, dry_run=is_dry_run(options))
         ctx.subresource = ""
         manager = writing.manager_of(request, options)
