@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote
 
 from aiohttp import HttpVersion11, WSMsgType, web
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
 from multidict import CIMultiDict
 
 from pilothouse.api import errors
@@ -63,7 +63,7 @@ class HttpServer:
         if self._socket is None:
             await self.bind()
         assert self._socket is not None
-        server = web.Server(self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=180)
+        server = _Server(self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=180)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.SockSite(self._runner, self._socket, ssl_context=self._tls, backlog=1024)
@@ -193,6 +193,26 @@ async def _stream(
         if close is not None:
             await close()
     return stream
+
+
+class _Protocol(web.RequestHandler):
+    """Go's server takes any word for a method and lets the API refuse it; aiohttp's parser knows a list of them."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, BadHttpMethod):
+            return _refusal(errors.method_not_supported())
+        return super().handle_error(request, status, exc, message)
+
+
+class _Server(web.Server):
+    def __call__(self) -> _Protocol:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
 class _Nameless:

@@ -15,10 +15,11 @@ from typing import Protocol
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
+from pilothouse.api.validation.schedules import duration_error
 from pilothouse.apiserver import request_info
 from pilothouse.apiserver.authz.rbac import Decision
 from pilothouse.apiserver.endpoints import render
-from pilothouse.apiserver.limits import InFlight
+from pilothouse.apiserver.limits import InFlight, is_long_running
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.request import Request, RequestInfo, Response, UserInfo
 from pilothouse.kit.world import World
@@ -77,6 +78,8 @@ class Pipeline:
     async def _steps(self, request: Request) -> Response:
         request.info = request_info.parse(request.method, request.path, request.query)
         request.received_s = self._world.now()
+        if "timeout" in request.query:
+            _check_timeout(request)
         if request.user is None:
             request.user = await self._authenticator.authenticate(request)
         if _impersonates(request):
@@ -92,6 +95,13 @@ class Pipeline:
         decision = self._authorizer.authorize(user, info)
         if not decision.allowed:
             raise refusal(user, info, decision.reason)
+
+
+def _check_timeout(request: Request) -> None:
+    """400 for a `timeout` that is no duration (WithRequestDeadline); long-running requests have none."""
+    problem = duration_error(request.param("timeout")) if request.param("timeout") else ""
+    if problem and not is_long_running(request):
+        raise errors.bad_request(f"invalid timeout specified in the request URL - {problem}")
 
 
 def _impersonates(request: Request) -> bool:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import platform
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -32,9 +33,10 @@ from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.bootstrap.objects import Facts, objects
+from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
-from pilothouse.apiserver.endpoints import negotiation, render
+from pilothouse.apiserver.endpoints import negotiation, render, writing
+from pilothouse.apiserver.endpoints.apply.field_set import LEAF
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
@@ -64,6 +66,11 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_RAW = negotiation.Form(pretty=True)
+"""Of documents that are no objects: always JSON, always indented (responsewriters.WriteRawJSON)."""
+_COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
+_ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
+"""Resources that errors call otherwise (registry/core/componentstatus)."""
 
 
 @dataclass(slots=True)
@@ -140,6 +147,7 @@ class ApiServer:
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
+        self.token_fields = self._token_fields()
         self._ready = False
         self._stopping = False
         self._add_builtins()
@@ -187,7 +195,9 @@ class ApiServer:
 
     def add_kind(self, kind: Kind) -> Scope:
         """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom)
+        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom).facing(
+            _ERROR_NAMES.get(kind.resource, kind.resource)
+        )
         scope = Scope(
             kind=kind,
             rest=rest,
@@ -214,6 +224,7 @@ class ApiServer:
             )
             self.lister.add(store)
             found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+            found.stored_form = self._builtins.stored_form(resource) or found.stored_form
         return found
 
     def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
@@ -230,9 +241,20 @@ class ApiServer:
         )
         return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
 
+    def _token_fields(self) -> FieldManager:
+        """Of TokenRequest, which is no resource of its own."""
+        group, version, kind = "authentication.k8s.io", "v1", "TokenRequest"
+        type_ = self._builtins.type_of(group, version, kind)
+        empty = partial(self.decode, group, version, kind, {"metadata": {}})
+        return FieldManager(type_, f"{group}/{version}", LEAF, empty, kind=kind)
+
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
         """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""
         return self._builtins.decode(group, version, kind, value).obj
+
+    def viewed(self, kind: Kind, group: str, version: str, name: str) -> Kind:
+        """A kind as a subresource shows it."""
+        return self._builtins.viewed(kind, group, version, name)
 
     def _add_paths(self) -> None:
         health = Health(
@@ -272,10 +294,11 @@ class ApiServer:
             self._world.timestamp(),
         )
         wanted = objects(facts, self.catalog)
-        await asyncio.gather(*(self._ensure(obj) for obj in wanted))
+        await asyncio.gather(*(self._ensure(made) for made in wanted))
 
-    async def _ensure(self, obj: Obj) -> None:
+    async def _ensure(self, made: Made) -> None:
         """Make a bootstrap object that is missing; one that somebody changed is left alone."""
+        obj = made.obj
         group, _, version = obj["apiVersion"].rpartition("/")
         served = self.catalog.by_kind(group, version, obj["kind"])
         if served is None:
@@ -291,10 +314,20 @@ class ApiServer:
         obj["metadata"].update(uid=self._world.uid(), creationTimestamp=self._world.timestamp())
         if scope.rest.strategy.generation:
             obj["metadata"]["generation"] = 1
-        manager = (
-            "api-priority-and-fairness-config-producer-v1" if "flowcontrol" in group else "kube-apiserver"
-        )
-        obj = scope.fields.update(None, obj, manager, "", self._world.timestamp())
+        now = self._world.timestamp()
+        obj = scope.fields.update(None, obj, made.maker, "", now)
+        for part, values in made.filled.items():
+            obj[part] = {**(obj.get(part) or {}), **values}
+        if made.applied:
+            identity = {
+                "kind": obj["kind"],
+                "apiVersion": obj["apiVersion"],
+                "metadata": {"name": meta["name"]},
+            }
+            status = {**identity, "status": made.applied}
+            obj = writing.field_manager(scope, "status").apply(
+                obj, status, made.applier, "status", now, force=True
+            )
         await scope.rest.store.create(key, obj)
 
     async def stop(self) -> None:
@@ -319,7 +352,7 @@ class ApiServer:
     async def _version(self, request: Request) -> Response:
         if request.method != "GET":
             raise errors.method_not_supported()
-        return render.document(version_document(self.options.kubernetes_version), negotiation.Form())
+        return render.document(version_document(self.options.kubernetes_version), _RAW)
 
     async def _metrics(self, request: Request) -> Response:
         body = generate_latest(self.metrics)
@@ -335,7 +368,7 @@ class ApiServer:
         return response
 
     async def _root(self, request: Request) -> Response:
-        return render.document({"paths": self.router.paths()}, negotiation.Form())
+        return render.document({"paths": self.router.paths()}, _RAW)
 
 
 class SystemObjects:

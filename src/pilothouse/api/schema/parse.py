@@ -145,16 +145,20 @@ def _yaml(raw: bytes) -> tuple[Any, list[str]]:
     try:
         value = loader.get_single_data()
     except yaml.YAMLError as error:
-        raise ValueError(f"error converting YAML to JSON: yaml: {_yaml_text(error)}") from None
+        raise ValueError(f"yaml: {_yaml_text(error)}") from None
     finally:
         loader.dispose()
     return value, [f"yaml: unmarshal errors:\n  {text}" for text in loader.repeated]
 
 
 def _yaml_text(error: yaml.YAMLError) -> str:
+    """go-yaml counts lines from 0, but for errors of its scanner, and leaves out a 0."""
     if isinstance(error, yaml.MarkedYAMLError):
-        line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
-        return f"line {line}: {error.problem or error.context}"
+        marks = (error.problem_mark, error.context_mark)
+        line = next((mark.line for mark in marks if mark is not None and mark.line), 0)
+        if line and isinstance(error, yaml.scanner.ScannerError):
+            line += 1
+        return (f"line {line}: " if line else "") + str(error.problem or error.context)
     return str(error).replace("\n", " ")
 
 

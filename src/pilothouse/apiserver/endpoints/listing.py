@@ -14,7 +14,8 @@ Which revision a list is served at (https://kubernetes.io/docs/reference/using-a
 from __future__ import annotations
 
 import base64
-import binascii
+import posixpath
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +23,7 @@ import msgspec
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.schema import parse
+from pilothouse.api.schema.decode import json_type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, selection
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
@@ -47,21 +49,56 @@ def encode_continue(position: Position) -> str:
 
 def decode_continue(token: str) -> Position:
     """400 with upstream's text for anything that is no token of ours."""
+    data = _unwrapped(token)
     try:
-        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        value = msgspec.json.decode(data)
-    except binascii.Error:
-        raise _bad_token("illegal base64 data at input byte 0") from None
+        value = msgspec.json.decode(data, type=_Token)
+    except msgspec.ValidationError:
+        raise _bad_token(_wrong_type(msgspec.json.decode(data))) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise _bad_token(parse.json_error(data)) from None
-    if not isinstance(value, dict) or value.get("v") != _TOKEN_VERSION:
-        version = value.get("v") if isinstance(value, dict) else ""
-        raise _bad_token(f"server does not recognize this encoded version {go_quote(version or '')}")
-    if not value.get("rv"):
+    if value.v != _TOKEN_VERSION:
+        raise _bad_token(f"server does not recognize this encoded version {value.v}")
+    if not value.rv:
         raise _bad_token(f"incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
-    if not value.get("start"):
+    if not value.start:
         raise _bad_token(f"encoded start key empty (version {_TOKEN_VERSION})")
-    return Position(value["rv"], value["start"])
+    # A start key must not lead out of the collection.
+    rooted = value.start if value.start.startswith("/") else f"/{value.start}"
+    if posixpath.normpath(rooted) != rooted:
+        raise _bad_token(value.start)
+    return Position(value.rv, rooted[1:])
+
+
+class _Token(msgspec.Struct):
+    v: str = ""
+    rv: int = 0
+    start: str = ""
+
+
+_BASE64_URL = re.compile("[A-Za-z0-9_-]*")
+
+
+def _unwrapped(token: str) -> bytes:
+    """Base64 of the URL's alphabet, without padding; Go names the byte that it cannot take."""
+    match = _BASE64_URL.match(token)
+    good = match.end() if match else 0
+    if good < len(token) or len(token) % 4 == 1:
+        at = good if good < len(token) else len(token) - 1
+        raise _bad_token(f"illegal base64 data at input byte {at}")
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+
+
+def _wrong_type(value: object) -> str:
+    """encoding/json's words for a token whose parts have the wrong type."""
+    if not isinstance(value, dict):
+        return f"json: cannot unmarshal {json_type(value)} into Go value of type storage.continueToken"
+    for key, wanted, go_type in (("v", str, "string"), ("rv", int, "int64"), ("start", str, "string")):
+        if key in value and type(value[key]) is not wanted:
+            found = json_type(value[key])
+            return (
+                f"json: cannot unmarshal {found} into Go struct field continueToken.{key} of type {go_type}"
+            )
+    return "invalid token"
 
 
 def _bad_token(why: str) -> errors.ApiError:
@@ -69,7 +106,7 @@ def _bad_token(why: str) -> errors.ApiError:
 
 
 async def get(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
     if revision and not revision.isdigit():
         raise errors.ApiError(
@@ -88,7 +125,7 @@ def _parse_uint(text: str) -> str:
 
 
 async def list_(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = list_options(request, watch=False)
     page = await read_page(request, scope, options)
     meta: Obj = {"resourceVersion": str(page.revision)}
