@@ -92,6 +92,8 @@ class Options:
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
     watch_timeout_s_min: float = 1800.0
+    request_timeout_s: float = 60.0
+    """For requests that are not long-running, body included."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
@@ -155,6 +157,7 @@ class ApiServer:
             RequestMetrics(metrics),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
+            options.request_timeout_s,
         )
 
     def _kind_of(self, request: Request) -> str:

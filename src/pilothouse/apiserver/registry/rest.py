@@ -16,6 +16,7 @@ from pilothouse.api import field as f
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import meta as meta_validation
+from pilothouse.api.validation import names
 from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.plugin import Attributes, Operation
 from pilothouse.apiserver.registry import deletion, metadata
@@ -35,6 +36,9 @@ RETURNS_DELETED = frozenset(
     )
 )  # fmt: skip
 """Kinds whose deletion answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
+
+
+_NO_NAMES = frozenset((".", ".."))
 
 
 class Deleted(NamedTuple):
@@ -64,6 +68,10 @@ class Rest:
         self._admission = admission
 
     def key(self, namespace: str, name: str) -> str:
+        """Where an object lies; 400 for a name that could lead elsewhere (registry NamespaceKeyFunc)."""
+        if name in _NO_NAMES or "/" in name or "%" in name:
+            why = ";".join(names.path_segment(name))
+            raise errors.bad_request(f"Name parameter invalid: {f.go_quote(name)}: {why}")
         return self.store.key(namespace, name)
 
     def get(self, namespace: str, name: str) -> Item:

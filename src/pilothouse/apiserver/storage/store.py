@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
+from pilothouse.api.schema import nesting
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.item import Item, encode
@@ -169,6 +170,8 @@ class ResourceStore:
         value = encode(obj)
         if len(value) > OBJECT_BYTES_MAX:
             raise errors.ApiError(500, "", "etcdserver: request is too large")
+        if nesting.may_exceed(value) and (why := nesting.exceeded(obj, nesting.STORED_MAX)):
+            raise errors.bad_request(f"the object cannot be stored: {why}")
         return value
 
     async def _lease(self, obj: Obj) -> int:
