@@ -27,9 +27,9 @@ from typing import Any
 
 import msgspec
 
+from pilothouse.api.schema import nesting
 from pilothouse.api.schema.definitions import Definitions
 from pilothouse.api.schema.types import short_name
-from pilothouse.api.schema import nesting
 from pilothouse.api.types import Obj
 
 MAGIC = b"k8s\x00"

@@ -30,6 +30,8 @@ from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz import escalation
+from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, objects
@@ -49,7 +51,7 @@ from pilothouse.apiserver.pipeline import Pipeline, refusal
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
-from pilothouse.apiserver.registry.rest import Rest
+from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Strategy
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.router import Router
@@ -138,7 +140,8 @@ class ApiServer:
         )
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
-        self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
+        self._rbac = Rbac(self.lister)
+        self.authorizer = Modes(self._rbac, options.authorization_modes)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
@@ -216,8 +219,13 @@ class ApiServer:
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
             self.lister.add(store)
-            found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+            found = self._rests[key] = Rest(resource, strategy, store, self.admission, self._guard(resource))
         return found
+
+    def _guard(self, resource: Resource) -> Guard | None:
+        if resource.group != escalation.GROUP:
+            return None
+        return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
 
     def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
         def empty() -> Obj:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,11 +18,13 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.pki.certificates import PrivateKey, PublicKey
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
-from pilothouse.kit.world import World
+from pilothouse.kit.world import World, parse_timestamp
 
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 GROUP = "system:serviceaccounts"
 _CACHE_MAX = 4096
+_DELETED_LEEWAY_S = 60.0
+"""A pod that is ending may use its token a little longer (go-jose's DefaultLeeway)."""
 _CURVES = {"secp256r1": ("ES256", "P-256"), "secp384r1": ("ES384", "P-384"), "secp521r1": ("ES512", "P-521")}
 """Algorithm and JSON Web Key name of a curve."""
 
@@ -164,12 +167,13 @@ class ServiceAccountTokens:
         if claims is None:
             return None
         if claims["iss"] == LEGACY_ISSUER:
-            user = self._legacy_user(claims)
+            user = self._legacy_user(claims, token)
             return (user, list(audiences)) if user is not None else None
         now = self._world.now()
         if claims.get("exp", 0) < now or claims.get("nbf", 0) > now:
             return None
-        shared = [a for a in audiences if a in claims.get("aud", ())]
+        meant = claims.get("aud", ())
+        shared = [a for a in audiences if a in ((meant,) if isinstance(meant, str) else meant)]
         if not shared:
             return None
         user = self._bound_user(claims)
@@ -187,7 +191,8 @@ class ServiceAccountTokens:
             self._claims.popitem(last=False)
         return claims
 
-    def _legacy_user(self, claims: dict[str, Any]) -> UserInfo | None:
+    def _legacy_user(self, claims: dict[str, Any], token: str) -> UserInfo | None:
+        """The secret must still hold this very token (pkg/serviceaccount/legacy.go)."""
         prefix = LEGACY_ISSUER
         namespace = claims.get(f"{prefix}/namespace", "")
         name = claims.get(f"{prefix}/service-account.name", "")
@@ -195,7 +200,13 @@ class ServiceAccountTokens:
         secret = self._lister.get(SECRETS, claims.get(f"{prefix}/secret.name", ""), namespace)
         if secret is None or secret["metadata"].get("deletionTimestamp"):
             return None
-        return user_info(namespace, name, uid) if self._same(SERVICE_ACCOUNTS, name, namespace, uid) else None
+        kept = (secret.get("data") or {}).get("token", "")
+        if not hmac.compare_digest(kept, base64.b64encode(token.encode()).decode()):
+            return None
+        if claims.get("sub") != user_name(namespace, name):
+            return None
+        same = self._same(SERVICE_ACCOUNTS, name, namespace, uid, leeway_s=0)
+        return user_info(namespace, name, uid) if same else None
 
     def _bound_user(self, claims: dict[str, Any]) -> UserInfo | None:
         private = claims.get("kubernetes.io") or {}
@@ -205,7 +216,7 @@ class ServiceAccountTokens:
         extra: dict[str, tuple[str, ...]] = {_CREDENTIAL_ID: (f"JTI={claims.get('jti', '')}",)}
         for kind, resource in (("pod", PODS), ("secret", SECRETS)):
             ref = private.get(kind)
-            if ref and not self._same(resource, ref["name"], namespace, ref["uid"]):
+            if ref and not self._same(resource, ref.get("name", ""), namespace, ref.get("uid", "")):
                 return None
         if "pod" in private:
             extra[_POD_NAME] = (private["pod"]["name"],)
@@ -218,9 +229,16 @@ class ServiceAccountTokens:
             extra[_NODE_UID] = (node.get("uid", ""),)
         return user_info(namespace, account["name"], account["uid"], extra)
 
-    def _same(self, resource: Resource, name: str, namespace: str, uid: str) -> bool:
+    def _same(
+        self, resource: Resource, name: str, namespace: str, uid: str, leeway_s: float = _DELETED_LEEWAY_S
+    ) -> bool:
+        """Whether an object is still the one that a token names, and not deleted for longer than `leeway_s`
+        (pkg/serviceaccount/claims.go)."""
         obj = self._lister.get(resource, name, namespace)
-        return obj is not None and obj["metadata"].get("uid") == uid
+        if obj is None or not uid or obj["metadata"].get("uid") != uid:
+            return False
+        deleted = obj["metadata"].get("deletionTimestamp")
+        return not deleted or parse_timestamp(deleted) + leeway_s >= self._world.now()
 
 
 def _claims(token: str, with_key: Key) -> dict[str, Any] | None:

@@ -38,6 +38,9 @@ RETURNS_DELETED = frozenset(
 """Kinds whose deletion answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
 
 
+Guard = Callable[[Context, Obj, Obj | None], None]
+"""Refuses (ApiError) a new state, given the one before, once mutating admission is over."""
+
 _NO_NAMES = frozenset((".", ".."))
 
 
@@ -60,12 +63,18 @@ class Rest:
     """One kind's registry. `resource` is the storage version."""
 
     def __init__(
-        self, resource: Resource, strategy: Strategy, store: ResourceStore, admission: Chain
+        self,
+        resource: Resource,
+        strategy: Strategy,
+        store: ResourceStore,
+        admission: Chain,
+        guard: Guard | None = None,
     ) -> None:
         self.resource = resource
         self.strategy = strategy
         self.store = store
         self._admission = admission
+        self._guard = guard
 
     def key(self, namespace: str, name: str) -> str:
         """Where an object lies; 400 for a name that could lead elsewhere (registry NamespaceKeyFunc)."""
@@ -85,6 +94,8 @@ class Rest:
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes = self._attributes(ctx, "CREATE", obj, None, options)
         await self._admission.admit(attributes)
+        if self._guard is not None:
+            self._guard(ctx, obj, None)
         reservation = self.strategy.reserve_create(ctx, obj)
         stored = False
         try:
@@ -171,6 +182,8 @@ class Rest:
         old = current.obj
         self._check_uid(key, old, uid)
         obj = await change(old)
+        if self._guard is not None:
+            self._guard(ctx, obj, old)
         self._check_revision(obj, old)
         status_only = ctx.subresource in ("status", "approval")
         reservation = None if status_only else self.strategy.reserve_update(ctx, obj, old)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pilothouse.api import errors
 from pilothouse.api import field as f
 from pilothouse.api.defaults.authentication import token_request
+from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS, SECRETS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authentication
@@ -50,6 +51,8 @@ class Issuer:
         )
         audiences = spec.get("audiences") or list(self._server.options.audiences)
         bound = self._bound(spec.get("boundObjectRef"), namespace)
+        if bound is not None and bound["kind"] == "Pod":
+            _check_account(bound, name)
         node = self._node_of(bound)
         token, expires = self._server.signer.bound(account, audiences, expiration, bound, node)
         meta = {k: account["metadata"][k] for k in ("name", "namespace")}
@@ -100,3 +103,11 @@ class Issuer:
             return None
         name = bound["spec"].get("nodeName")
         return self._server.lister.get(NODES, name) if name else None
+
+
+def _check_account(pod: Obj, name: str) -> None:
+    """Who may ask for one account's tokens must not get them accepted as another one's pod."""
+    if (pod.get("spec") or {}).get("serviceAccountName", "") != name:
+        raise errors.bad_request(
+            f"cannot bind token for serviceaccount {go_quote(name)} to pod running with different serviceaccount name."
+        )
