@@ -60,12 +60,13 @@ from pilothouse.apiserver.storage.compactor import Compactor
 from pilothouse.apiserver.storage.leases import LeaseManager
 from pilothouse.apiserver.storage.store import ResourceStore
 from pilothouse.apiserver.storage.watch_cache import WatchCache
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_HEALTH_KEY = b"/registry/health"
 
 
 @dataclass(slots=True)
@@ -247,7 +248,7 @@ class ApiServer:
 
     def _add_paths(self) -> None:
         health = Health(
-            {"ping": self._ping, "log": self._ping, "etcd": self._backend.health},
+            {"ping": self._ping, "log": self._ping, "etcd": self._reads},
             {
                 "etcd-readiness": self._backend.health,
                 "informer-sync": self._readiness,
@@ -269,6 +270,7 @@ class ApiServer:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
         await self._bootstrap()
+        await self._shared.services.repair()
         self._compactor.start()
         self._ready = True
 
@@ -317,6 +319,15 @@ class ApiServer:
         return self.pipeline.handle(request)
 
     # -- paths ------------------------------------------------------------------------------------------
+
+    async def _reads(self) -> str:
+        """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
+        which reads one key)."""
+        try:
+            await self._backend.range(Range(_HEALTH_KEY))
+        except StoreError as error:
+            return str(error)
+        return ""
 
     async def _ping(self) -> str:
         return ""

@@ -8,6 +8,7 @@ conflict.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -104,9 +105,18 @@ class Rest:
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
+        except asyncio.CancelledError:
+            stored = await self._stored_all_the_same(ctx, obj, reservation)
+            raise
         finally:
             if reservation is not None:
                 await reservation.settle(stored)
+
+    async def _stored_all_the_same(self, ctx: Context, obj: Obj, reservation: Reservation | None) -> bool:
+        """The client went away: what was reserved is given back only if its write did not come through."""
+        if reservation is None or ctx.dry_run:
+            return False
+        return await self.store.holds(self.store.key(ctx.namespace, obj["metadata"].get("name", "")), obj)
 
     def _check_create(self, ctx: Context, obj: Obj) -> None:
         if self.strategy.has_status and not self.strategy.creates_with_status:
@@ -200,6 +210,9 @@ class Rest:
             item = await self.store.replace(key, current, obj)
             stored = item is not None
             return item
+        except asyncio.CancelledError:
+            stored = await self._stored_all_the_same(ctx, obj, reservation)
+            raise
         finally:
             if reservation is not None:
                 await reservation.settle(stored)
