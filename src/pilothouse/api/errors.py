@@ -166,6 +166,10 @@ def too_many_requests(message: str, retry_after_s: int) -> ApiError:
     return ApiError(429, "TooManyRequests", message, details, {"Retry-After": str(retry_after_s)})
 
 
+def timeout(message: str) -> ApiError:
+    return ApiError(504, "Timeout", f"Timeout: {message}", {})
+
+
 def request_too_large(message: str) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", message)
 

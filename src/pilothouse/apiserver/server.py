@@ -31,6 +31,8 @@ from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz import escalation
+from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
@@ -51,7 +53,7 @@ from pilothouse.apiserver.pipeline import Pipeline, refusal
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
-from pilothouse.apiserver.registry.rest import Rest
+from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Strategy
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.router import Router
@@ -60,7 +62,7 @@ from pilothouse.apiserver.storage.compactor import Compactor
 from pilothouse.apiserver.storage.leases import LeaseManager
 from pilothouse.apiserver.storage.store import ResourceStore
 from pilothouse.apiserver.storage.watch_cache import WatchCache
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ _RAW = negotiation.Form(pretty=True)
 _COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
 _ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
 """Resources that errors call otherwise (registry/core/componentstatus)."""
+_HEALTH_KEY = b"/registry/health"
 
 
 @dataclass(slots=True)
@@ -99,6 +102,8 @@ class Options:
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
     watch_timeout_s_min: float = 1800.0
+    request_timeout_s: float = 60.0
+    """For requests that are not long-running, body included."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
@@ -143,7 +148,8 @@ class ApiServer:
         )
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
-        self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
+        self._rbac = Rbac(self.lister)
+        self.authorizer = Modes(self._rbac, options.authorization_modes)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
@@ -163,6 +169,7 @@ class ApiServer:
             RequestMetrics(metrics),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
+            options.request_timeout_s,
         )
 
     def _kind_of(self, request: Request) -> str:
@@ -223,9 +230,15 @@ class ApiServer:
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
             self.lister.add(store)
-            found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+            found = Rest(resource, strategy, store, self.admission, self._guard(resource))
             found.stored_form = self._builtins.stored_form(resource) or found.stored_form
+            self._rests[key] = found
         return found
+
+    def _guard(self, resource: Resource) -> Guard | None:
+        if resource.group != escalation.GROUP:
+            return None
+        return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
 
     def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
         def empty() -> Obj:
@@ -258,7 +271,7 @@ class ApiServer:
 
     def _add_paths(self) -> None:
         health = Health(
-            {"ping": self._ping, "log": self._ping, "etcd": self._backend.health},
+            {"ping": self._ping, "log": self._ping, "etcd": self._reads},
             {
                 "etcd-readiness": self._backend.health,
                 "informer-sync": self._readiness,
@@ -280,6 +293,7 @@ class ApiServer:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
         await self._bootstrap()
+        await self._shared.services.repair()
         self._compactor.start()
         self._ready = True
 
@@ -339,6 +353,15 @@ class ApiServer:
         return self.pipeline.handle(request)
 
     # -- paths ------------------------------------------------------------------------------------------
+
+    async def _reads(self) -> str:
+        """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
+        which reads one key)."""
+        try:
+            await self._backend.range(Range(_HEALTH_KEY))
+        except StoreError as error:
+            return str(error)
+        return ""
 
     async def _ping(self) -> str:
         return ""

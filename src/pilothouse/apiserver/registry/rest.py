@@ -8,6 +8,7 @@ conflict.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from pilothouse.api import field as f
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import meta as meta_validation
+from pilothouse.api.validation import names
 from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.plugin import Attributes, Operation
 from pilothouse.apiserver.registry import deletion, metadata
@@ -39,6 +41,12 @@ RETURNS_DELETED = frozenset(
 """Kinds whose deletion answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
 
 
+Guard = Callable[[Context, Obj, Obj | None], None]
+"""Refuses (ApiError) a new state, given the one before, once mutating admission is over."""
+
+_NO_NAMES = frozenset((".", ".."))
+
+
 class Deleted(NamedTuple):
     """`obj` is the last state; `gone` is False while it waits for grace or finalizers."""
 
@@ -58,7 +66,12 @@ class Rest:
     """One kind's registry. `resource` is the storage version."""
 
     def __init__(
-        self, resource: Resource, strategy: Strategy, store: ResourceStore, admission: Chain
+        self,
+        resource: Resource,
+        strategy: Strategy,
+        store: ResourceStore,
+        admission: Chain,
+        guard: Guard | None = None,
     ) -> None:
         self.resource = resource
         self.stored_form: Callable[[Obj], None] = _as_it_is
@@ -68,6 +81,7 @@ class Rest:
         self.strategy = strategy
         self.store = store
         self._admission = admission
+        self._guard = guard
 
     def facing(self, resource: Resource) -> Rest:
         """The same registry as another group serves it."""
@@ -79,6 +93,10 @@ class Rest:
         return other
 
     def key(self, namespace: str, name: str) -> str:
+        """Where an object lies; 400 for a name that could lead elsewhere (registry NamespaceKeyFunc)."""
+        if name in _NO_NAMES or "/" in name or "%" in name:
+            why = ";".join(names.path_segment(name))
+            raise errors.bad_request(f"Name parameter invalid: {f.go_quote(name)}: {why}")
         return self.store.key(namespace, name)
 
     def get(self, namespace: str, name: str) -> Item:
@@ -106,6 +124,8 @@ class Rest:
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes = self._attributes(ctx, "CREATE", obj, None, options)
         await self._admission.admit(attributes)
+        if self._guard is not None:
+            self._guard(ctx, obj, None)
         reservation = self.strategy.reserve_create(ctx, obj)
         stored = False
         try:
@@ -114,9 +134,18 @@ class Rest:
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
+        except asyncio.CancelledError:
+            stored = await self._stored_all_the_same(ctx, obj, reservation)
+            raise
         finally:
             if reservation is not None:
                 await reservation.settle(stored)
+
+    async def _stored_all_the_same(self, ctx: Context, obj: Obj, reservation: Reservation | None) -> bool:
+        """The client went away: what was reserved is given back only if its write did not come through."""
+        if reservation is None or ctx.dry_run:
+            return False
+        return await self.store.holds(self.store.key(ctx.namespace, obj["metadata"].get("name", "")), obj)
 
     def _check_create(self, ctx: Context, obj: Obj) -> None:
         self.stored_form(obj)
@@ -191,6 +220,8 @@ class Rest:
         old = current.obj
         self._check_uid(key, old, uid)
         obj = await change(old)
+        if self._guard is not None:
+            self._guard(ctx, obj, old)
         self._check_revision(obj, old)
         status_only = ctx.subresource in ("status", "approval")
         reservation = None if status_only else self.strategy.reserve_update(ctx, obj, old)
@@ -207,6 +238,9 @@ class Rest:
             item = await self.store.replace(key, current, obj)
             stored = item is not None
             return item
+        except asyncio.CancelledError:
+            stored = await self._stored_all_the_same(ctx, obj, reservation)
+            raise
         finally:
             if reservation is not None:
                 await reservation.settle(stored)

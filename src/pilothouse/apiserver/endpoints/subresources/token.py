@@ -95,8 +95,8 @@ class Issuer:
         runs_as = obj["spec"].get("serviceAccountName", "") if kind == "Pod" else account
         if runs_as != account:
             raise errors.bad_request(
-                f"cannot bind token for serviceaccount {f.go_quote(account)} to pod running with serviceaccount "
-                f"{f.go_quote(runs_as)}"
+                f"cannot bind token for serviceaccount {f.go_quote(account)} to pod running with different "
+                "serviceaccount name."
             )
         uid = ref.get("uid")
         if uid and uid != obj["metadata"]["uid"]:
