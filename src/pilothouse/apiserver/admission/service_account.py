@@ -5,13 +5,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import SERVICE_ACCOUNTS
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
-from pilothouse.apiserver.registry.lister import Lister
-from pilothouse.kit.world import World
+from pilothouse.apiserver.admission.plugin import PODS, Attributes, Environment, Operation, Plugin, Target
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_EXPIRATION_S = 3607
@@ -22,15 +19,14 @@ _MODE = 0o644
 
 class ServiceAccount(Plugin):
     name: ClassVar[str] = "ServiceAccount"
-    operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE", "UPDATE"))
+    operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE",))
+    targets: ClassVar[frozenset[Target] | None] = frozenset((PODS,))
 
-    def __init__(self, lister: Lister, world: World) -> None:
-        self._lister = lister
-        self._world = world
+    def __init__(self, env: Environment) -> None:
+        self._lister = env.lister
+        self._world = env.world
 
     async def admit(self, a: Attributes) -> None:
-        if a.resource.kind != "Pod" or a.resource.group or a.subresource or a.operation != "CREATE":
-            return
         pod = a.obj
         assert pod is not None
         if _MIRROR in (pod["metadata"].get("annotations") or {}):
@@ -44,7 +40,7 @@ class ServiceAccount(Plugin):
                 f"error looking up service account {a.namespace}/{name}: "
                 f"serviceaccount {go_quote(name)} not found"
             )
-            raise errors.forbidden("", "pods", a.name, why)
+            raise a.forbidden(why)
         if _mounts_token(account, spec):
             self._mount(spec)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):

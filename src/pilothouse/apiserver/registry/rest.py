@@ -17,7 +17,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import meta as meta_validation
 from pilothouse.apiserver.admission.chain import Chain
-from pilothouse.apiserver.admission.plugin import Attributes, Operation
+from pilothouse.apiserver.admission.plugin import NO_KIND, Attributes, ObjectKind, Operation
 from pilothouse.apiserver.registry import deletion, metadata
 from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
 from pilothouse.apiserver.storage.item import Item
@@ -25,6 +25,14 @@ from pilothouse.apiserver.storage.store import ResourceStore
 
 Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
+
+Validate = Callable[[Obj, Obj], Awaitable[None]]
+"""Validating admission of an update: the wanted object and the stored one. Raises ApiError."""
+
+
+async def admitted(obj: Obj, old: Obj) -> None:
+    """For writes that admission has had its say on already, as a subresource of its own."""
+
 
 RETURNS_DELETED = frozenset(
     ("Pod", "PodTemplate", "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota", "ServiceAccount", "Service")
@@ -61,7 +69,7 @@ class Rest:
         self.resource = resource
         self.strategy = strategy
         self.store = store
-        self._admission = admission
+        self.admission = admission
 
     def key(self, namespace: str, name: str) -> str:
         return self.store.key(namespace, name)
@@ -74,14 +82,16 @@ class Rest:
 
     async def create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
         """Store a new object. Raises what admission and validation refuse, 409 when the name is taken."""
+        attributes = self.attributes(ctx, "CREATE", obj, None, options)
+        await self.admission.admit(attributes)
+        # Mutating admission knows no generated name yet, validating admission does.
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
-        attributes = self._attributes(ctx, "CREATE", obj, None, options)
-        await self._admission.admit(attributes)
+        attributes.name = obj["metadata"].get("name", "")
         reservation = self.strategy.reserve_create(ctx, obj)
         stored = False
         try:
             self._check_create(ctx, obj)
-            await self._admission.validate(attributes)
+            await self.admission.validate(attributes)
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
@@ -136,10 +146,15 @@ class Rest:
         *,
         create: bool = False,
         uid: str = "",
+        validate: Validate | None = None,
     ) -> tuple[Item, bool]:
         """Change an object; True when it was made. `create`: a missing object may be made (apply, or a kind
-        that allows it). `uid` is a precondition."""
+        that allows it). `uid` is a precondition. `validate` stands in for validating admission of the object."""
         key = self.key(ctx.namespace, name)
+
+        async def ask(obj: Obj, old: Obj) -> None:
+            await self.admission.validate(self.attributes(ctx, "UPDATE", obj, old, options))
+
         while True:
             current = self.store.get(key)
             if current is None:
@@ -149,7 +164,7 @@ class Rest:
                 metadata.check_namespace(made, ctx.namespace)
                 return await self.create(ctx, made, options), True
             try:
-                item = await self._update_existing(ctx, key, current, change, options, uid)
+                item = await self._update_existing(ctx, key, current, change, uid, validate or ask)
             except _DeleteNow as done:
                 deleted = await self._remove(ctx, key, current, done.obj)
                 return deleted, False
@@ -157,7 +172,7 @@ class Rest:
                 return item, False
 
     async def _update_existing(
-        self, ctx: Context, key: str, current: Item, change: Change, options: Obj, uid: str
+        self, ctx: Context, key: str, current: Item, change: Change, uid: str, validate: Validate
     ) -> Item | None:
         """None when another write came between: try again."""
         old = current.obj
@@ -169,7 +184,7 @@ class Rest:
         stored = False
         try:
             self._check_update(ctx, obj, old, status_only)
-            await self._admission.validate(self._attributes(ctx, "UPDATE", obj, old, options))
+            await validate(obj, old)
             if deletion.is_finished(obj) and not self.strategy.is_held(obj):
                 raise _DeleteNow(obj)
             if ctx.dry_run:
@@ -240,21 +255,18 @@ class Rest:
 
     async def admit_update(self, ctx: Context, obj: Obj, old: Obj, options: Obj) -> None:
         """Mutating admission of an update; called by a `change` at its end."""
-        await self._admission.admit(self._attributes(ctx, "UPDATE", obj, old, options))
+        await self.admission.admit(self.attributes(ctx, "UPDATE", obj, old, options))
 
-    async def delete(self, ctx: Context, name: str, options: Obj) -> Deleted:
-        """Delete, or mark for deletion, one object."""
+    async def delete(self, ctx: Context, name: str, options: Obj, *, admitted: bool = False) -> Deleted:
+        """Delete, or mark for deletion, one object. `admitted`: admission has had its say (evictions)."""
         key = self.key(ctx.namespace, name)
-        admitted = False
         while True:
             item = self.store.get(key)
             if item is None:
                 raise errors.not_found(self.resource.group, self.resource.plural, name)
             deletion.check_preconditions(options, item.obj, self.resource.kind, name)
             if not admitted:
-                attributes = self._attributes(ctx, "DELETE", None, item.obj, options)
-                await self._admission.admit(attributes)
-                await self._admission.validate(attributes)
+                await self.admission.ask(self.attributes(ctx, "DELETE", None, item.obj, options))
                 admitted = True
             outcome = await self._delete_current(ctx, key, item, options)
             if outcome is not None:
@@ -319,22 +331,33 @@ class Rest:
         await self.strategy.after_delete(ctx, last)
         return removed
 
-    def _attributes(
-        self, ctx: Context, operation: Operation, obj: Obj | None, old: Obj | None, options: Obj
+    def attributes(
+        self,
+        ctx: Context,
+        operation: Operation,
+        obj: Obj | None,
+        old: Obj | None,
+        options: Obj,
+        *,
+        name: str = "",
+        subresource: str | None = None,
+        kind: ObjectKind = NO_KIND,
     ) -> Attributes:
-        name = (obj or old or {})["metadata"].get("name", "")
+        """What admission is asked about. The keywords are for subresources with objects of their own: the parent's
+        name, and the kind of `obj`."""
         return Attributes(
             operation,
             self.resource,
-            ctx.subresource,
+            ctx.subresource if subresource is None else subresource,
             ctx.namespace,
-            name,
+            name or (obj or old or {}).get("metadata", {}).get("name", ""),
             obj,
             old,
             ctx.user,
             ctx.dry_run,
             options,
             ctx.warnings,
+            kind,
         )
 
 
