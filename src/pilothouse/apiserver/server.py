@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -88,6 +88,8 @@ class Options:
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
+    admission_configuration: Mapping[str, Obj] = field(default_factory=dict)
+    """By plugin."""
     compaction_interval_s: float = 300.0
     event_ttl_s: int = _EVENT_TTL_S
     requests_inflight_max: int = 400
@@ -120,7 +122,14 @@ class ApiServer:
         self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
         system = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
-            Environment(self.lister, world, system, self.authorizer.authorize, self._resource_of),
+            Environment(
+                self.lister,
+                world,
+                system,
+                self.authorizer.authorize,
+                self._resource_of,
+                options.admission_configuration,
+            ),
             options.enable_admission,
             options.disable_admission,
         )
@@ -366,6 +375,24 @@ class SystemObjects:
         meta = obj["metadata"]
         try:
             await scope.rest.store.create(scope.rest.key(meta.get("namespace", ""), meta["name"]), obj)
+        except errors.ApiError as error:
+            if error.reason == "AlreadyExists":
+                return False
+            raise
+        return True
+
+    async def make(self, resource: Resource, obj: Obj) -> bool:
+        """With all that a client's create goes through; False when it exists."""
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world = self._server.world
+        made = scope.kind.decode(obj).obj
+        scope.kind.default(made)
+        made = scope.fields.update(None, made, "kube-apiserver", "", world.timestamp())
+        namespace = made["metadata"].get("namespace", "")
+        ctx = Context(world, self._server.lister, LOOPBACK, namespace)
+        try:
+            await scope.rest.create(ctx, made, {})
         except errors.ApiError as error:
             if error.reason == "AlreadyExists":
                 return False

@@ -6,15 +6,37 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pilothouse.api.resources import Resource
+from pilothouse.apiserver.admission.always_pull_images import AlwaysPullImages
+from pilothouse.apiserver.admission.certificate_approval import CertificateApproval
+from pilothouse.apiserver.admission.certificate_signing import CertificateSigning
+from pilothouse.apiserver.admission.certificate_subject_restriction import CertificateSubjectRestriction
+from pilothouse.apiserver.admission.cluster_trust_bundle_attest import ClusterTrustBundleAttest
+from pilothouse.apiserver.admission.default_ingress_class import DefaultIngressClass
+from pilothouse.apiserver.admission.default_storage_class import DefaultStorageClass
 from pilothouse.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from pilothouse.apiserver.admission.deny_external_ips import DenyServiceExternalIPs
+from pilothouse.apiserver.admission.event_rate_limit import EventRateLimit
+from pilothouse.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
+from pilothouse.apiserver.admission.hard_anti_affinity import LimitPodHardAntiAffinityTopology
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
+from pilothouse.apiserver.admission.namespace_autoprovision import NamespaceAutoProvision
+from pilothouse.apiserver.admission.namespace_exists import NamespaceExists
 from pilothouse.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from pilothouse.apiserver.admission.node_restriction import NodeRestriction
+from pilothouse.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
+from pilothouse.apiserver.admission.pod_node_selector import PodNodeSelector
+from pilothouse.apiserver.admission.pod_security.plugin import PodSecurity
+from pilothouse.apiserver.admission.pod_toleration_restriction import PodTolerationRestriction
+from pilothouse.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from pilothouse.apiserver.admission.priority import Priority
 from pilothouse.apiserver.admission.resource_quota import ResourceQuota
+from pilothouse.apiserver.admission.runtime_class import RuntimeClass
 from pilothouse.apiserver.admission.service_account import ServiceAccount
+from pilothouse.apiserver.admission.simple import AlwaysAdmit, AlwaysDeny
 from pilothouse.apiserver.admission.storage_protection import StorageObjectInUseProtection
 from pilothouse.apiserver.admission.taint_nodes import TaintNodesByCondition
+from pilothouse.apiserver.admission.volume_claim_resize import PersistentVolumeClaimResize
 
 Factory = Callable[[Environment], Plugin]
 
@@ -28,14 +50,37 @@ class Entry(NamedTuple):
 ON, OFF = True, False
 
 ORDERED: dict[str, Entry] = {
+    AlwaysAdmit.name: Entry(lambda env: AlwaysAdmit(), OFF),
+    NamespaceAutoProvision.name: Entry(NamespaceAutoProvision, OFF),
     NamespaceLifecycle.name: Entry(NamespaceLifecycle, ON),
+    NamespaceExists.name: Entry(NamespaceExists, OFF),
+    LimitPodHardAntiAffinityTopology.name: Entry(lambda env: LimitPodHardAntiAffinityTopology(), OFF),
     LimitRanger.name: Entry(LimitRanger, ON),
     ServiceAccount.name: Entry(ServiceAccount, ON),
+    NodeRestriction.name: Entry(NodeRestriction, OFF),
     TaintNodesByCondition.name: Entry(lambda env: TaintNodesByCondition(), ON),
+    AlwaysPullImages.name: Entry(lambda env: AlwaysPullImages(), OFF),
+    PodSecurity.name: Entry(PodSecurity, ON),
+    PodNodeSelector.name: Entry(PodNodeSelector, OFF),
     Priority.name: Entry(Priority, ON),
     DefaultTolerationSeconds.name: Entry(lambda env: DefaultTolerationSeconds(), ON),
+    PodTolerationRestriction.name: Entry(PodTolerationRestriction, OFF),
+    EventRateLimit.name: Entry(EventRateLimit, OFF),
+    ExtendedResourceToleration.name: Entry(lambda env: ExtendedResourceToleration(), OFF),
+    DefaultStorageClass.name: Entry(DefaultStorageClass, ON),
     StorageObjectInUseProtection.name: Entry(lambda env: StorageObjectInUseProtection(), ON),
+    OwnerReferencesPermissionEnforcement.name: Entry(OwnerReferencesPermissionEnforcement, OFF),
+    PersistentVolumeClaimResize.name: Entry(PersistentVolumeClaimResize, ON),
+    RuntimeClass.name: Entry(RuntimeClass, ON),
+    CertificateApproval.name: Entry(CertificateApproval, ON),
+    CertificateSigning.name: Entry(CertificateSigning, ON),
+    ClusterTrustBundleAttest.name: Entry(ClusterTrustBundleAttest, ON),
+    CertificateSubjectRestriction.name: Entry(lambda env: CertificateSubjectRestriction(), ON),
+    DefaultIngressClass.name: Entry(DefaultIngressClass, ON),
+    DenyServiceExternalIPs.name: Entry(lambda env: DenyServiceExternalIPs(), OFF),
+    PodTopologyLabels.name: Entry(PodTopologyLabels, ON),
     ResourceQuota.name: Entry(ResourceQuota, ON),
+    AlwaysDeny.name: Entry(lambda env: AlwaysDeny(), OFF),
 }
 """By name, in the order in which they run."""
 

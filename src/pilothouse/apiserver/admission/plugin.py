@@ -70,8 +70,8 @@ class Attributes:
 class Objects(Protocol):
     """Writing objects as the server itself, past authorization."""
 
-    async def create(self, resource: Resource, obj: Obj) -> bool:
-        """False when it exists."""
+    async def make(self, resource: Resource, obj: Obj) -> bool:
+        """Create an object as a client would; False when it exists."""
 
     async def update_status(self, resource: Resource, obj: Obj) -> None:
         """Store the status of `obj`, whose resourceVersion must be the stored one: ApiError 409 otherwise."""
