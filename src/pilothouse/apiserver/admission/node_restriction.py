@@ -14,6 +14,7 @@ from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
+from pilothouse.apiserver.admission.pod_references import references
 from pilothouse.apiserver.request import UserInfo
 
 _USER_PREFIX, _GROUP = "system:node:", "system:nodes"
@@ -96,7 +97,7 @@ class NodeRestriction(Plugin):
         self._check_owner(node, a)
         if pod["spec"].get("serviceAccountName"):
             raise a.forbidden(f"{me} can not create pods that reference a service account")
-        for what in _references(pod["spec"]):
+        for what in references(pod["spec"]):
             raise a.forbidden(f"{me} can not create pods that reference {what}")
 
     def _check_owner(self, node: str, a: Attributes) -> None:
@@ -182,29 +183,6 @@ def _labels(obj: Obj | None) -> dict[str, str]:
 def _claim_statuses(pod: Obj | None) -> list[tuple[Any, Any]]:
     found = ((pod or {}).get("status") or {}).get("resourceClaimStatuses") or ()
     return [(s.get("name"), s.get("resourceClaimName")) for s in found]
-
-
-def _references(spec: Obj) -> Iterator[str]:
-    """What a pod refers to that a static pod may not."""
-    containers = [
-        c for key in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(key) or ()
-    ]
-    sources = [
-        s for v in spec.get("volumes") or () for s in ((v.get("projected") or {}).get("sources") or ())
-    ]
-    for what, variable, whole, volume in (
-        ("secrets", "secretKeyRef", "secretRef", "secret"),
-        ("configmaps", "configMapKeyRef", "configMapRef", "configMap"),
-    ):
-        used = any((e.get("valueFrom") or {}).get(variable) for c in containers for e in c.get("env") or ())
-        used = used or any(e.get(whole) for c in containers for e in c.get("envFrom") or ())
-        used = used or any(v.get(volume) is not None for v in (*(spec.get("volumes") or ()), *sources))
-        if used or (what == "secrets" and spec.get("imagePullSecrets")):
-            yield what
-    if any(source.get("clusterTrustBundle") is not None for source in sources):
-        yield "clustertrustbundles"
-    if any(v.get("persistentVolumeClaim") is not None for v in spec.get("volumes") or ()):
-        yield "persistentvolumeclaims"
 
 
 def _node(node: str, a: Attributes) -> None:

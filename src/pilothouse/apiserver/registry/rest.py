@@ -84,6 +84,7 @@ class Rest:
         """Store a new object. Raises what admission and validation refuse, 409 when the name is taken."""
         attributes = self.attributes(ctx, "CREATE", obj, None, options)
         await self.admission.admit(attributes)
+        metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
         # Mutating admission knows no generated name yet, validating admission does.
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes.name = obj["metadata"].get("name", "")
@@ -256,34 +257,42 @@ class Rest:
     async def admit_update(self, ctx: Context, obj: Obj, old: Obj, options: Obj) -> None:
         """Mutating admission of an update; called by a `change` at its end."""
         await self.admission.admit(self.attributes(ctx, "UPDATE", obj, old, options))
+        metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
 
     async def delete(self, ctx: Context, name: str, options: Obj, *, admitted: bool = False) -> Deleted:
         """Delete, or mark for deletion, one object. `admitted`: admission has had its say (evictions)."""
         key = self.key(ctx.namespace, name)
+
+        async def ask(old: Obj) -> None:
+            if not admitted:
+                await self.admission.ask(self.attributes(ctx, "DELETE", None, old, options))
+
         while True:
             item = self.store.get(key)
             if item is None:
                 raise errors.not_found(self.resource.group, self.resource.plural, name)
             deletion.check_preconditions(options, item.obj, self.resource.kind, name)
-            if not admitted:
-                await self.admission.ask(self.attributes(ctx, "DELETE", None, item.obj, options))
-                admitted = True
-            outcome = await self._delete_current(ctx, key, item, options)
+            outcome = await self._delete_current(ctx, key, item, options, ask)
             if outcome is not None:
                 return outcome
 
-    async def _delete_current(self, ctx: Context, key: str, item: Item, options: Obj) -> Deleted | None:
-        """None when another write came between: try again."""
+    async def _delete_current(
+        self, ctx: Context, key: str, item: Item, options: Obj, ask: Callable[[Obj], Awaitable[None]]
+    ) -> Deleted | None:
+        """None when another write came between: try again. Admission is asked about each state that is to go, but
+        not where the deletion of a terminating object changes nothing."""
         old = item.obj
         obj = {**old, "metadata": dict(old["metadata"])}
         meta = obj["metadata"]
         terminating = self.strategy.terminate(ctx, obj, options)
         if terminating is not None:
+            await ask(old)
             return await self._terminate(ctx, key, item, obj, changed=terminating)
         now_s = ctx.world.now()
         grace = deletion.begin(meta, options, self.strategy.graceful_delete(ctx, obj, options), now_s)
         if grace.pending:
             return Deleted(old, False)
+        await ask(old)
         wanted = deletion.finalizers(meta, options, self.strategy.default_propagation)
         if wanted != (meta.get("finalizers") or []):
             meta["finalizers"] = wanted
