@@ -24,6 +24,8 @@ from pilothouse.controllers.node_lifecycle import (
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
+from pilothouse.controllers.resource_quota import RESYNC_S as QUOTA_RESYNC_S
+from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
@@ -43,6 +45,7 @@ class Settings:
     """Reconciliations at once by controller, where they are not the default (--concurrent-*-syncs)."""
     node_grace_s: float = GRACE_PERIOD_S
     node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
+    quota_sync_s: float = QUOTA_RESYNC_S
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -61,6 +64,10 @@ TABLE: dict[str, tuple[str, Factory]] = {
     "endpoints-controller": ("endpoint-controller", lambda env, s: EndpointsController(env)),
     "endpointslice-controller": ("endpointslice-controller", lambda env, s: EndpointSliceController(env)),
     "replicationcontroller-controller": ("replication-controller", lambda env, s: ReplicationController(env)),
+    "resourcequota-controller": (
+        "resourcequota-controller",
+        lambda env, s: ResourceQuotaController(env, resync_s=s.quota_sync_s),
+    ),
     "namespace-controller": ("namespace-controller", lambda env, s: NamespaceController(env)),
     "serviceaccount-controller": ("service-account-controller", lambda env, s: ServiceAccountController(env)),
     "garbage-collector-controller": ("generic-garbage-collector", lambda env, s: GarbageCollector(env)),
