@@ -59,7 +59,7 @@ class Machines:
         world: World,
         events: KubeletEvents,
         count: int,
-        is_staged: Callable[[Obj], bool],
+        is_staged: Callable[[str, Obj], bool],
     ) -> None:
         self._client = client
         self._informer = informer
@@ -141,8 +141,9 @@ class Machines:
         node = self._informer.get(name)
         if node is None:
             fresh = node_status.new_node(name, machine.index, self._world.uid(), now)
-            if self._is_staged(fresh):
-                del fresh["status"]
+            bare = {k: v for k, v in fresh.items() if k != "status"}
+            if self._is_staged(NODES.kind, bare):
+                fresh = bare
             try:
                 node = await self._client.create(NODES, fresh)
             except ApiError as error:
@@ -175,7 +176,7 @@ class Machines:
 
     async def _keep(self, name: str, machine: _Machine, node: Obj) -> None:
         await self._renew(node)
-        if self._is_staged(node):
+        if self._is_staged(NODES.kind, node):
             return
         revision = node["metadata"]["resourceVersion"]
         now_s = self._world.clock.monotonic()
