@@ -129,8 +129,8 @@ class Player:
                 return
             try:
                 again_s = await self._sync(key)
-            except (ApiError, ConnectionError, TemplateError, ValueError) as error:
-                log.warning("%s %s: stage failed: %s; trying again", self._resource.kind, key, error)
+            except (ApiError, ConnectionError, TemplateError) as error:
+                log.warning("%s %s: %s; trying again", self._resource.kind, key, error)
                 self._queue.add_rate_limited(key)
             else:
                 self._queue.forget(key)
@@ -190,6 +190,8 @@ class Player:
             try:
                 answer = await self._write(obj, step) or answer
                 deleted = step.delete
+            except TemplateError as error:
+                raise TemplateError(f"stage {stage.name}: {error}") from None
             except ApiError as error:
                 if error.code != 404:
                     raise

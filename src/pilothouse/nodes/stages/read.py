@@ -71,7 +71,8 @@ def _of_file(file: Path, functions: Functions) -> Iterator[Stage]:
         raise StageError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise StageError(f"{file}: no UTF-8 text") from None
-    for number, part in enumerate(_DOCUMENTS.split(text), 1):
+    documents = [part for part in _DOCUMENTS.split(text) if part.strip()]
+    for number, part in enumerate(documents, 1):
         where = f"{file}: document {number}"
         try:
             value, repeated = body(part.encode(), YAML)

@@ -20,7 +20,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.kit.world import parse_timestamp
 from pilothouse.nodes.stages.queries import Query, Subject, Values
-from pilothouse.nodes.stages.templates import Template
+from pilothouse.nodes.stages.templates import Template, TemplateError
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 
@@ -210,14 +210,14 @@ class Patch:
     type: Literal["json", "merge", "strategic"] = "strategic"
 
     def body(self, rendered: Any) -> Any:
-        """ValueError when what was rendered is no patch of this type."""
+        """TemplateError when what was rendered is no patch of this type."""
         if self.type == "json":
             if not isinstance(rendered, list) or not all(isinstance(o, dict) for o in rendered):
-                raise ValueError("a json patch must be a list of operations")
+                raise TemplateError("a json patch must be a list of operations")
             prefix = f"/{self.root}" if self.root else ""
             return [{**operation, "path": prefix + operation.get("path", "")} for operation in rendered]
         if not isinstance(rendered, dict):
-            raise ValueError("a patch must be a map")
+            raise TemplateError("a patch must be a map")
         return {self.root: rendered} if self.root else rendered
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import gotpl
 import yaml
 from gotpl.funcs import sprig
+from gotpl.runtime.values import INVALID as _INVALID
 
 import pilothouse
 from pilothouse.api.schema.parse import YAML, body
@@ -68,8 +69,8 @@ class Template:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text.removeprefix("template:").strip()
+    text = " ".join(str(error).split()).removeprefix("template:").strip()
+    return text.removeprefix("error converting YAML to JSON: ")
 
 
 class Functions:
@@ -135,11 +136,10 @@ def _equal(first: object, *others: object) -> bool:
 def _same(first: object, other: object) -> bool:
     if _is_number(first) and _is_number(other):
         return first == other
-    if first is None or other is None:
-        return first is other
-    if type(first) is not type(other):
-        if isinstance(first, str) and isinstance(other, str):
-            return str(first) == str(other)
+    missing, lacking = _is_missing(first), _is_missing(other)
+    if missing or lacking:
+        return missing and lacking
+    if isinstance(first, str) != isinstance(other, str) or isinstance(first, bool) != isinstance(other, bool):
         raise TypeError("incompatible types for comparison")
     return first == other
 
@@ -148,19 +148,28 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_missing(value: object) -> bool:
+    """gotpl has a mark of its own for what a path does not lead to."""
+    return value is None or type(value) is type(_INVALID)
+
+
 def _rfc3339_nano(unix_s: float) -> str:
     text = datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return f"{text.rstrip('0').rstrip('.')}Z"
 
 
+def _plain(value: object) -> object:
+    return None if _is_missing(value) else value
+
+
 def _quote(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
     return text if text.startswith('"') else json.dumps(text, ensure_ascii=False)
 
 
 def _yaml(value: object, indent: int = 0) -> str:
     """`indent` counts in steps of two blanks, and begins on a new line."""
-    text = yaml.safe_dump(value, default_flow_style=False, allow_unicode=True)
+    text = yaml.safe_dump(_plain(value), default_flow_style=False, allow_unicode=True)
     if indent <= 0:
         return text
     return f"\n{text}".replace("\n", f"\n{'  ' * indent}")
