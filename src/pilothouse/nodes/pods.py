@@ -208,7 +208,7 @@ class Pods:
         if life.rejected is None:
             await self._look_up(pod, life, now_s)
         wake_s = pod_lifecycle.advance(pod, life, now_s)
-        if life.sandbox and resize.asks(pod, life):
+        if life.sandbox and life.kill_s is None and resize.asks(pod, life):
             wake_s = self._resize(pod, life, now_s, wake_s)
         elif life.resize is not None:
             life.resize = None
