@@ -213,7 +213,7 @@ class Pods:
         elif life.resize is not None:
             life.resize = None
         await self._report(pod, life, pod_status.status(pod, life, now_s))
-        if wake_s is None and not life.config_errors:
+        if wake_s is None and not life.config_errors and life.resize is None:
             if pod_lifecycle.outcome(pod, life):
                 self._forget(pod)
             else:
