@@ -61,8 +61,10 @@ class Plan(NamedTuple):
     """When its startup probe has passed."""
     ready_after_s: float = 0.0
     """When it is ready; NEVER for never."""
+    hook_s: float = 0.0
+    """How long its preStop hook takes."""
     stop_s: float = 0.0
-    """How long it takes to end when told to."""
+    """How long it takes to end when told to, after its hook."""
     stop_code: int = 0
     killed_by: str = ""
     """The probe that ends it: liveness or startup."""
@@ -267,7 +269,7 @@ def _probed(base: Plan, container: Obj) -> Plan:
         killed_by=killed_by,
         started_after_s=started_s,
         ready_after_s=ready_s,
-        stop_s=base.stop_s + (_hook_s(hook) if hook else 0.0),
+        hook_s=_hook_s(hook) if hook else 0.0,
     )
 
 

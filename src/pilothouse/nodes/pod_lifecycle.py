@@ -147,9 +147,10 @@ def _stop_one(pod: Obj, life: Life, container: Obj, told_s: float, now_s: float)
         return told_s
     does = life.plan(pod, container)
     last_s = max(life.killed_s, told_s + LEAST_GRACE_S)
-    ends_s = min(told_s + does.stop_s, last_s)
+    wanted_s = told_s + does.hook_s + does.stop_s
+    ends_s = min(wanted_s, last_s)
     if now_s >= ends_s:
-        late = told_s + does.stop_s > last_s
+        late = wanted_s > last_s
         containers.kill(run, max(ends_s, run.started_s or 0.0), SIGKILL if late else does.stop_code)
     return ends_s
 

@@ -32,6 +32,7 @@ _STALE_S = 0.005
 _MOUNT_RETRY_S_MIN = 0.5
 _MOUNT_RETRY_S_MAX = 122.0
 _SHORTEST_S = 0.001
+_NODE_RETRY_S = 0.5
 
 
 class Pods:
@@ -202,6 +203,8 @@ class Pods:
         uid = pod["metadata"]["uid"]
         life = self._lives.get(uid)
         if life is None:
+            if not (pod.get("status") or {}).get("startTime") and not self._is_up(pod):
+                return _NODE_RETRY_S
             life = self._begin(pod, now_s)
             self._lives[uid] = life
         life.plans.clear()
@@ -219,6 +222,9 @@ class Pods:
             else:
                 self._lives.pop(uid, None)
         return None if wake_s is None else max(wake_s - now_s, _SHORTEST_S)
+
+    def _is_up(self, pod: Obj) -> bool:
+        return self._machines.has_reported(pod["spec"]["nodeName"])
 
     def _begin(self, pod: Obj, now_s: float) -> Life:
         """Take a pod in: as a new one through admission, or as one that was here before."""
