@@ -7,9 +7,6 @@ answered into the transcripts, for their authors to review.
 from __future__ import annotations
 
 import os
-import re
-import shlex
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +41,9 @@ def client(request: pytest.FixtureRequest) -> Kubectl:
 
 
 @pytest.fixture
-def session(shared: Running, client: Kubectl, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Session]:
+def session(
+    shared: Running, client: Kubectl, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Session]:
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     session = Session(client.path, client.version, shared.kubeconfig, tmp_path, namespace)
     ready = "until kubectl get serviceaccount default >/dev/null 2>&1; do sleep 0.05; done"

@@ -146,7 +146,9 @@ def _opened(step: Step, line: str, number: int) -> Step:
 class Session:
     """Where a transcript's commands run: a shell, an empty folder, a namespace that is kubectl's default."""
 
-    def __init__(self, kubectl: Path, version: Version, kubeconfig: Path, folder: Path, namespace: str) -> None:
+    def __init__(
+        self, kubectl: Path, version: Version, kubeconfig: Path, folder: Path, namespace: str
+    ) -> None:
         self.version = version
         self.namespace = namespace
         self._folder = folder / "work"
@@ -263,7 +265,10 @@ _GENERAL = (
     ("<age>", r"(?<=  )\d{1,2}s(?= ago|  |$)|(?<=  )<invalid>"),
     ("<node>", r"\bnode-[012]\b"),
     ("<path>", r"/tmp/[\w./-]+"),
-    ("<n>", r"(?<=resourceVersion: \")\d+|(?<=\"resourceVersion\": \")\d+|(?<=:)3[0-2]\d{3}(?=/)|(?<=nodePort: )\d+"),
+    (
+        "<n>",
+        r"(?<=resourceVersion: \")\d+|(?<=\"resourceVersion\": \")\d+|(?<=:)3[0-2]\d{3}(?=/)|(?<=nodePort: )\d+",
+    ),
 )
 
 

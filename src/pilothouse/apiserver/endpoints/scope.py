@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.authz.escalation import Escalation
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.kind import Kind
@@ -27,6 +28,7 @@ class Shared:
     catalog: Catalog
     services: ServiceAllocators
     codec: Codec
+    escalation: Escalation
     watch_timeout_s_min: float = 1800.0
 
 
@@ -55,6 +57,7 @@ class Scope:
             request.warnings,
             self.shared.services,
             self.kind.resource.group_version,
+            self.shared.escalation,
         )
 
     def namespace(self, request: Request) -> str:
