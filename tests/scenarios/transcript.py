@@ -260,15 +260,14 @@ _GENERAL = (
     ("<time>", PLACEHOLDERS["<time>"]),
     ("<server>", PLACEHOLDERS["<server>"]),
     ("<ip>", rf"(?<![\w.]){PLACEHOLDERS['<ip>']}(?![\w.])"),
-    ("<hash>", rf"(?<=-){_NAMED}{{8,10}}-{_NAMED}{{5}}\b"),
+    ("<blob>", r"\b[0-9a-f]{64}\b|\beyJ[\w.-]+"),
+    ("<hash>-<hash>", rf"(?<=-){_NAMED}{{8,10}}-{_NAMED}{{5}}\b"),
+    ("<hash>", rf"(?<=kube-api-access-){_NAMED}{{5}}|(?<=debugger-){_NAMED}{{5}}|(?<=some-){_NAMED}{{5}}"),
     ("<hash>", rf"\b(?=\w*\d){_NAMED}{{9,10}}\b"),
-    ("<age>", r"(?<=  )\d{1,2}s(?= ago|  |$)|(?<=  )<invalid>"),
+    ("<age>", r"(?:(?<=  )|(?<=\A\| ))\d{1,2}s(?= ago|  |$)|(?<=  )<invalid>"),
     ("<node>", r"\bnode-[012]\b"),
     ("<path>", r"/tmp/[\w./-]+"),
-    (
-        "<n>",
-        r"(?<=resourceVersion: \")\d+|(?<=\"resourceVersion\": \")\d+|(?<=:)3[0-2]\d{3}(?=/)|(?<=nodePort: )\d+",
-    ),
+    ("<n>", r"(?<=resourceVersion: \")\d+|(?<=\"resourceVersion\": \")\d+|(?<=:)3[0-2]\d{3}(?=/)"),
 )
 
 
