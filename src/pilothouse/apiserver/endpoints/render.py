@@ -49,9 +49,13 @@ def json_bytes(body: bytes, status: int = 200) -> Response:
 
 
 def error(failure: errors.ApiError, request: Request) -> Response:
-    """A Status in JSON, or in YAML when that is what the client reads."""
+    """A Status in JSON, or in YAML when that is what the client reads. Clients wait and try again when a header says
+    for how long: no header for those that are not to wait."""
     media_type = YAML if request.headers.get("accept", "").startswith(YAML) else JSON
     response = document(failure.status(), Form(media_type), failure.code)
+    retry_after_s = (failure.details or {}).get("retryAfterSeconds", 0)
+    if retry_after_s > 0:
+        response.headers["Retry-After"] = str(retry_after_s)
     response.headers.update(failure.headers)
     return response
 
