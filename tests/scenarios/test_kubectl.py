@@ -75,8 +75,8 @@ PLAYED = """
 create deployment|create service|create configmap|create secret|create job|create cronjob|create role |
 create rolebinding|create clusterrole |create clusterrolebinding|create serviceaccount|create quota|create ingress|
 create poddisruptionbudget|create priorityclass|create namespace|create token|create -f
-apply -f|apply .*--prune|apply .*--dry-run=server|apply .*--dry-run=client|apply --server-side|apply .*--force-conflicts|
-apply -k|apply view-last-applied|apply set-last-applied
+apply -f|apply .*--prune|apply .*--dry-run=server|apply .*--dry-run=client|apply --server-side|
+apply .*--force-conflicts|apply -k|apply view-last-applied|apply set-last-applied
 get .*-o wide|get .*-o json|get .*-o yaml|get .*-o name|get .*-o jsonpath|get .*-o go-template|
 get .*-o custom-columns|get .*--show-labels|get .*--sort-by|get .*-L |get .*-w|get .*--field-selector|get .*-A |
 get .*--chunk-size|get --raw|get .*--subresource|get .*-l

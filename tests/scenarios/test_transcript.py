@@ -18,7 +18,7 @@ def test_a_step_has_its_command_with_what_it_reads_and_its_answer() -> None:
 
 @pytest.mark.parametrize("line", ["| an answer to nothing", "$ true\nfree text", "@ kubctl>=1.2\n$ true"])
 def test_a_line_that_is_none_is_named(line: str) -> None:
-    with pytest.raises(MalformedTranscript, match="line [12]: "):
+    with pytest.raises(MalformedTranscript, match=r"line [12]: "):
         parse(line)
 
 

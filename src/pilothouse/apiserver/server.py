@@ -30,7 +30,6 @@ from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
-from pilothouse.apiserver.authz.escalation import Escalation
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, objects
@@ -126,16 +125,8 @@ class ApiServer:
         services = ServiceAllocators(
             options.service_range, options.service_node_ports, self.lister, SystemObjects(self), world
         )
-        rbac = Rbac(self.lister)
-        self.authorizer = Modes(rbac, options.authorization_modes)
         self._shared = Shared(
-            world,
-            self.lister,
-            self.catalog,
-            services,
-            self.codec,
-            Escalation(rbac, self.authorizer.authorize),
-            options.watch_timeout_s_min,
+            world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
         )
         self._builtins = Builtins(self.catalog)
         self.openapi = OpenApi(
@@ -145,6 +136,7 @@ class ApiServer:
         )
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
+        self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""

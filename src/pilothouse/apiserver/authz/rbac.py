@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pilothouse.api.field import go_quote
-from pilothouse.api.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, Resource
+from pilothouse.api.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import RequestInfo, UserInfo
@@ -58,15 +58,6 @@ class Rbac:
                 {"verbs": ["*"], "nonResourceURLs": ["*"]},
             ]
         return [rule for rules, _ in self._grants_of(user, namespace).rules for rule in rules]
-
-    def rules_of(self, resource: Resource, name: str, namespace: str) -> Iterable[Obj] | None:
-        """A role's or cluster role's rules; None when there is none of this name."""
-        role = self._lister.get(resource, name, namespace if resource.namespaced else "")
-        return None if role is None else role.get("rules") or ()
-
-    def unresolved(self, user: UserInfo, namespace: str) -> list[str]:
-        """What is wrong with the user's grants: roles that are bound and missing."""
-        return self._grants_of(user, namespace).missing
 
     def _grants_of(self, user: UserInfo, namespace: str) -> Grants:
         revisions = tuple(self._lister.revision(kind) for kind in _KINDS)
@@ -140,7 +131,7 @@ def allows(rule: Obj, info: RequestInfo) -> bool:
     if info.verb not in verbs and "*" not in verbs:
         return False
     if not info.is_resource:
-        return any(url_covers(url, info.path) for url in rule.get("nonResourceURLs") or ())
+        return any(_url_matches(url, info.path) for url in rule.get("nonResourceURLs") or ())
     groups = rule.get("apiGroups") or ()
     if info.group not in groups and "*" not in groups:
         return False
@@ -160,8 +151,7 @@ def _resource_matches(resources: Iterable[str], info: RequestInfo) -> bool:
     return False
 
 
-def url_covers(rule: str, path: str) -> bool:
-    """Whether a rule's URL is a path's, or a pattern that it fits."""
+def _url_matches(rule: str, path: str) -> bool:
     if rule in ("*", path):
         return True
     return rule.endswith("*") and path.startswith(rule.rstrip("*"))

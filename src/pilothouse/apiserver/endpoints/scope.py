@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.authz.escalation import Escalation
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.kind import Kind
@@ -28,7 +27,6 @@ class Shared:
     catalog: Catalog
     services: ServiceAllocators
     codec: Codec
-    escalation: Escalation
     watch_timeout_s_min: float = 1800.0
 
 
@@ -57,7 +55,6 @@ class Scope:
             request.warnings,
             self.shared.services,
             self.kind.resource.group_version,
-            self.shared.escalation,
         )
 
     def namespace(self, request: Request) -> str:

@@ -77,7 +77,6 @@ class Rest:
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes = self._attributes(ctx, "CREATE", obj, None, options)
         await self._admission.admit(attributes)
-        self.strategy.authorize(ctx, obj, None)
         reservation = self.strategy.reserve_create(ctx, obj)
         stored = False
         try:
@@ -164,7 +163,6 @@ class Rest:
         old = current.obj
         self._check_uid(key, old, uid)
         obj = await change(old)
-        self.strategy.authorize(ctx, obj, old)
         self._check_revision(obj, old)
         status_only = ctx.subresource in ("status", "approval")
         reservation = None if status_only else self.strategy.reserve_update(ctx, obj, old)

@@ -2,13 +2,13 @@
 
 The generic registry calls, for a create:
 
-    decode, default → mutating admission → authorize → reserve_create (allocations) → prepare_for_create → validate
+    decode, default → mutating admission → reserve_create (allocations) → prepare_for_create → validate
     → validating admission → the reservation's commit → store → its settle, stored or not
 
 and for an update, inside the compare-and-swap retry:
 
-    patch or body → decode, default → mutating admission → authorize → reserve_update
-    → prepare_for_update → validate_update → validating admission → commit → store → settle
+    patch or body → decode, default → mutating admission → reserve_update → prepare_for_update
+    → validate_update → validating admission → commit → store → settle
 
 Objects are in "Go round-trip form": unknown fields pruned, nulls dropped, absent non-pointer structs present as
 {}, zero values of optional non-pointer fields absent (see `api.schema`).
@@ -21,7 +21,6 @@ from typing import ClassVar, Protocol
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.authz.escalation import Escalation
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
@@ -43,8 +42,6 @@ class Context:
     """Cluster IPs and node ports."""
     group_version: str = ""
     """The version that the request came by, where two share a store (events)."""
-    escalation: Escalation | None = None
-    """What a writer of roles and bindings may give; None asks nothing."""
 
 
 class Reservation(Protocol):
@@ -78,10 +75,6 @@ class Strategy:
 
     def canonicalize(self, obj: Obj) -> None:
         """Last touch before the store."""
-
-    def authorize(self, ctx: Context, obj: Obj, old: Obj | None) -> None:
-        """Refuse a create (old None) or an update by what the object says, beyond what authorization knew. Raises
-        ApiError. Roles and bindings override."""
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         """Clear what the client may not set (status is cleared by the registry when has_status), set what
