@@ -17,6 +17,7 @@ from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
 from pilothouse.controllers.garbage_collector import GarbageCollector
+from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_lifecycle import (
     GRACE_PERIOD_S,
@@ -30,6 +31,7 @@ from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
+from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ TABLE: dict[str, Entry] = {
     "daemonset-controller": Entry(
         "daemon-set-controller", lambda env, s: DaemonSetController(env), "daemonset-controller"
     ),
+    "job-controller": Entry("job-controller", lambda env, s: JobController(env)),
     "deployment-controller": Entry("deployment-controller", lambda env, s: DeploymentController(env)),
     "replicaset-controller": Entry("replicaset-controller", lambda env, s: ReplicaSetController(env)),
     "node-lifecycle-controller": Entry(
@@ -92,6 +95,9 @@ TABLE: dict[str, Entry] = {
     ),
     "taint-eviction-controller": Entry(
         "taint-eviction-controller", lambda env, s: TaintEvictionController(env)
+    ),
+    "ttl-after-finished-controller": Entry(
+        "ttl-after-finished-controller", lambda env, s: TtlAfterFinishedController(env)
     ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)

@@ -32,6 +32,8 @@ class PodsOwner(Controller):
     """A controller whose objects of `resource` own pods."""
 
     resource: ClassVar[Resource]
+    batch_s: ClassVar[float] = 0.0
+    """How long changes of pods wait for more of them."""
 
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
@@ -156,6 +158,9 @@ class PodsOwner(Controller):
         owner = self._owners.get(key)
         return key if owner is not None and owner["metadata"]["uid"] == ref["uid"] else None
 
+    def _wake(self, key: str) -> None:
+        self.queue.add_after(key, self.batch_s)
+
     def pod_created(self, pod: Obj) -> None:
         if is_terminating(pod):
             self.pod_deleted(pod)
@@ -163,10 +168,10 @@ class PodsOwner(Controller):
         key = self.owner_key(pod)
         if key is not None:
             self._expectations.creation_observed(key)
-            self.queue.add(key)
+            self._wake(key)
         elif controller_of(pod) is None:
             for candidate in self.wants(pod):
-                self.queue.add(candidate)
+                self._wake(candidate)
 
     def pod_changed(self, old: Obj, pod: Obj) -> None:
         if is_terminating(pod) and not is_terminating(old):
@@ -174,15 +179,15 @@ class PodsOwner(Controller):
             return
         before, now = self.owner_key(old), self.owner_key(pod)
         if before is not None and before != now:
-            self.queue.add(before)
+            self._wake(before)
         if now is not None:
-            self.queue.add(now)
+            self._wake(now)
             self.own_pod_changed(now, old, pod)
         elif controller_of(pod) is None and (
             old["metadata"].get("labels") != pod["metadata"].get("labels") or before is not None
         ):
             for candidate in self.wants(pod):
-                self.queue.add(candidate)
+                self._wake(candidate)
 
     def own_pod_changed(self, key: str, old: Obj, pod: Obj) -> None:
         """For what a kind does beyond looking at the owner again."""
@@ -191,7 +196,7 @@ class PodsOwner(Controller):
         key = self.owner_key(pod)
         if key is not None:
             self._expectations.deletion_observed(key, pod["metadata"]["uid"])
-            self.queue.add(key)
+            self._wake(key)
 
 
 class _PodHandler:
