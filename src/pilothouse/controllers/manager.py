@@ -30,6 +30,7 @@ from pilothouse.controllers.replication import ReplicationController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
+from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
 
@@ -87,6 +88,7 @@ TABLE: dict[str, Entry] = {
     "job-controller": Entry("job-controller", lambda env, s: JobController(env)),
     "deployment-controller": Entry("deployment-controller", lambda env, s: DeploymentController(env)),
     "replicaset-controller": Entry("replicaset-controller", lambda env, s: ReplicaSetController(env)),
+    "statefulset-controller": Entry("statefulset-controller", lambda env, s: StatefulSetController(env)),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
