@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
+from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
 from pilothouse.controllers.garbage_collector import GarbageCollector
@@ -89,6 +91,10 @@ TABLE: dict[str, Entry] = {
     "deployment-controller": Entry("deployment-controller", lambda env, s: DeploymentController(env)),
     "replicaset-controller": Entry("replicaset-controller", lambda env, s: ReplicaSetController(env)),
     "statefulset-controller": Entry("statefulset-controller", lambda env, s: StatefulSetController(env)),
+    "cronjob-controller": Entry("cronjob-controller", lambda env, s: CronJobController(env)),
+    "disruption-controller": Entry(
+        "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
+    ),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
