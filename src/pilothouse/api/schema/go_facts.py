@@ -269,9 +269,6 @@ POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
 """)
 """metadata and spec fields that are pointers."""
 
-ABSENT_STATUS = frozenset(("networking.v1.ServiceCIDR",))
-"""Kinds whose empty status is not written (omitzero)."""
-
 ALWAYS = _table("""
 apiextensions.v1.CustomResourceDefinitionStatus: conditions storedVersions
 discovery.v1.EndpointSlice: endpoints ports
@@ -319,6 +316,7 @@ apiextensions.v1.CustomResourceDefinitionCondition: lastTransitionTime
 """Optional in the schema, yet written even when zero (no omitempty): null for pointers and nil lists."""
 
 OMITTED = _table("""
+networking.v1.IPAddressSpec: parentRef
 admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec: policyName validationActions
 authentication.v1.TokenReviewSpec: token
 """)
