@@ -34,6 +34,7 @@ from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, objects
 from pilothouse.apiserver.builtin import Builtins
+from pilothouse.apiserver.customresources.serving import CustomResources
 from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
@@ -64,6 +65,7 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @dataclass(slots=True)
@@ -143,6 +145,7 @@ class ApiServer:
         self._ready = False
         self._stopping = False
         self._add_builtins()
+        self._custom = CustomResources(self, self._builtins.types.get(_OBJECT_META), self._describe_meta)
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
@@ -156,6 +159,9 @@ class ApiServer:
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
         )
+
+    def _describe_meta(self, path: str) -> str:
+        return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
 
     def _kind_of(self, request: Request) -> str:
         info = request.info
@@ -185,12 +191,12 @@ class ApiServer:
             self.discovery.add(served)
             self.openapi.add(served)
 
-    def add_kind(self, kind: Kind) -> Scope:
-        """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom)
+    def add_kind(self, kind: Kind, rest: Rest | None = None) -> Scope:
+        """Serve a kind. Versions of a built-in resource share a registry; those of custom ones differ in what
+        they validate, and bring their own."""
         scope = Scope(
             kind=kind,
-            rest=rest,
+            rest=rest if rest is not None else self.rest(kind.storage, kind.strategy),
             shared=self._shared,
             fields=self._field_manager(kind),
             status_fields=self._field_manager(kind, "status"),
@@ -199,7 +205,7 @@ class ApiServer:
         self.router.add_scope(scope)
         return scope
 
-    def rest(self, resource: Resource, strategy: Strategy, *, custom: bool = False) -> Rest:
+    def rest(self, resource: Resource, strategy: Strategy) -> Rest:
         key = (resource.group, resource.plural)
         found = self._rests.get(key)
         if found is None:
@@ -208,13 +214,24 @@ class ApiServer:
                 self._backend,
                 self._cache,
                 resource,
-                custom=custom,
                 leases=self._leases if is_event else None,
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
             self.lister.add(store)
             found = self._rests[key] = Rest(resource, strategy, store, self.admission)
         return found
+
+    async def open_store(self, resource: Resource) -> ResourceStore:
+        """The store of a custom resource, with what it holds already."""
+        store = ResourceStore(self._backend, self._cache, resource, custom=True)
+        await self._cache.fill(store.cached)
+        self.lister.add(store)
+        return store
+
+    def close_store(self, store: ResourceStore) -> None:
+        """Forget a custom resource; its watches end."""
+        self.lister.remove(store)
+        self._cache.drop(store.cached)
 
     def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
         def empty() -> Obj:
@@ -258,6 +275,7 @@ class ApiServer:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
         await self._bootstrap()
+        await self._custom.start()
         self._compactor.start()
         self._ready = True
 
@@ -299,6 +317,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         self._stopping = True
+        await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
 

@@ -6,6 +6,7 @@
     check          tree + declarations → the expression's type, or upstream's errors
     compiler       the door: what admission policies, device selectors and custom resources compile with
     evaluate       a tree and its variables → a value
+    metering       the same with a limit on what it costs
     functions      what the declared functions do
 
 The checker is our own because the texts of its errors are part of the API, and because it must know objects

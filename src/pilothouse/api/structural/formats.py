@@ -180,3 +180,8 @@ _CHECKS: dict[str, Check] = {
 def checker(name: str) -> Check | None:
     """The test of a format; None for one that upstream strips (StripUnsupportedFormatsPostProcess)."""
     return _CHECKS.get(name.replace("-", "").lower() if name else "")
+
+
+def named(name: str) -> Check:
+    """The test of a format that upstream knows."""
+    return _CHECKS[name.replace("-", "")]

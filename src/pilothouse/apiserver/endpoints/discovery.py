@@ -43,6 +43,10 @@ class Discovery:
     def knows_group(self, group: str) -> bool:
         return any(g == group for g, _ in self._served)
 
+    def is_custom_group(self, group: str) -> bool:
+        """Whether a group has custom resources alone: its unknown versions and resources are nobody's paths."""
+        return all(s.custom for (g, _), served in self._served.items() if g == group for s in served)
+
     def groups(self) -> dict[str, list[str]]:
         """Versions per group, preferred first; the core group first, then upstream's order, then the others."""
         found: dict[str, list[str]] = {}
@@ -80,6 +84,8 @@ class Discovery:
                 {**self._group(group), "kind": "APIGroup", "apiVersion": "v1"}, _plain(request)
             )
         if (group, parts[2]) not in self._served:
+            if self.is_custom_group(group):
+                return None
             raise errors.resource_not_found()
         return self._resources(request, group, parts[2])
 
@@ -105,9 +111,7 @@ class Discovery:
         entries: list[Obj] = []
         for served in self._served[(group, version)]:
             entries.append(_resource(served))
-            entries += [
-                _subresource(served, served.subresources[name]) for name in sorted(served.subresources)
-            ]
+            entries += [_subresource(served, sub) for sub in served.subresources.values()]
         body: Obj = {"kind": "APIResourceList"}
         if group:
             body["apiVersion"] = "v1"
@@ -229,9 +233,7 @@ def _aggregated_resource(served: Served) -> Obj:
     if served.categories:
         entry["categories"] = list(served.categories)
     if served.subresources:
-        entry["subresources"] = [
-            _aggregated_subresource(served, served.subresources[n]) for n in sorted(served.subresources)
-        ]
+        entry["subresources"] = [_aggregated_subresource(served, sub) for sub in served.subresources.values()]
     return entry
 
 

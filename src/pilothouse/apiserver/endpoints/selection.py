@@ -49,7 +49,7 @@ def _check_fields(scope: Scope, names: list[str]) -> None:
     for name in names:
         if name in known or name == "metadata.name" or (name == "metadata.namespace" and not cluster):
             continue
-        if known:
+        if known or scope.kind.custom:
             raise errors.bad_request(f"field label not supported: {name}")
         if name == "metadata.namespace":
             continue

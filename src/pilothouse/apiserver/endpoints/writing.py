@@ -206,9 +206,25 @@ def _check_type(kind: Kind, patched: Obj) -> None:
     """A patch may not turn an object into another kind."""
     group_version, name = patched.get("apiVersion"), patched.get("kind")
     if (group_version, name) != (kind.resource.group_version, kind.resource.kind):
+        if kind.custom:
+            raise _custom_type_error(kind, patched)
         raise ValueError(
             f'no kind "{name}" is registered for version "{group_version}" in scheme "{body.SCHEME}"'
         )
+
+
+def _custom_type_error(kind: Kind, patched: Obj) -> errors.ApiError:
+    """The same of a custom resource, whose strategy says it."""
+    resource = kind.resource
+    found = []
+    if patched.get("kind") != resource.kind:
+        found.append(field_invalid("kind", patched.get("kind"), f"must be {resource.kind}"))
+    if patched.get("apiVersion") != resource.group_version:
+        found.append(
+            field_invalid("apiVersion", patched.get("apiVersion"), f"must be {resource.group_version}")
+        )
+    name = (patched.get("metadata") or {}).get("name", "")
+    return errors.invalid(resource.group, str(patched.get("kind")), name, found)
 
 
 def _decode_patched(
@@ -227,7 +243,7 @@ def _decode_patched(
         decoded = kind.decode(patched)
     except ValueError as error:
         raise errors.invalid("", "", "", [field_invalid("patch", shown(), str(error))]) from None
-    problems = [*decoded.strict_errors, *duplicates]
+    problems = [*duplicates, *decoded.strict_errors] if kind.custom else [*decoded.strict_errors, *duplicates]
     if problems:
         report_patch(request, problems, options, shown)
     obj = decoded.obj

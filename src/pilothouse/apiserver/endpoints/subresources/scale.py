@@ -12,6 +12,7 @@ from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
 from pilothouse.apiserver.endpoints.scope import Scope
+from pilothouse.apiserver.endpoints.subresources import custom_scale as custom
 from pilothouse.apiserver.endpoints.subresources import sent
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.request import Request, Response
@@ -30,7 +31,10 @@ class Scaler:
     async def get(self, request: Request, scope: Scope) -> Response:
         form = negotiation.negotiate(request.headers.get("accept", ""))
         item = scope.rest.get(scope.namespace(request), request.info.name)
-        return render.one(request, scope.kind, scale_of(item.obj, scope.kind), None, form)
+        live = scope.to_request_version(item.obj)
+        if scope.kind.scale is not None:
+            custom.check_replicas(live, scope.kind.scale)
+        return render.one(request, scope.kind, scale_of(live, scope.kind), None, form)
 
     async def update(self, request: Request, scope: Scope) -> Response:
         wanted = sent.read(self._server, request, _GROUP, _VERSION, "Scale")
@@ -63,21 +67,32 @@ class Scaler:
                 raise errors.not_found(
                     scope.rest.resource.group, scope.rest.resource.plural, request.info.name
                 )
-            scale = wanted(scale_of(old, scope.kind))  # type: ignore[operator]
-            _validate(scale)
-            obj = {**old, "metadata": dict(old["metadata"])}
+            live = scope.to_request_version(old)
+            scale = wanted(scale_of(live, scope.kind))  # type: ignore[operator]
+            obj = {**live, "metadata": dict(live["metadata"])}
             sent_revision = (scale.get("metadata") or {}).get("resourceVersion", "")
-            obj["metadata"]["resourceVersion"] = sent_revision
-            obj["spec"] = {**old["spec"], "replicas": scale["spec"].get("replicas", 0)}
-            obj = scope.fields.update(old, obj, manager, "scale", scope.shared.world.timestamp())
-            await scope.rest.admit_update(ctx, obj, old, options)
-            return obj
+            if sent_revision or not scope.kind.custom:
+                obj["metadata"]["resourceVersion"] = sent_revision
+            _put_replicas(obj, scale, scope.kind)
+            obj = scope.fields.update(live, obj, manager, "scale", scope.shared.world.timestamp())
+            stored = obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
+            await scope.rest.admit_update(ctx, stored, old, options)
+            return stored
 
         item, _ = await scope.rest.update(ctx, request.info.name, change, options)
         return self._answer(request, scope, item, form)
 
     def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
-        return render.one(request, scope.kind, scale_of(item.obj, scope.kind), None, form)
+        live = scope.to_request_version(item.obj)
+        return render.one(request, scope.kind, scale_of(live, scope.kind), None, form)
+
+
+def _put_replicas(obj: Obj, scale: Obj, kind: Kind) -> None:
+    if kind.scale is not None:
+        custom.put_replicas(obj, scale, kind.scale)
+        return
+    _validate(scale)
+    obj["spec"] = {**obj["spec"], "replicas": scale["spec"].get("replicas", 0)}
 
 
 def _patched(present: Obj, raw: object, patch_type: str) -> Obj:
@@ -101,6 +116,13 @@ def scale_of(obj: Obj, kind: Kind) -> Obj:
     shown = {
         k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if k in meta
     }
+    if kind.scale is not None:
+        return {
+            "kind": "Scale",
+            "apiVersion": f"{_GROUP}/{_VERSION}",
+            "metadata": shown,
+            **custom.shown(obj, kind.scale),
+        }
     replicas = obj["spec"].get("replicas", 0)
     status: Obj = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
     selector = obj["spec"].get("selector")
