@@ -46,7 +46,7 @@ class Environment:
     functions: Mapping[str, Sequence[Overload]] = field(default_factory=lambda: FUNCTIONS)
     structs: Mapping[str, Fields] = field(default_factory=dict)
 
-    def with_variables(self, **variables: CelType) -> Environment:
+    def with_variables(self, /, **variables: CelType) -> Environment:
         return replace(self, variables={**self.variables, **variables})
 
     def with_struct(self, name: str, fields: Fields) -> Environment:
