@@ -439,4 +439,4 @@ def node_terms(value: Any) -> Any:
 
 def shown_pod_spec(spec: Obj) -> f.GoText:
     """A pod spec as a bad value."""
-    return f.GoText(msgspec.json.encode(pod_spec(spec)).decode())
+    return f.GoText(f.go_json(pod_spec(spec)))
