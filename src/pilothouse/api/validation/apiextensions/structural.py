@@ -12,7 +12,7 @@ Upstream converts to a type of its own before it checks; here the dict itself is
 from __future__ import annotations
 
 from pilothouse.api import field as f
-from pilothouse.api.goregexp import regexp_error
+from pilothouse.api.go_regex_syntax import regexp_error
 from pilothouse.api.validation.apiextensions.props import (
     Schema,
     items_schema,
