@@ -25,7 +25,7 @@ class _Bad(Exception):
 
 
 def regexp_error(pattern: str) -> str:
-    """"" for a pattern that Go compiles."""
+    """ "" for a pattern that Go compiles."""
     try:
         _Parser(pattern).parse()
     except _Bad as error:
@@ -290,7 +290,9 @@ def _character(match: re.Match[str]) -> str:
         return match["other"]
     if match["letter"] is not None:
         return _LETTERS[match["letter"]]
-    digits, base = (match["octal"], 8) if match["octal"] is not None else (match["braced"] or match["hex"], 16)
+    digits, base = (
+        (match["octal"], 8) if match["octal"] is not None else (match["braced"] or match["hex"], 16)
+    )
     code = int(digits, base)
     if code > _RUNE_MAX:
         raise _Bad(_BAD_ESCAPE, match[0])

@@ -158,7 +158,9 @@ class _Coster:
         path = self._path(node)
         if path and path[0] in _ACCUMULATORS:
             path = ()
-        return Argument(self._type(node), path, self._size(node), node.value if node.kind == "const" else None)
+        return Argument(
+            self._type(node), path, self._size(node), node.value if node.kind == "const" else None
+        )
 
     # Literals
 

@@ -291,9 +291,7 @@ def _to_string(call: Call) -> CallEstimate | None:
 
 def _quote(call: Call) -> CallEstimate | None:
     size = _known(call.arguments[0])
-    return CallEstimate(
-        size.scaled(_CHARACTER), Estimate(size.least + 2, size.most * 2 + 2 & UINT64_MAX)
-    )
+    return CallEstimate(size.scaled(_CHARACTER), Estimate(size.least + 2, size.most * 2 + 2 & UINT64_MAX))
 
 
 def _prefix(call: Call) -> CallEstimate | None:

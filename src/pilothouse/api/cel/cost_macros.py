@@ -53,7 +53,9 @@ class _Writer:
     def loop(self, node: Expr, start: Expr, condition: Expr, step: Expr, result: Expr) -> Expr:
         variables = (node.args[0].name, node.args[1].name, _RESULT)
         args = [start, condition, step, result]
-        return self.node("comprehension", self.type(result), target=node.target, variables=variables, args=args)
+        return self.node(
+            "comprehension", self.type(result), target=node.target, variables=variables, args=args
+        )
 
 
 def expand(node: Expr, types: dict[int, CelType], overloads: dict[int, Any]) -> Expr | None:

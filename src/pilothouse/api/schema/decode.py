@@ -416,7 +416,9 @@ def _schema_or_bool(schema: Decoder) -> Decoder:
 
 
 def _schema_or_strings(schema: Decoder) -> Decoder:
-    strings = _list(Type("list", "[]string", element=Type("string", "string")), _string(Type("string", "string")))
+    strings = _list(
+        Type("list", "[]string", element=Type("string", "string")), _string(Type("string", "string"))
+    )
 
     def decode(value: Any, unknown: list[str]) -> Any:
         if isinstance(value, list):

@@ -55,7 +55,8 @@ def _ca_bundle(bundle: str, path: str) -> f.Errors:
 
 
 def has_invalid_bundle(conversion: Obj | None) -> bool:
-    bundle = ((conversion or {}).get("webhookClientConfig") or {}).get("caBundle")
+    config: Obj = (conversion or {}).get("webhookClientConfig") or {}
+    bundle: str = config.get("caBundle") or ""
     return bool(bundle) and bool(ca_bundle_error(b64decode(bundle)))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pilothouse.api import field as f
 from pilothouse.api.structural.pruning import pruner
-from pilothouse.api.structural.schema import META_FIELDS, Structural, structural
+from pilothouse.api.structural.schema import Structural, structural
 from pilothouse.api.structural.values import validator
-from pilothouse.api.validation.apiextensions.props import Schema, same
+from pilothouse.api.validation.apiextensions.props import Schema
 
 
 def has_unpruned(schema: Schema) -> bool:

@@ -31,7 +31,9 @@ def _name(obj: Obj) -> f.Errors:
     wanted = f"{obj['spec']['names'].get('plural', '')}.{obj['spec'].get('group', '')}"
     given = {key: obj["metadata"].get(key, "") for key in ("generateName", "name")}
     return [
-        f.invalid(f"metadata.{key}", value, _NAME) for key, value in given.items() if value and value != wanted
+        f.invalid(f"metadata.{key}", value, _NAME)
+        for key, value in given.items()
+        if value and value != wanted
     ]
 
 

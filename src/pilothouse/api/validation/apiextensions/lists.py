@@ -8,7 +8,11 @@ from pilothouse.api.validation.apiextensions import gostructs
 from pilothouse.api.validation.apiextensions.props import Schema, items_schema, properties, type_of
 from pilothouse.api.validation.gotext import NULL
 
-LIST_TYPE, MAP_TYPE, MAP_KEYS = "x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-list-map-keys"
+LIST_TYPE, MAP_TYPE, MAP_KEYS = (
+    "x-kubernetes-list-type",
+    "x-kubernetes-map-type",
+    "x-kubernetes-list-map-keys",
+)
 LIST_TYPES, MAP_TYPES = ("atomic", "set", "map"), ("atomic", "granular")
 
 
@@ -71,7 +75,7 @@ def has_structured_set_items(schema: Schema) -> bool:
     if schema.get(LIST_TYPE) != "set" or items is None:
         return False
     if type_of(items) == "array":
-        return items.get(LIST_TYPE, "atomic") != "atomic"
+        return bool(items.get(LIST_TYPE, "atomic") != "atomic")
     return type_of(items) == "object" and items.get(MAP_TYPE) != "atomic"
 
 
@@ -132,7 +136,9 @@ def _safe_keys(schema: Schema, path: str) -> f.Errors:
             continue
         this = f"this property is in {MAP_KEYS}, so it"
         if key not in required and "default" not in found:
-            errors.append(f.required(f"{at}.default", f"{this} must have a default or be a required property"))
+            errors.append(
+                f.required(f"{at}.default", f"{this} must have a default or be a required property")
+            )
         if found.get("nullable"):
             errors.append(f.forbidden(f"{at}.nullable", f"{this} cannot be nullable"))
     return errors

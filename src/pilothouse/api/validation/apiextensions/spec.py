@@ -101,7 +101,9 @@ def _missing_schemas(spec: Obj, path: str, options: Options) -> f.Errors:
 
 def _common(spec: Obj, options: Options, path: str) -> f.Errors:
     """What all versions have alike."""
-    has_status = any(subresources.has_status(holder.get("subresources")) for holder in (spec, *spec["versions"]))
+    has_status = any(
+        subresources.has_status(holder.get("subresources")) for holder in (spec, *spec["versions"])
+    )
     first = options.for_version(spec.get("version", ""))
     errors = schema.validate(spec.get("validation"), f"{path}.validation", first, has_status=has_status)
     errors += subresources.validate(spec.get("subresources"), f"{path}.subresources")

@@ -98,7 +98,10 @@ def _spine(schema: Schema, level: str, path: str) -> f.Errors:
         errors += _spine(additional, "field", f"{path}.additionalProperties")
     errors += _extensions(schema, path)
     errors += _values(
-        schema, path, skip_any_of=_is_int_or_string(schema.get("anyOf")), skip_first_all_of=_first_all_of(schema)
+        schema,
+        path,
+        skip_any_of=_is_int_or_string(schema.get("anyOf")),
+        skip_first_all_of=_first_all_of(schema),
     )
     errors += _types(schema, level, path)
     errors += _metadata(schema, level, path)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation.gotext import Maybe, plain, struct

@@ -16,7 +16,11 @@ class CustomResourceDefinitionStrategy(Strategy):
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         super().prepare_for_create(ctx, obj)
-        obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": None}
+        obj["status"] = {
+            "conditions": None,
+            "acceptedNames": {"plural": "", "kind": ""},
+            "storedVersions": None,
+        }
         _store_in_storage_version(obj)
 
     def prepare_for_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
