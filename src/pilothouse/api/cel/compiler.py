@@ -26,10 +26,13 @@ class CompileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A checked expression. `type` is what it evaluates to."""
+    """A checked expression. `type` is what it evaluates to; `types` and `overloads` are what the checker found
+    of every node and call, by id."""
 
     tree: Tree
     type: CelType
+    types: Mapping[int, CelType] = field(default_factory=dict)
+    overloads: Mapping[int, Sequence[Overload]] = field(default_factory=dict)
 
     def evaluate(
         self, variables: Mapping[str, Any], functions: Mapping[str, Function] = IMPLEMENTATIONS
@@ -72,7 +75,7 @@ class Environment:
             found = [(tree.positions.get(node, 0), text) for node, text in errors]
             issues = "\n".join(_issue(expression, offset, text) for offset, text in found)
             raise CompileError(f"compilation failed: {issues}")
-        return Program(tree, result)
+        return Program(tree, result, checker.types(), checker.overloads)
 
     def compile(self, expression: str, *wanted: CelType) -> CelType:
         """As `check`, and the result is one of the wanted types (or `wanted` names any)."""
