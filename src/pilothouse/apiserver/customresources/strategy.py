@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilothouse.api import field as f
-from pilothouse.api.structural import paths
 from pilothouse.api.structural.objects import ObjectSchema
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import names
+from pilothouse.apiserver.registry import paths
 from pilothouse.apiserver.registry.kind import ScalePaths
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 
