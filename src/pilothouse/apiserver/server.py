@@ -36,7 +36,8 @@ from pilothouse.apiserver.bootstrap.objects import Facts, objects
 from pilothouse.apiserver.builtin import Builtins
 from pilothouse.apiserver.customresources.serving import CustomResources
 from pilothouse.apiserver.endpoints import negotiation, render
-from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.apply.compare import Walkers
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
@@ -191,15 +192,21 @@ class ApiServer:
             self.discovery.add(served)
             self.openapi.add(served)
 
-    def add_kind(self, kind: Kind, rest: Rest | None = None) -> Scope:
+    def add_kind(
+        self,
+        kind: Kind,
+        rest: Rest | None = None,
+        versions: dict[str, Version] | None = None,
+        walkers: Walkers | None = None,
+    ) -> Scope:
         """Serve a kind. Versions of a built-in resource share a registry; those of custom ones differ in what
-        they validate, and bring their own."""
+        they validate, and bring their own; the same goes for what field ownership must know."""
         scope = Scope(
             kind=kind,
             rest=rest if rest is not None else self.rest(kind.storage, kind.strategy),
             shared=self._shared,
-            fields=self._field_manager(kind),
-            status_fields=self._field_manager(kind, "status"),
+            fields=self._field_manager(kind, "", versions, walkers),
+            status_fields=self._field_manager(kind, "status", versions, walkers),
             known_kind=self.catalog.is_registered,
         )
         self.router.add_scope(scope)
@@ -233,7 +240,9 @@ class ApiServer:
         self.lister.remove(store)
         self._cache.drop(store.cached)
 
-    def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
+    def _field_manager(
+        self, kind: Kind, subresource: str, versions: dict[str, Version] | None, walkers: Walkers | None
+    ) -> FieldManager:
         def empty() -> Obj:
             return kind.decode({"metadata": {}}).obj
 
@@ -245,7 +254,9 @@ class ApiServer:
             has_status="status" in kind.subresources,
             custom_fields=kind.type.fields if kind.custom else (),
         )
-        return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
+        return FieldManager(
+            kind.type, r.group_version, reset, empty, kind=r.kind, versions=versions, walkers=walkers
+        )
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
         """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""

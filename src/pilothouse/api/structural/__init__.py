@@ -12,7 +12,6 @@
     rules         x-kubernetes-validations at run time, and what they may cost
     objects       all of these for a whole object, in the API server's order
     correlation   which old value a new one replaces
-    paths         values at the simple paths that scale and selectable fields use
     types         a schema as an `api.structure.Type`, for ownership and patches
 
 Not here: whether a schema is a good one (`api.validation.apiextensions`), and how objects are served.

@@ -93,11 +93,15 @@ class ObjectSchema:
         """Fills in the defaults of an object that the caller owns."""
         return defaulting.defaulter(self.spine)
 
+    def prune(self, obj: Obj) -> None:
+        """Take from an object (owned) what this schema does not know."""
+        self._prune(obj)
+        self._drop_nulls(obj)
+
     def conform(self, obj: Obj) -> None:
         """Bring an object (owned) that was stored under another schema into this one's form: what it does not
         know goes, what it has defaults for comes."""
-        self._prune(obj)
-        self._drop_nulls(obj)
+        self.prune(obj)
         self.default(obj)
 
     # -- validation -------------------------------------------------------------------------------------

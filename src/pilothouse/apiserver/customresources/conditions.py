@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from pilothouse.api.field import go_quote
 from pilothouse.api.types import Obj
 
+FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+"""Holds a definition until its objects are gone."""
 ESTABLISHED = "Established"
 NAMES_ACCEPTED = "NamesAccepted"
 TERMINATING = "Terminating"

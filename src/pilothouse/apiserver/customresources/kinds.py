@@ -73,6 +73,10 @@ class _Version:
         self._storage = storage_resource(crd)
         self._raw = _raw_schema(version)
         self._schema = ObjectSchema(self._raw, metadata, self._resource.kind)
+        self._stored_schema = self._schema
+        if self._resource != self._storage:
+            stored = next(v for v in crd["spec"]["versions"] if v["name"] == self._storage.version)
+            self._stored_schema = ObjectSchema(_raw_schema(stored), metadata, self._resource.kind)
         self._subresources: Obj = version.get("subresources") or {}
 
     def made(self) -> CustomKind:
@@ -91,7 +95,7 @@ class _Version:
             decode=self._decode,
             default=self._schema.default,
             storage=self._storage,
-            to_storage=None if same else _renamer(self._storage.group_version),
+            to_storage=None if same else self._to_storage,
             from_storage=None if same and _always_conforms(self._crd) else self._from_storage,
             table=table(self._version.get("additionalPrinterColumns") or ()),
             description=self._describe,
@@ -121,12 +125,15 @@ class _Version:
         )
         group_version = self._resource.group_version
 
-        def to_version(obj: Obj) -> Obj:
+        def sent(obj: Obj) -> Obj:
             return obj if obj.get("apiVersion") == group_version else {**obj, "apiVersion": group_version}
 
+        same = self._resource == self._storage
         return CustomStrategy(
             self._schema,
-            to_version,
+            sent,
+            sent if same and _always_conforms(self._crd) else self._read,
+            None if same else self._stored_schema.prune,
             has_status=self._subresources.get("status") is not None,
             scale=self._scale(),
             selectable=selectable,
@@ -138,11 +145,25 @@ class _Version:
         obj["kind"] = self._resource.kind
         return Decoded(obj, [f"unknown field {go_quote(path)}" for path in unknown])
 
+    def _to_storage(self, sent: Obj) -> Obj:
+        """An object (owned) of this version by the storage version's name; what that does not know goes at the end
+        (`CustomStrategy.canonicalize`)."""
+        sent["apiVersion"] = self._storage.group_version
+        return sent
+
+    def _read(self, stored: Obj) -> Obj:
+        """The same for a stored object that is shared."""
+        return self._from_storage({**stored, "metadata": dict(stored["metadata"])})
+
     def _from_storage(self, stored: Obj) -> Obj:
+        """A stored object (its top level owned) as this version shows it: with the storage version's defaults, and
+        without what this version does not know."""
         obj: Obj = copy({key: value for key, value in stored.items() if key != "metadata"})
         obj["metadata"] = stored["metadata"]
-        obj["apiVersion"] = self._resource.group_version
-        self._schema.conform(obj)
+        self._stored_schema.conform(obj)
+        if self._stored_schema is not self._schema:
+            obj["apiVersion"] = self._resource.group_version
+            self._schema.prune(obj)
         return obj
 
     def _served(self) -> Served:
@@ -167,12 +188,9 @@ class _Version:
         )
 
 
-def _renamer(group_version: str) -> Callable[[Obj], Obj]:
-    def rename(obj: Obj) -> Obj:
-        obj["apiVersion"] = group_version
-        return obj
-
-    return rename
+def renamed(group_version: str) -> Callable[[Obj], Obj]:
+    """Conversion without a webhook: nothing but the name changes."""
+    return lambda obj: {**obj, "apiVersion": group_version}
 
 
 def _deprecation(crd: Obj, version: Obj) -> str:

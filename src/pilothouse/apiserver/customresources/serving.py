@@ -21,8 +21,16 @@ from pilothouse.api.resources import CUSTOM_RESOURCE_DEFINITIONS
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.customresources import conditions
-from pilothouse.apiserver.customresources.conditions import made
-from pilothouse.apiserver.customresources.kinds import CustomKind, kinds, signature, storage_resource
+from pilothouse.apiserver.customresources.conditions import FINALIZER, made
+from pilothouse.apiserver.customresources.kinds import (
+    CustomKind,
+    kinds,
+    renamed,
+    signature,
+    storage_resource,
+)
+from pilothouse.apiserver.endpoints.apply.compare import Walkers
+from pilothouse.apiserver.endpoints.apply.manager import Version
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry.rest import Rest
 from pilothouse.apiserver.registry.strategy import Context
@@ -35,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _MANAGER = "kube-apiserver"
 _USER = UserInfo("system:apiserver", groups=("system:masters", "system:authenticated"))
 _WATCH_S = 3600.0
@@ -55,6 +62,17 @@ class _Served:
     store: ResourceStore
     kinds: list[CustomKind] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)
+    walkers: Walkers = field(default_factory=Walkers)
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """For managers of fields who used another version."""
+        return {
+            entry.kind.resource.group_version: Version(
+                entry.kind.type, renamed(entry.kind.resource.group_version)
+            )
+            for entry in self.kinds
+        }
 
 
 class CustomResources:
@@ -203,7 +221,7 @@ class CustomResources:
                 store.cached.close_watchers()
         for entry in new.kinds:
             rest = Rest(entry.kind.storage, entry.kind.strategy, store, self._server.admission)
-            new.scopes.append(self._server.add_kind(entry.kind, rest))
+            new.scopes.append(self._server.add_kind(entry.kind, rest, new.versions, new.walkers))
             self._server.discovery.add(entry.served)
             self._server.openapi.add(entry.served, entry.schema)
         self._served[name] = new

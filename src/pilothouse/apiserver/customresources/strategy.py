@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilothouse.api import field as f
-from pilothouse.api.structural import paths
 from pilothouse.api.structural.objects import ObjectSchema
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import names
+from pilothouse.apiserver.registry import paths
 from pilothouse.apiserver.registry.kind import ScalePaths
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 
@@ -18,7 +18,9 @@ _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
 class CustomStrategy(Strategy):
-    """One version's. `to_version` gives a stored object in that version: what is validated is what was sent."""
+    """One version's. What is validated and compared is in that version: `sent` gives what was sent back its name
+    there, `stored` is how an object in the store reads in it. `conform` is the last change before the store: it
+    takes away what the storage version does not know, None where that is this one."""
 
     allow_unconditional_update = False
     generation = True
@@ -26,7 +28,9 @@ class CustomStrategy(Strategy):
     def __init__(
         self,
         schema: ObjectSchema,
-        to_version: Callable[[Obj], Obj],
+        sent: Callable[[Obj], Obj],
+        stored: Callable[[Obj], Obj],
+        conform: Callable[[Obj], None] | None,
         *,
         has_status: bool,
         scale: ScalePaths | None,
@@ -36,7 +40,13 @@ class CustomStrategy(Strategy):
         self.scale = scale
         self.has_status = has_status  # type: ignore[misc]
         self.field_names = selectable  # type: ignore[misc]
-        self._to_version = to_version
+        self._sent = sent
+        self._stored = stored
+        self._conform = conform
+
+    def canonicalize(self, obj: Obj) -> None:
+        if self._conform is not None:
+            self._conform(obj)
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         if self.has_status:
@@ -44,17 +54,17 @@ class CustomStrategy(Strategy):
 
     def changes_generation(self, obj: Obj, old: Obj) -> bool:
         """Anything but metadata."""
-        return {**obj, "metadata": None} != {**old, "metadata": None}
+        return {**self._sent(obj), "metadata": None} != {**self._stored(old), "metadata": None}
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
-        sent = self._to_version(obj)
+        sent = self._sent(obj)
         schema = self.schema
         found = schema.value_errors(sent) + self._scale_errors(sent, whole=True)
         found += schema.embedded_errors(sent) + schema.list_errors(sent)
         return found + schema.rule_errors(sent, None, found).errors
 
     def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        sent, before = self._to_version(obj), self._to_version(old)
+        sent, before = self._sent(obj), self._stored(old)
         schema = self.schema
         found = schema.value_errors(sent, before) + self._scale_errors(sent, whole=True)
         found += schema.embedded_errors(sent) + schema.list_errors(sent, before)
@@ -76,7 +86,7 @@ class CustomStrategy(Strategy):
         obj["metadata"] = meta
 
     def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        sent, before = self._to_version(obj), self._to_version(old)
+        sent, before = self._sent(obj), self._stored(old)
         schema = self.schema
         found = schema.status_errors(sent, before) + self._scale_errors(sent, whole=False)
         found += schema.list_errors(sent, before)
@@ -100,7 +110,7 @@ class CustomStrategy(Strategy):
         return [warning for name in sorted(added) for warning in _finalizer_warnings(name)]
 
     def fields(self, obj: Obj) -> dict[str, str]:
-        sent = self._to_version(obj) if self.field_names else obj
+        sent = self._stored(obj) if self.field_names else obj
         return {path: _selectable(sent, path) for path in self.field_names}
 
 

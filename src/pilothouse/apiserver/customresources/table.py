@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from pilothouse.api.go_text import go_value
 from pilothouse.api.jsonpath import JsonPath
 from pilothouse.api.structural import formats
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints.patch.go_text import go_value
 from pilothouse.apiserver.registry.tables.cells import since
 from pilothouse.apiserver.registry.tables.column import NAME, Column, Table
 

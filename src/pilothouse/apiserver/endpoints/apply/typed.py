@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api.go_text import go_literal, go_type, go_value
 from pilothouse.api.structure import Type
 from pilothouse.apiserver.endpoints.apply.field_set import (
     LEAF,
@@ -30,6 +29,7 @@ from pilothouse.apiserver.endpoints.apply.field_set import (
     single_key,
     value_key,
 )
+from pilothouse.apiserver.endpoints.patch.go_text import go_literal, go_type, go_value
 
 _MISSING: Any = object()
 DEDUCED = Type("any")

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import errors
-from pilothouse.api.go_text import go_kind, go_type, go_value
 from pilothouse.api.structure import Field, Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.patch import values
+from pilothouse.apiserver.endpoints.patch.go_text import go_kind, go_type, go_value
 
 DIRECTIVE = "$patch"
 DELETE_PRIMITIVES = "$deleteFromPrimitiveList"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api.go_text import go_kind, go_type
 from pilothouse.api.structure import Type
+from pilothouse.apiserver.endpoints.patch.go_text import go_kind, go_type
 
 _SCALARS: dict[str, tuple[type, ...]] = {
     "string": (str,),

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
-from pilothouse.api.structural import paths
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.registry import paths
 from pilothouse.apiserver.registry.kind import ScalePaths
 
 

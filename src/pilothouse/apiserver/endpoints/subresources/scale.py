@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 _GROUP, _VERSION = "autoscaling", "v1"
+_NO_TIME = ""
+"""Upstream's handler carries owners of replicas over to the object without their time (managedfields ToParent)."""
 
 
 class Scaler:
@@ -74,7 +76,7 @@ class Scaler:
             if sent_revision or not scope.kind.custom:
                 obj["metadata"]["resourceVersion"] = sent_revision
             _put_replicas(obj, scale, scope.kind)
-            obj = scope.fields.update(live, obj, manager, "scale", scope.shared.world.timestamp())
+            obj = scope.fields.update(live, obj, manager, "scale", _NO_TIME)
             stored = obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
             await scope.rest.admit_update(ctx, stored, old, options)
             return stored

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation.apiextensions import definition, formats
+from pilothouse.apiserver.customresources import conditions
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 
 
@@ -40,6 +41,25 @@ class CustomResourceDefinitionStrategy(Strategy):
 
     def warnings(self, ctx: Context, obj: Obj, old: Obj | None) -> list[str]:
         return formats.warnings(obj, old)
+
+    def terminate(self, ctx: Context, obj: Obj, options: Obj) -> bool | None:
+        """The first deletion leaves a finalizer, so that the objects go before their definition (REST.Delete)."""
+        meta = obj["metadata"]
+        if meta.get("deletionTimestamp"):
+            return None
+        now = ctx.world.timestamp()
+        finalizers = meta.get("finalizers") or []
+        if conditions.FINALIZER not in finalizers:
+            meta["finalizers"] = [*finalizers, conditions.FINALIZER]
+        meta["deletionTimestamp"] = now
+        pending = conditions.made(
+            conditions.TERMINATING,
+            True,
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        )
+        obj["status"] = conditions.with_condition(obj.get("status") or {}, pending, now)
+        return True
 
 
 def _store_in_storage_version(obj: Obj) -> None:

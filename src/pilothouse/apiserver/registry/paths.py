@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api.go_text import go_type, go_value
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.endpoints.patch.go_text import go_type, go_value
 
 
 class WrongType(ValueError):
