@@ -230,7 +230,10 @@ def test_names_of_properties_in_expressions(name: str, escaped: str | None) -> N
         (fields(at=DATE_TIME), "self.at.getFullYear() > 2000"),
         (fields(data=BYTES), "self.data == b'x'"),
         (fields(port=INT_OR_STRING), "type(self.port) == int || self.port == 'x'"),
-        (fields(inner={**fields(), "x-kubernetes-embedded-resource": True}), "self.inner.metadata.name != ''"),
+        (
+            fields(inner={**fields(), "x-kubernetes-embedded-resource": True}),
+            "self.inner.metadata.name != ''",
+        ),
         (array(fields(n=INTEGER)), "self.all(i, i.n > 0)"),
         (mapping(fields(n=INTEGER)), "self.all(k, self[k].n > 0)"),
     ],
@@ -244,7 +247,9 @@ def test_a_resource_shows_its_kind_and_names() -> None:
     assert root is not None
     rule = "self.kind == 'K' && self.apiVersion != '' && self.metadata.name != '' && self.metadata.generateName == ''"
     assert RuleCompiler(root).compile({"rule": rule}).error == ""
-    assert "undefined field 'labels'" in RuleCompiler(root).compile({"rule": "has(self.metadata.labels)"}).error
+    assert (
+        "undefined field 'labels'" in RuleCompiler(root).compile({"rule": "has(self.metadata.labels)"}).error
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,7 +277,9 @@ def test_old_values_are_optional_where_the_rule_says_so() -> None:
     assert plain.error == ""
     optional = compile_rule(INTEGER, "!oldSelf.hasValue() || self >= oldSelf.value()", optionalOldSelf=True)
     assert optional.error == ""
-    assert "found no matching overload" in compile_rule(INTEGER, "self >= oldSelf", optionalOldSelf=True).error
+    assert (
+        "found no matching overload" in compile_rule(INTEGER, "self >= oldSelf", optionalOldSelf=True).error
+    )
     assert not compile_rule(INTEGER, "self >= 0").uses_old_self
 
 

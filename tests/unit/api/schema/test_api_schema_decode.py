@@ -192,7 +192,10 @@ EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
         # a schema inside a schema is decoded as one
         ({"items": {"type": "string", "nullable": False, "enum": []}}, {"items": {"type": "string"}}),
         ({"items": [{"type": "string", "title": ""}]}, {"items": [{"type": "string"}]}),
-        ({"additionalProperties": {"type": "string", "id": ""}}, {"additionalProperties": {"type": "string"}}),
+        (
+            {"additionalProperties": {"type": "string", "id": ""}},
+            {"additionalProperties": {"type": "string"}},
+        ),
         ({"additionalProperties": False}, {"additionalProperties": False}),
         ({"dependencies": {"a": ["b"]}}, {"dependencies": {"a": ["b"]}}),
         ({"dependencies": {"a": {"type": "string", "id": ""}}}, {"dependencies": {"a": {"type": "string"}}}),

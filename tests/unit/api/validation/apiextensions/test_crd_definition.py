@@ -16,8 +16,8 @@ from pilothouse.api.validation.apiextensions import approval, definition, format
 Obj = dict[str, Any]
 
 LABEL = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
-    "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
 STRING: Obj = {"type": "string"}
@@ -34,7 +34,10 @@ def fields(**properties: Obj) -> Obj:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ({"group": "nodot"}, ['spec.group: Invalid value: "nodot": should be a domain with at least one dot']),
+        (
+            {"group": "nodot"},
+            ['spec.group: Invalid value: "nodot": should be a domain with at least one dot'],
+        ),
         ({"scope": ""}, ["spec.scope: Required value"]),
         (
             {"scope": "Galaxy"},
@@ -86,7 +89,9 @@ def test_a_definition_is_called_after_what_it_defines() -> None:
     assert errors_of(metadata={"name": "x.example.com"}) == [
         f'metadata.name: Invalid value: "x.example.com": {why}'
     ]
-    assert errors_of(metadata={"generateName": "x-"}) == [f'metadata.generateName: Invalid value: "x-": {why}']
+    assert errors_of(metadata={"generateName": "x-"}) == [
+        f'metadata.generateName: Invalid value: "x-": {why}'
+    ]
     # the registry says that a name is missing
     assert errors_of(metadata={"name": ""}) == []
 
@@ -259,11 +264,15 @@ def selected(*paths: str) -> list[str]:
         ([""], ["[0].jsonPath: Required value"]),
         (
             [".spec.nope"],
-            ['[0].jsonPath: Invalid value: ".spec.nope": is an invalid path: does not refer to a valid field'],
+            [
+                '[0].jsonPath: Invalid value: ".spec.nope": is an invalid path: does not refer to a valid field'
+            ],
         ),
         (
             [".spec['color']"],
-            ["[0].jsonPath: Invalid value: \".spec['color']\": is an invalid path: array notation is not allowed"],
+            [
+                "[0].jsonPath: Invalid value: \".spec['color']\": is an invalid path: array notation is not allowed"
+            ],
         ),
         (
             ["spec.color"],
@@ -469,9 +478,9 @@ def test_what_was_ever_stored_can_still_be_read() -> None:
     old = crd(version("v1"), version("v2"))
     gone = crd(version("v2", storage=True), status={"storedVersions": ["v1", "v2"]})
     assert update_errors(old, gone) == [
-        'status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage version, '
-        "and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes "
-        "v1 from status.storedVersions"
+        'status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage '
+        "version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 "
+        "and removes v1 from status.storedVersions"
     ]
 
 

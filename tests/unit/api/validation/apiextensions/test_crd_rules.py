@@ -93,7 +93,10 @@ def test_forms(rule: Obj, expected: list[str]) -> None:
         ),
         (
             ".x\n",
-            ['Invalid value: ".x\\n": must not contain line breaks', 'Invalid value: ".x\\n": must be a valid path'],
+            [
+                'Invalid value: ".x\\n": must not contain line breaks',
+                'Invalid value: ".x\\n": must be a valid path',
+            ],
         ),
     ],
 )
@@ -211,8 +214,8 @@ def test_old_values_need_something_that_tells_items_apart(wrap: Any, below: str,
 # Costs
 
 TOO_DEAR = (
-    "more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and "
-    "strings are declared)"
+    "more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, "
+    "and strings are declared)"
 )
 
 
@@ -222,8 +225,8 @@ def test_a_rule_that_costs_too_much() -> None:
     assert schema_errors({"type": "object", "properties": {"a": field}}) == [
         f"{at}: Forbidden: estimated rule cost exceeds budget by factor of {TOO_DEAR}",
         f"{at}: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema",
-        "$: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by "
-        f"factor of {TOO_DEAR}",
+        "$: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget "
+        f"by factor of {TOO_DEAR}",
     ]
 
 
@@ -234,8 +237,8 @@ def test_a_message_that_costs_too_much() -> None:
     assert schema_errors({"type": "object", "properties": {"a": field}}) == [
         f"{at}: Forbidden: estimated messageExpression cost exceeds budget by factor of {TOO_DEAR}",
         f"{at}: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema",
-        "$: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by "
-        f"factor of {TOO_DEAR}",
+        "$: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget "
+        f"by factor of {TOO_DEAR}",
     ]
 
 
@@ -250,14 +253,20 @@ def test_a_message_that_costs_too_much() -> None:
     ],
 )
 def test_how_much_too_much_is_told(most: int, factor: str | None) -> None:
-    found = field_errors(ruled({"type": "array", "items": INTEGER, "maxItems": most}, rule="self.all(x, true)"))
+    found = field_errors(
+        ruled({"type": "array", "items": INTEGER, "maxItems": most}, rule="self.all(x, true)")
+    )
     assert len(found) == (0 if factor is None else 1)
     assert factor is None or f"estimated rule cost exceeds budget by factor of {factor} (try" in found[0]
 
 
 def test_a_rule_costs_as_often_as_its_place_can_occur() -> None:
     def nested(**limit: int) -> Obj:
-        return {"type": "array", "items": ruled({**STRING, "maxLength": 100}, rule="self.contains(self)"), **limit}
+        return {
+            "type": "array",
+            "items": ruled({**STRING, "maxLength": 100}, rule="self.contains(self)"),
+            **limit,
+        }
 
     # contains: (100 * 4 / 10) squared, and two names
     assert field_errors(nested(maxItems=1000)) == []
@@ -276,8 +285,8 @@ def test_many_rules_together_cost_too_much() -> None:
     why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
     assert found[:4] == [f"$.x-kubernetes-validations[{i}].rule: Forbidden: {why}" for i in range(4)]
     assert found[4].startswith(
-        "$: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by "
-        "factor of 1.170000x (try"
+        "$: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget "
+        "by factor of 1.170000x (try"
     )
     assert len(found) == 5
 

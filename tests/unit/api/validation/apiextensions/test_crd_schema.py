@@ -146,7 +146,9 @@ def test_conditions_say_nothing_but_what_values_may_be(inner: Obj, expected: lis
         ),
         (
             {**OBJECT, "oneOf": [{"anyOf": [{"properties": {"x": {}}}]}]},
-            ["$.properties[x]: Required value: because it is defined in {path}.oneOf[0].anyOf[0].properties[x]"],
+            [
+                "$.properties[x]: Required value: because it is defined in {path}.oneOf[0].anyOf[0].properties[x]"
+            ],
         ),
         ({**fields(x=STRING), "oneOf": [{"properties": {"x": {"minLength": 1}}}]}, []),
         (
@@ -225,7 +227,9 @@ def test_of_metadata_only_the_names_may_be_restricted(metadata: Obj, is_fine: bo
         ),
         (
             fields(metadata=fields(name={"type": "string", "default": "x"})),
-            ["$.properties[metadata].properties[name].default: Forbidden: must not be set in top-level metadata"],
+            [
+                "$.properties[metadata].properties[name].default: Forbidden: must not be set in top-level metadata"
+            ],
         ),
     ],
 )
@@ -371,7 +375,9 @@ def map_list(items: Obj, *keys: str) -> Obj:
         ),
         (
             map_list({**KEYED, "required": ["k"]}),
-            ["$.x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map"],
+            [
+                "$.x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map"
+            ],
         ),
         (
             map_list({**KEYED, "required": ["k"], "nullable": True}, "k"),
@@ -386,7 +392,9 @@ def map_list(items: Obj, *keys: str) -> Obj:
         ),
         (
             array(STRING, **{"x-kubernetes-list-map-keys": ["k"]}),
-            ["$.x-kubernetes-list-type: Required value: must be map if x-kubernetes-list-map-keys is non-empty"],
+            [
+                "$.x-kubernetes-list-type: Required value: must be map if x-kubernetes-list-map-keys is non-empty"
+            ],
         ),
         (
             array(STRING, **{"x-kubernetes-list-type": "set", "x-kubernetes-list-map-keys": ["k"]}),
@@ -445,7 +453,9 @@ def test_what_the_root_may_say_when_the_status_is_apart() -> None:
     status = {"status": {}}
     assert schema_errors({"type": "object", "description": "d"}, subresources=status) == []
     (found,) = schema_errors({"type": "object", "maxProperties": 1}, subresources=status)
-    assert found.startswith('$: Invalid value: {"ID":"","Schema":"","Ref":null,"Description":"","Type":"object",')
+    assert found.startswith(
+        '$: Invalid value: {"ID":"","Schema":"","Ref":null,"Description":"","Type":"object",'
+    )
     assert '"MaxProperties":1,"MinProperties":null,' in found
     assert found.endswith(
         "only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength "
@@ -496,7 +506,7 @@ def test_what_the_root_may_say_when_the_status_is_apart() -> None:
         ({"type": "string", "nullable": True, "default": None}, []),
         (
             {"type": "integer", "default": 1, "x-kubernetes-validations": [{"rule": "self > 1"}]},
-            ['$.default: Invalid value: 1: failed rule: self > 1'],
+            ["$.default: Invalid value: 1: failed rule: self > 1"],
         ),
         (
             {**EMBEDDED, **PRESERVE, "default": {"metadata": {}}},
