@@ -31,12 +31,14 @@ def validate(spec: Obj, options: Options, path: str) -> f.Errors:
     for i, version in enumerate(versions):
         errors += _name(names[i], f"{at}[{i}].name")
         errors += _version(version, f"{at}[{i}]", _has_status(spec, version), options)
-    shown = gostructs.versions(versions) if versions else NULL
+    faults = []
     if len(set(names)) < len(names):
-        errors.append(f.invalid(at, shown, "must contain unique version names"))
+        faults.append("must contain unique version names")
     if sum(bool(version.get("storage")) for version in versions) != 1:
-        why = "must have exactly one version marked as storage version"
-        errors.append(f.invalid(at, shown, why))
+        faults.append("must have exactly one version marked as storage version")
+    if faults:
+        shown = gostructs.versions(versions) if versions else NULL
+        errors += [f.invalid(at, shown, why) for why in faults]
     if spec.get("version"):
         errors += _name(spec["version"], f"{path}.version")
     return errors
