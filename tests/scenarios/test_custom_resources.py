@@ -90,7 +90,9 @@ def test_a_definition_serves_its_kind_and_takes_it_away(run: Kubectl) -> None:
     establish(run, "widgets", "Widget")
     assert "A widget." in run("explain", "widgets")
     assert "How many." in run("explain", "widgets.spec.replicas")
-    assert "widget.demo.example.com/one created" in run("apply", "-f", "-", stdin=resource("Widget", "one", spec={}))
+    assert "widget.demo.example.com/one created" in run(
+        "apply", "-f", "-", stdin=resource("Widget", "one", spec={})
+    )
     table = run("get", "widgets").splitlines()
     assert (table[0].split(), table[1].split()) == (["NAME", "REPLICAS", "PHASE"], ["one", "1"])
     assert "red" in run("get", "widgets", "-o", "wide")

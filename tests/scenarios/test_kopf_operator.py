@@ -17,7 +17,7 @@ from tests.scenarios.processes import eventually
 from tests.scenarios.test_custom_resources import establish, resource
 from tests.scenarios.test_main_job import Kubectl, get, runner
 
-_OPERATOR = '''
+_OPERATOR = """
 import kopf
 
 @kopf.on.startup()
@@ -39,7 +39,7 @@ def updated(old, new, patch, **_):
 def deleted(name, **_):
     with open("deleted.txt", "a") as out:
         out.write(name)
-'''
+"""
 
 
 @pytest.fixture

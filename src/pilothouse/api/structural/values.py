@@ -365,7 +365,7 @@ def _object(raw: JsonSchema) -> _Check:
         size = len(value)
         if fewest is not None and size < fewest:
             text = f"{path} in body should have at least {fewest} properties"
-            errors.append(f.invalid(path, fewest, text))
+            errors.append(f.invalid(path, size, text))
             return 0
         if most is not None and size > most:
             errors.append(f.too_many(path, size, most))
