@@ -146,7 +146,9 @@ class ApiServer:
         self._ready = False
         self._stopping = False
         self._add_builtins()
-        self._custom = CustomResources(self, self._builtins.types.get(_OBJECT_META), self._describe_meta)
+        self._custom = CustomResources(
+            self, SystemObjects(self), self._builtins.types.get(_OBJECT_META), self._describe_meta
+        )
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)

@@ -12,6 +12,7 @@ change are forgiven (KEP-4008, CRDValidationRatcheting).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -211,7 +212,7 @@ def _string(raw: JsonSchema) -> _Own | None:
     pattern: str = raw.get("pattern") or ""
     if longest is None and shortest is None and not pattern:
         return None
-    matches = compile_go(pattern).search if pattern else None
+    matches, pattern = _pattern(pattern)
 
     def check(value: str, path: str, errors: f.Errors) -> int:
         if longest is not None and len(value) > longest:
@@ -224,6 +225,16 @@ def _string(raw: JsonSchema) -> _Own | None:
         return 0
 
     return check
+
+
+def _pattern(pattern: str) -> tuple[Callable[[str], object] | None, str]:
+    """A pattern's test, and how errors show it. One that is none fails for every value, as upstream."""
+    if not pattern:
+        return None, ""
+    try:
+        return compile_go(pattern).search, pattern
+    except re.error as error:
+        return lambda text: None, f"{pattern}, but pattern is invalid: {error}"
 
 
 _INT64_MAX = (1 << 63) - 1
@@ -354,7 +365,7 @@ def _object(raw: JsonSchema) -> _Check:
         size = len(value)
         if fewest is not None and size < fewest:
             text = f"{path} in body should have at least {fewest} properties"
-            errors.append(f.invalid(path, fewest, text))
+            errors.append(f.invalid(path, size, text))
             return 0
         if most is not None and size > most:
             errors.append(f.too_many(path, size, most))

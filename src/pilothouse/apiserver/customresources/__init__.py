@@ -5,6 +5,7 @@
     kinds        a definition → the kinds that it serves
     strategy     what custom resources do differently from all others
     table        additionalPrinterColumns
+    registration APIServices of what is served
     serving      watches definitions: writes their status, serves their kinds, removes those that go
 
 Not here: whether a definition is a good one (`api.validation.apiextensions`), what a schema does to an object

@@ -29,6 +29,7 @@ from pilothouse.apiserver.customresources.kinds import (
     signature,
     storage_resource,
 )
+from pilothouse.apiserver.customresources.registration import Objects, Registration
 from pilothouse.apiserver.endpoints.apply.compare import Walkers
 from pilothouse.apiserver.endpoints.apply.manager import Version
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -78,8 +79,11 @@ class _Served:
 class CustomResources:
     """Of one server; `metadata` is ObjectMeta's type, `describe` tells what its fields are about."""
 
-    def __init__(self, server: ApiServer, metadata: Type, describe: Callable[[str], str]) -> None:
+    def __init__(
+        self, server: ApiServer, objects: Objects, metadata: Type, describe: Callable[[str], str]
+    ) -> None:
         self._server = server
+        self._registration = Registration(server.lister, objects, server.world)
         self._world = server.world
         self._metadata = metadata
         self._describe = describe
@@ -92,7 +96,7 @@ class CustomResources:
     async def start(self) -> None:
         """Serve what the store's definitions say, then follow them."""
         for item in self._definitions.store.newest():
-            await self._serve(item.obj)
+            await self._follow_one(item.obj["metadata"]["name"])
         loop = asyncio.get_running_loop()
         self._follower = loop.create_task(self._follow(), name="custom resources")
         self._follower.add_done_callback(_log_crash)
@@ -129,11 +133,13 @@ class CustomResources:
                 watcher.close()
 
     async def _follow_one(self, name: str) -> None:
-        """A definition that cannot be served now must not keep the others from it."""
+        """A definition that cannot be served must not keep the others from it."""
         try:
             await self._sync(name)
         except errors.ApiError as error:
             log.warning("definition %s: %s", name, error)
+        except Exception:
+            log.exception("definition %s: a bug keeps it from being served", name)
 
     def _item(self, name: str) -> Item | None:
         return self._definitions.store.get(self._definitions.key("", name))
@@ -142,6 +148,7 @@ class CustomResources:
         item = self._item(name)
         if item is None:
             group = self._unserve(name)
+            await self._register()
             await self._recheck_names(group)
             return
         crd = item.obj
@@ -157,6 +164,12 @@ class CustomResources:
             await self._serve(crd)
         if crd is not None and _is_served(crd) and not conditions.is_true(crd, conditions.ESTABLISHED):
             await self._write_status(name, lambda c: conditions.establish(c, self._world.timestamp()))
+        await self._register()
+
+    async def _register(self) -> None:
+        """Tell of the versions that are served."""
+        resources = [entry.kind.resource for served in self._served.values() for entry in served.kinds]
+        await self._registration.sync({(r.group, r.version) for r in resources})
 
     def _named(self, crd: Obj) -> Obj:
         others = (item.obj for item in self._definitions.store.newest())

@@ -223,7 +223,7 @@ def _aggregated_resource(served: Served) -> Obj:
     r = served.resource
     entry: Obj = {
         "resource": r.plural,
-        "responseKind": {"group": "", "version": "", "kind": r.kind},
+        "responseKind": _response_kind(served),
         "scope": "Namespaced" if r.namespaced else "Cluster",
         "singularResource": served.singular,
         "verbs": list(served.verbs),
@@ -237,8 +237,19 @@ def _aggregated_resource(served: Served) -> Obj:
     return entry
 
 
+def _response_kind(served: Served) -> Obj:
+    """Custom resources tell their group and version, built-in ones leave it to the place where they stand."""
+    r = served.resource
+    return {
+        "group": r.group if served.custom else "",
+        "version": r.version if served.custom else "",
+        "kind": r.kind,
+    }
+
+
 def _aggregated_subresource(served: Served, sub: Subresource) -> Obj:
-    same = (sub.group, sub.version) == (served.resource.group, served.resource.version)
+    r = served.resource
+    same = not served.custom and (sub.group, sub.version) == (r.group, r.version)
     kind: dict[str, Any] = {
         "group": "" if same else sub.group,
         "version": "" if same else sub.version,
