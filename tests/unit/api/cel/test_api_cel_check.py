@@ -101,7 +101,7 @@ def test_a_device_has_its_fields_and_no_others() -> None:
 def test_errors_come_by_where_they_are() -> None:
     """cel-go's common/errors.go ToDisplayString."""
     lines = failure("[1].all(x)").split("\n")
-    assert [line for line in lines if line.startswith("compilation failed") or line.startswith("ERROR")] == [
+    assert [line for line in lines if line.startswith(("compilation failed", "ERROR"))] == [
         "compilation failed: ERROR: <input>:1:8: undeclared reference to 'all' (in container '')",
         "ERROR: <input>:1:9: undeclared reference to 'x' (in container '')",
     ]
