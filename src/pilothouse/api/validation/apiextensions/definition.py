@@ -38,7 +38,7 @@ def _name(obj: Obj) -> f.Errors:
 
 
 def _rest(obj: Obj, old: Obj | None) -> f.Errors:
-    stored = obj["status"].get("storedVersions") or []
+    stored = obj["status"].get("storedVersions")
     errors = validate_status(obj)
     errors += versions.stored_versions(stored, obj["spec"].get("versions") or [], "status.storedVersions")
     errors += approval.validate(obj, old)

@@ -19,10 +19,9 @@ def spec(v1: Obj) -> Obj:
     conversion's webhook spread out. `preserveUnknownFields` is always there."""
     out = {**v1, "preserveUnknownFields": bool(v1.get("preserveUnknownFields"))}
     out["conversion"] = _conversion(v1.get("conversion"))
-    versions = [dict(version) for version in v1.get("versions") or ()]
-    out["versions"] = versions
-    if not versions:
+    if not v1.get("versions"):
         return out
+    versions = out["versions"] = [dict(version) for version in v1["versions"]]
     out["version"] = versions[0].get("name", "")
     alike = {key for key in _HOISTED if _all_same(versions, key)}
     if "schema" not in alike:
@@ -60,6 +59,11 @@ def _conversion(v1: Obj | None) -> Obj | None:
     return out
 
 
+def versions(internal: Obj) -> list[Obj]:
+    """The versions of an internal spec; one that names none has `None` or `[]`, which error texts tell apart."""
+    return internal.get("versions") or []
+
+
 def open_api_schema(holder: Any) -> Schema | None:
     """The schema in a `validation` or a version's `schema`."""
     return holder.get("openAPIV3Schema") if holder is not None else None
@@ -67,5 +71,5 @@ def open_api_schema(holder: Any) -> Schema | None:
 
 def schemas(internal: Obj) -> list[Schema]:
     """Every schema of an internal spec, the common one first."""
-    holders = [internal.get("validation"), *(version.get("schema") for version in internal["versions"])]
+    holders = [internal.get("validation"), *(version.get("schema") for version in versions(internal))]
     return [found for found in map(open_api_schema, holders) if found is not None]

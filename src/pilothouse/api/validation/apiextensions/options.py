@@ -64,7 +64,7 @@ def for_update(obj: Obj, old: Obj) -> Options:
 
 def _all_have_schemas(spec: Obj) -> bool:
     return internal.open_api_schema(spec.get("validation")) is not None or all(
-        internal.open_api_schema(version.get("schema")) is not None for version in spec["versions"]
+        internal.open_api_schema(version.get("schema")) is not None for version in internal.versions(spec)
     )
 
 
@@ -91,8 +91,8 @@ def _unchanged_schemas(spec: Obj, before: Obj) -> frozenset[str]:
 
 def _many_selectable_fields(spec: Obj, before: Obj) -> frozenset[str]:
     holders = {"": (spec, before)}
-    old = {version.get("name", ""): version for version in before["versions"]}
-    for version in spec["versions"]:
+    old = {version.get("name", ""): version for version in internal.versions(before)}
+    for version in internal.versions(spec):
         name = version.get("name", "")
         if name in old:
             holders[name] = (version, old[name])

@@ -93,7 +93,7 @@ def _missing_schemas(spec: Obj, path: str, options: Options) -> f.Errors:
         return []
     return [
         f.required(f"{path}.versions[{i}].schema.openAPIV3Schema", why)
-        for i, version in enumerate(spec["versions"])
+        for i, version in enumerate(internal.versions(spec))
         if internal.open_api_schema(version.get("schema")) is None
         and (options.schema or version.get("served"))
     ]
@@ -102,7 +102,7 @@ def _missing_schemas(spec: Obj, path: str, options: Options) -> f.Errors:
 def _common(spec: Obj, options: Options, path: str) -> f.Errors:
     """What all versions have alike."""
     has_status = any(
-        subresources.has_status(holder.get("subresources")) for holder in (spec, *spec["versions"])
+        subresources.has_status(holder.get("subresources")) for holder in (spec, *internal.versions(spec))
     )
     first = options.for_version(spec.get("version", ""))
     errors = schema.validate(spec.get("validation"), f"{path}.validation", first, has_status=has_status)

@@ -26,7 +26,7 @@ _WARNING_BYTES_MAX = 256
 def validate(spec: Obj, options: Options, path: str) -> f.Errors:
     """`spec` in its internal form."""
     errors: f.Errors = []
-    versions, at = spec["versions"], f"{path}.versions"
+    versions, at = internal.versions(spec), f"{path}.versions"
     names = [version.get("name", "") for version in versions]
     for i, version in enumerate(versions):
         errors += _name(names[i], f"{at}[{i}].name")
@@ -37,7 +37,7 @@ def validate(spec: Obj, options: Options, path: str) -> f.Errors:
     if sum(bool(version.get("storage")) for version in versions) != 1:
         faults.append("must have exactly one version marked as storage version")
     if faults:
-        shown = gostructs.versions(versions) if versions else NULL
+        shown = NULL if spec.get("versions") is None else gostructs.versions(versions)
         errors += [f.invalid(at, shown, why) for why in faults]
     if spec.get("version"):
         errors += _name(spec["version"], f"{path}.version")
@@ -50,7 +50,7 @@ def _name(name: str, path: str) -> f.Errors:
 
 
 def _has_status(spec: Obj, version: Obj) -> bool:
-    alike = all(other.get("subresources") is None for other in spec["versions"])
+    alike = all(other.get("subresources") is None for other in internal.versions(spec))
     return subresources.has_status((spec if alike else version).get("subresources"))
 
 
@@ -102,10 +102,11 @@ def _warning_faults(warning: str) -> list[str]:
     return faults
 
 
-def stored_versions(stored: Sequence[str], versions: Sequence[Obj], path: str) -> f.Errors:
+def stored_versions(stored: Sequence[str] | None, versions: Sequence[Obj], path: str) -> f.Errors:
     """What was ever stored must still be readable (ValidateCustomResourceDefinitionStoredVersions)."""
     if not stored:
-        return [f.invalid(path, NULL, "must have at least one stored version")]
+        shown = NULL if stored is None else stored
+        return [f.invalid(path, shown, "must have at least one stored version")]
     names = [version.get("name", "") for version in versions]
     errors: f.Errors = []
     left = {name: i for i, name in enumerate(stored)}

@@ -117,6 +117,14 @@ def test_exactly_one_version_is_stored() -> None:
     ]
 
 
+@pytest.mark.parametrize(("given", "shown"), [(None, "null"), ([], "[]")])
+def test_there_is_a_version(given: Any, shown: str) -> None:
+    assert errors_of(versions=given) == [
+        f"spec.versions: Invalid value: {shown}: must have exactly one version marked as storage version",
+        "status.storedVersions: Invalid value: null: must have at least one stored version",
+    ]
+
+
 def test_versions_are_shown_with_what_they_don_t_have_alike() -> None:
     """Go prints the internal version's structs, by Go's field names."""
     other = version("v1", fields(x=STRING), storage=False, subresources={"status": {}}, deprecated=True)
