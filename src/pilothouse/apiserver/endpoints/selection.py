@@ -53,7 +53,7 @@ def _translated(scope: Scope, selector: fields.Selector) -> fields.Selector:
     for name in selector.field_names():
         if name in offered:
             continue
-        if known:
+        if known or scope.kind.custom:
             raise errors.bad_request(strategy.field_error.format(name))
         only = ", ".join(go_quote(n) for n in _META_LABELS)
         raise errors.bad_request(f"{go_quote(name)} is not a known field selector: only {only}")
