@@ -105,7 +105,7 @@ class Router:
         _check_shape(request, scope)
         handler = self._handler(request, scope)
         if handler is None:
-            raise errors.method_not_supported()
+            raise _unsupported(request, scope)
         if scope.kind.deprecation:
             request.warnings.append(scope.kind.deprecation)
         return await handler(request, scope)
@@ -140,9 +140,26 @@ def _is_elsewhere(request: Request, scope: Scope) -> bool:
     return namespaced and request.info.verb not in ("list", "watch")
 
 
+def _unsupported(request: Request, scope: Scope) -> errors.ApiError:
+    """405: go-restful says it of built-in resources, a handler of upstream's own of custom ones."""
+    if not scope.kind.custom:
+        return errors.method_not_supported()
+    resource = scope.kind.resource
+    named = f"{resource.plural}.{resource.group}"
+    return errors.ApiError(
+        405,
+        "MethodNotAllowed",
+        f'{request.info.verb} is not supported on resources of kind "{named}"',
+        {"group": resource.group, "kind": resource.plural},
+    )
+
+
 def _check_custom(request: Request, scope: Scope) -> None:
-    """404 for a subresource that a custom resource does not have, 405 for a create in a definition that goes."""
+    """404 for a subresource that a custom resource does not have, 400 for a write that names no object, 405 for a
+    create in a definition that goes (crdHandler.ServeHTTP)."""
     info, resource = request.info, scope.kind.resource
+    if info.verb in ("update", "patch") and not info.name:
+        raise errors.bad_request("name must be provided")
     if info.subresource and info.subresource not in scope.kind.subresources:
         raise errors.not_found(resource.group, resource.plural, info.name)
     if info.verb == "create" and scope.kind.terminating:

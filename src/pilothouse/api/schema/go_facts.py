@@ -269,8 +269,8 @@ POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
 """)
 """metadata and spec fields that are pointers."""
 
-ABSENT_STATUS = frozenset(("networking.v1.ServiceCIDR",))
-"""Kinds whose empty status is not written (omitzero)."""
+ABSENT_STATUS = frozenset(("apiextensions.v1.CustomResourceSubresources", "networking.v1.ServiceCIDR"))
+"""Kinds whose empty status is not written (omitzero), and the subresource that is there or not."""
 
 ALWAYS = _table("""
 apiextensions.v1.CustomResourceDefinitionStatus: conditions storedVersions
