@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.cel import types as t
-from pilothouse.api.cel.decl_types import escape
+from pilothouse.api.cel.decl_types import RESERVED, escape
 from pilothouse.api.cel.evaluate import Associative, EvalError
 from pilothouse.api.cel.functions import FUNCTIONS
 from pilothouse.api.cel.types import CelType
@@ -154,6 +154,8 @@ def _object(schema: Structural, root: bool, name: str) -> Declared:
         if declared is None:
             continue
         fields[escaped] = declared.type
+        if key in RESERVED:
+            fields[key] = declared.type
         structs |= declared.structs
         if declared.convert is not None or escaped != key:
             converters[key] = (escaped, declared.convert)
@@ -173,8 +175,10 @@ def _object_converter(converters: dict[str, tuple[str, Convert | None]]) -> Conv
         out = dict(value)
         for key, (escaped, inner) in converters.items():
             if key in out:
-                item = out.pop(key)
+                item = out[key] if key in RESERVED else out.pop(key)
                 out[escaped] = item if inner is None else _or_null(inner, item)
+                if key in RESERVED:
+                    out[key] = out[escaped]
         return out
 
     return convert
