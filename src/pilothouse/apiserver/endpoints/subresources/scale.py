@@ -10,7 +10,7 @@ from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
+from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import custom_scale as custom
 from pilothouse.apiserver.endpoints.subresources import sent
@@ -31,12 +31,11 @@ class Scaler:
         self._server = server
 
     async def get(self, request: Request, scope: Scope) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         item = scope.rest.get(scope.namespace(request), request.info.name)
-        live = scope.to_request_version(item.obj)
         if scope.kind.scale is not None:
-            custom.check_replicas(live, scope.kind.scale)
-        return render.one(request, scope.kind, scale_of(live, scope.kind), None, form)
+            custom.check_replicas(scope.to_request_version(item.obj), scope.kind.scale)
+        return self._answer(request, scope, item, form)
 
     async def update(self, request: Request, scope: Scope) -> Response:
         wanted = sent.read(self._server, request, _GROUP, _VERSION, "Scale")
@@ -53,13 +52,13 @@ class Scaler:
             try:
                 return self._server.decode(_GROUP, _VERSION, "Scale", result)
             except ValueError as error:
-                text = render.encode(result).decode()
+                text = go_text.patched_json(result, present)
                 raise errors.invalid("", "", "", [f.invalid("patch", text, str(error))]) from None
 
         return await self._change(request, scope, options, patched)
 
     async def _change(self, request: Request, scope: Scope, options: Obj, wanted: object) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         ctx = scope.context(request, dry_run=is_dry_run(options))
         ctx.subresource = ""
         manager = writing.manager_of(request, options)
@@ -85,8 +84,9 @@ class Scaler:
         return self._answer(request, scope, item, form)
 
     def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
+        kind = self._server.viewed(scope.kind, _GROUP, _VERSION, "Scale") if form.target else scope.kind
         live = scope.to_request_version(item.obj)
-        return render.one(request, scope.kind, scale_of(live, scope.kind), None, form)
+        return render.one(request, kind, scale_of(live, scope.kind), None, form)
 
 
 def _put_replicas(obj: Obj, scale: Obj, kind: Kind) -> None:
