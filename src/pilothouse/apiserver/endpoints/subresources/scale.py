@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pilothouse.api import errors, labels
 from pilothouse.api import field as f
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.plugin import Attributes, ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 _GROUP, _VERSION = "autoscaling", "v1"
+_SCALE = ObjectKind(_GROUP, _VERSION, "Scale")
 _NO_TIME = ""
 """Upstream's handler carries owners of replicas over to the object without their time (managedfields ToParent)."""
 
@@ -57,11 +61,25 @@ class Scaler:
 
         return await self._change(request, scope, options, patched)
 
-    async def _change(self, request: Request, scope: Scope, options: Obj, wanted: object) -> Response:
+    async def _change(
+        self, request: Request, scope: Scope, options: Obj, wanted: Callable[[Obj], Obj]
+    ) -> Response:
         form = negotiation.form_of(request)
         ctx = scope.context(request, dry_run=is_dry_run(options))
         ctx.subresource = ""
         manager = writing.manager_of(request, options)
+
+        def asked(scale: Obj, before: Obj) -> Attributes:
+            return scope.rest.attributes(
+                ctx,
+                "UPDATE",
+                scale,
+                before,
+                options,
+                name=request.info.name,
+                subresource="scale",
+                kind=_SCALE,
+            )
 
         async def change(old: Obj | None) -> Obj:
             if old is None:
@@ -69,18 +87,21 @@ class Scaler:
                     scope.rest.resource.group, scope.rest.resource.plural, request.info.name
                 )
             live = scope.to_request_version(old)
-            scale = wanted(scale_of(live, scope.kind))  # type: ignore[operator]
+            scale = copy.deepcopy(wanted(scale_of(live, scope.kind)))
+            await scope.rest.admission.admit(asked(scale, scale_of(live, scope.kind)))
             obj = {**live, "metadata": dict(live["metadata"])}
             sent_revision = (scale.get("metadata") or {}).get("resourceVersion", "")
             if sent_revision or not scope.kind.custom:
                 obj["metadata"]["resourceVersion"] = sent_revision
             _put_replicas(obj, scale, scope.kind)
             obj = scope.fields.update(live, obj, manager, "scale", _NO_TIME)
-            stored = obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
-            await scope.rest.admit_update(ctx, stored, old, options)
-            return stored
+            return obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
 
-        item, _ = await scope.rest.update(ctx, request.info.name, change, options)
+        async def validate(obj: Obj, old: Obj) -> None:
+            now, before = scale_of(obj, scope.kind), scale_of(old, scope.kind)
+            await scope.rest.admission.validate(asked(now, before))
+
+        item, _ = await scope.rest.update(ctx, request.info.name, change, options, validate=validate)
         return self._answer(request, scope, item, form)
 
     def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
