@@ -73,10 +73,14 @@ class Router:
 
     def paths(self) -> list[str]:
         """What the root document lists."""
-        groups = [p.kind.resource.prefix for p in self._scopes.values()]
-        return sorted({"/api", "/apis", *groups, *(p.rstrip("/") for p, _ in self._paths if p)})
+        versions = [scope.kind.resource.prefix for scope in self._scopes.values()]
+        groups = [version.rpartition("/")[0] for version in versions]
+        return sorted({"/api", "/apis", *groups, *versions, *(p.rstrip("/") for p, _ in self._paths if p)})
 
     async def handle(self, request: Request) -> Response:
+        if request.path.startswith("//"):
+            # Request info looks through leading slashes, Go's routes do not.
+            return not_found()
         if request.info.is_resource:
             return await self._resource(request)
         return await self._path(request)
@@ -182,7 +186,8 @@ def _check_shape(request: Request, scope: Scope) -> None:
             raise errors.resource_not_found()
         if info.verb not in ("list", "watch") and scope.kind.verbs - {"create"}:
             raise errors.method_not_supported()
-    if not namespaced and info.namespace and scope.kind.resource.plural != "namespaces":
+    # The path of a namespace is read as one inside it; but there are no namespaces in a namespace.
+    if not namespaced and info.namespace and (scope.kind.resource.plural != "namespaces" or not named):
         raise errors.resource_not_found()
     if info.verb in ("create", "deletecollection") and named and not info.subresource:
         raise errors.method_not_supported()

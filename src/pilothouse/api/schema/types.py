@@ -154,8 +154,6 @@ def _is_pointer(owner: str, key: str, type_: Type, required: bool) -> bool:
     if type_.kind == "struct":
         if _listed(go_facts.VALUE_STRUCTS, owner, key):
             return False
-        if key == "status":
-            return owner in go_facts.ABSENT_STATUS
         return key not in _ALWAYS_STRUCTS or _listed(go_facts.POINTER_STRUCTS, owner, key)
     if type_.kind in ("integer", "boolean"):
         return not required and not _listed(go_facts.VALUE_SCALARS, owner, key)

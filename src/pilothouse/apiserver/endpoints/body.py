@@ -14,7 +14,9 @@ from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.request import Request
 
-SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_OWN_SCHEMES = {"apiregistration.k8s.io": "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28"}
+"""Groups that upstream serves from servers of their own, which know no kinds but theirs."""
 _SUMMARY_LENGTH = 30
 
 
@@ -105,14 +107,19 @@ def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, o
     group_version = f"{group}/{version}" if group else version
     if kind.custom:
         raise _custom_mismatch(kind, group_version, name, object_name)
-    if scope.known_kind(group, version, name):
-        reason = f"converting ({version}.{name}) to ({kind.go_name}): unknown conversion"
-    else:
-        reason = (
-            f"no kind {go_quote(name)} is registered for version {go_quote(group_version)} in scheme "
-            f"{go_quote(SCHEME)}"
-        )
-    raise _cannot_handle(kind, name, version if not group else kind.resource.version, reason)
+    raise _cannot_handle(kind, name, version, unconvertible(scope, group, version, name))
+
+
+def unconvertible(scope: Scope, group: str, version: str, name: str) -> str:
+    """Why an object of this group, version and kind does not become one of the scope's."""
+    own_scheme = _OWN_SCHEMES.get(scope.kind.resource.group)
+    if scope.known_kind(group, version, name) and (not own_scheme or group == scope.kind.resource.group):
+        return f"converting ({version}.{name}) to ({scope.kind.go_name}): unknown conversion"
+    group_version = f"{group}/{version}" if group else version
+    return (
+        f"no kind {go_quote(name)} is registered for version {go_quote(group_version)} in scheme "
+        f"{go_quote(own_scheme or _SCHEME)}"
+    )
 
 
 def _custom_mismatch(kind: Kind, group_version: str, name: str, object_name: str) -> errors.ApiError:

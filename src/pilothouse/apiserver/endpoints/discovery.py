@@ -162,7 +162,8 @@ _AGGREGATED_FORM = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")
 def _plain(request: Request) -> Form:
     accept = request.headers.get("accept", "")
     clauses = [c for c in accept.split(",") if "as=" not in c]
-    return negotiation.negotiate(",".join(clauses), transforms=False)
+    form = negotiation.negotiate(",".join(clauses), transforms=False)
+    return form._replace(pretty=True) if negotiation.wants_pretty(request) else form
 
 
 def _wants_aggregated(request: Request) -> bool:

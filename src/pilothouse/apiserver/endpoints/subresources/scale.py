@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pilothouse.api import errors, labels
 from pilothouse.api import field as f
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.plugin import Attributes, ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge
+from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import custom_scale as custom
 from pilothouse.apiserver.endpoints.subresources import sent
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 _GROUP, _VERSION = "autoscaling", "v1"
+_SCALE = ObjectKind(_GROUP, _VERSION, "Scale")
 _NO_TIME = ""
 """Upstream's handler carries owners of replicas over to the object without their time (managedfields ToParent)."""
 
@@ -31,12 +35,11 @@ class Scaler:
         self._server = server
 
     async def get(self, request: Request, scope: Scope) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         item = scope.rest.get(scope.namespace(request), request.info.name)
-        live = scope.to_request_version(item.obj)
         if scope.kind.scale is not None:
-            custom.check_replicas(live, scope.kind.scale)
-        return render.one(request, scope.kind, scale_of(live, scope.kind), None, form)
+            custom.check_replicas(scope.to_request_version(item.obj), scope.kind.scale)
+        return self._answer(request, scope, item, form)
 
     async def update(self, request: Request, scope: Scope) -> Response:
         wanted = sent.read(self._server, request, _GROUP, _VERSION, "Scale")
@@ -53,16 +56,30 @@ class Scaler:
             try:
                 return self._server.decode(_GROUP, _VERSION, "Scale", result)
             except ValueError as error:
-                text = render.encode(result).decode()
+                text = go_text.patched_json(result, present)
                 raise errors.invalid("", "", "", [f.invalid("patch", text, str(error))]) from None
 
         return await self._change(request, scope, options, patched)
 
-    async def _change(self, request: Request, scope: Scope, options: Obj, wanted: object) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+    async def _change(
+        self, request: Request, scope: Scope, options: Obj, wanted: Callable[[Obj], Obj]
+    ) -> Response:
+        form = negotiation.form_of(request)
         ctx = scope.context(request, dry_run=is_dry_run(options))
         ctx.subresource = ""
         manager = writing.manager_of(request, options)
+
+        def asked(scale: Obj, before: Obj) -> Attributes:
+            return scope.rest.attributes(
+                ctx,
+                "UPDATE",
+                scale,
+                before,
+                options,
+                name=request.info.name,
+                subresource="scale",
+                kind=_SCALE,
+            )
 
         async def change(old: Obj | None) -> Obj:
             if old is None:
@@ -70,23 +87,27 @@ class Scaler:
                     scope.rest.resource.group, scope.rest.resource.plural, request.info.name
                 )
             live = scope.to_request_version(old)
-            scale = wanted(scale_of(live, scope.kind))  # type: ignore[operator]
+            scale = copy.deepcopy(wanted(scale_of(live, scope.kind)))
+            await scope.rest.admission.admit(asked(scale, scale_of(live, scope.kind)))
             obj = {**live, "metadata": dict(live["metadata"])}
             sent_revision = (scale.get("metadata") or {}).get("resourceVersion", "")
             if sent_revision or not scope.kind.custom:
                 obj["metadata"]["resourceVersion"] = sent_revision
             _put_replicas(obj, scale, scope.kind)
             obj = scope.fields.update(live, obj, manager, "scale", _NO_TIME)
-            stored = obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
-            await scope.rest.admit_update(ctx, stored, old, options)
-            return stored
+            return obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
 
-        item, _ = await scope.rest.update(ctx, request.info.name, change, options)
+        async def validate(obj: Obj, old: Obj) -> None:
+            now, before = scale_of(obj, scope.kind), scale_of(old, scope.kind)
+            await scope.rest.admission.validate(asked(now, before))
+
+        item, _ = await scope.rest.update(ctx, request.info.name, change, options, validate=validate)
         return self._answer(request, scope, item, form)
 
     def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
+        kind = self._server.viewed(scope.kind, _GROUP, _VERSION, "Scale") if form.target else scope.kind
         live = scope.to_request_version(item.obj)
-        return render.one(request, scope.kind, scale_of(live, scope.kind), None, form)
+        return render.one(request, kind, scale_of(live, scope.kind), None, form)
 
 
 def _put_replicas(obj: Obj, scale: Obj, kind: Kind) -> None:
