@@ -24,6 +24,7 @@ class CustomStrategy(Strategy):
 
     allow_unconditional_update = False
     generation = True
+    known_finalizers = False
 
     def __init__(
         self,

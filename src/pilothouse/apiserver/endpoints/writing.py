@@ -192,10 +192,14 @@ def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, l
     if patch_type == JSON_PATCH:
         operations, problems = json_patch.read(raw)
         patched = json_patch.apply(live, operations)
+        if scope.kind.custom:
+            return patched, problems, lambda: go_text.sorted_json(patched)
         return patched, problems, lambda: go_text.patched_json(patched, live, operations)
     if patch_type == MERGE_PATCH:
         value, duplicates = merge_patch.read(raw)
         merged = merge_patch.apply(live, value)
+        if scope.kind.custom:
+            return merged, duplicates, lambda: go_text.sorted_json(merged)
         return merged, duplicates, lambda: go_text.patched_json(merged, live)
     value, duplicates = strategic_merge.read(raw)
     applied = strategic_merge.apply(live, value, scope.kind.type)
