@@ -79,7 +79,7 @@ def _node(raw: JsonSchema) -> _Check:
     count = whole(sample, "", [], MISSING)
 
     def check(value: Any, path: str, errors: f.Errors, old: Any) -> int:
-        if type(value) is wanted and (wanted is not int or -_INT64_MAX <= value <= _INT64_MAX):
+        if type(value) is wanted and (type(value) is not int or -_INT64_MAX <= value <= _INT64_MAX):
             return count
         return whole(value, path, errors, old)
 
