@@ -20,7 +20,7 @@ import msgspec
 
 from pilothouse.api import field as f
 from pilothouse.api.go_regex import compile_go
-from pilothouse.api.structural import formats
+from pilothouse.api import formats
 from pilothouse.api.structural.correlation import MISSING, Elements, same
 from pilothouse.api.structural.schema import JsonSchema
 
