@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pilothouse.api.cel.evaluate import NONE, Function, Optional
 from pilothouse.api import formats
+from pilothouse.api.cel.evaluate import NONE, Function, Optional
 from pilothouse.api.validation import names
 
 _Faults = Callable[[str], list[str]]

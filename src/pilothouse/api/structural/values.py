@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import msgspec
 
 from pilothouse.api import field as f
-from pilothouse.api.go_regex import compile_go
 from pilothouse.api import formats
+from pilothouse.api.go_regex import compile_go
 from pilothouse.api.structural.correlation import MISSING, Elements, same
 from pilothouse.api.structural.schema import JsonSchema
 
