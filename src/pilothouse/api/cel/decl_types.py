@@ -44,7 +44,7 @@ class DeclType:
         """The same type with names for its objects, by where they stand; their fields are put in `structs`."""
         if self.fields is not None:
             fields = {key: inner.named(f"{name}.{key}", structs) for key, inner in self.fields.items()}
-            structs[name] = {key: inner.cel for key, inner in fields.items()}
+            structs[name] = _with_keywords({key: inner.cel for key, inner in fields.items()})
             return replace(self, cel=t.struct(name), fields=fields)
         if self.element is None:
             return self
@@ -173,12 +173,14 @@ def _string(schema: JsonSchema) -> DeclType:
 
 # Names
 
-_RESERVED = frozenset(
+RESERVED = frozenset(
     (
         "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
         "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
     )
 )  # fmt: skip
+"""Words of the language; a field that is called so can be written escaped or, where the grammar takes it, as it is
+(SetRecognizeKeywordAsFieldName)."""
 _ESCAPABLE = re.compile(r"[A-Za-z_./-][A-Za-z0-9_./-]*")
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 
@@ -187,6 +189,10 @@ def escape(name: str) -> str | None:
     """A property's name in an expression; None when it has none (k8s.io/apiserver/pkg/cel/escaping.go)."""
     if _ESCAPABLE.fullmatch(name) is None:
         return None
-    if name in _RESERVED:
+    if name in RESERVED:
         return f"__{name}__"
     return re.sub(r"__|[./-]", lambda match: _ESCAPES[match[0]], name)
+
+
+def _with_keywords(fields: dict[str, CelType]) -> dict[str, CelType]:
+    return fields | {word: fields[f"__{word}__"] for word in RESERVED if f"__{word}__" in fields}

@@ -9,12 +9,12 @@ types of its own for, associative lists, or names that CEL cannot spell.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.cel import types as t
+from pilothouse.api.cel.decl_types import RESERVED, escape
 from pilothouse.api.cel.evaluate import Associative, EvalError
 from pilothouse.api.cel.functions import FUNCTIONS
 from pilothouse.api.cel.types import CelType
@@ -22,24 +22,6 @@ from pilothouse.api.structural.lists import list_key
 from pilothouse.api.structural.schema import Structural
 
 Convert = Callable[[Any], Any]
-
-_KEYWORDS = frozenset(
-    (
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
-        "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
-    )
-)  # fmt: skip
-_ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
-_ESCAPE = re.compile(r"__|[./-]")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def escape(name: str) -> str | None:
-    """A property's name in a rule (cel.Escape); None for one that cannot be written."""
-    if name in _KEYWORDS:
-        return f"__{name}__"
-    escaped = _ESCAPE.sub(lambda match: _ESCAPES[match[0]], name)
-    return escaped if _IDENTIFIER.fullmatch(escaped) else None
 
 
 @dataclass(slots=True)
@@ -172,6 +154,8 @@ def _object(schema: Structural, root: bool, name: str) -> Declared:
         if declared is None:
             continue
         fields[escaped] = declared.type
+        if key in RESERVED:
+            fields[key] = declared.type
         structs |= declared.structs
         if declared.convert is not None or escaped != key:
             converters[key] = (escaped, declared.convert)
@@ -191,8 +175,10 @@ def _object_converter(converters: dict[str, tuple[str, Convert | None]]) -> Conv
         out = dict(value)
         for key, (escaped, inner) in converters.items():
             if key in out:
-                item = out.pop(key)
+                item = out[key] if key in RESERVED else out.pop(key)
                 out[escaped] = item if inner is None else _or_null(inner, item)
+                if key in RESERVED:
+                    out[key] = out[escaped]
         return out
 
     return convert

@@ -7,21 +7,16 @@ new ──names free──▶ NamesAccepted, Established=False "Installing" ─�
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from pilothouse.api.field import go_quote
 from pilothouse.api.types import Obj
+from pilothouse.api.validation.apiextensions import approval
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 """Holds a definition until its objects are gone."""
 ESTABLISHED = "Established"
 NAMES_ACCEPTED = "NamesAccepted"
 TERMINATING = "Terminating"
-APPROVAL = "KubernetesAPIApprovalPolicyConformant"
-
-_APPROVED = "api-approved.kubernetes.io"
-_PROTECTED = ("k8s.io", "kubernetes.io")
-_POLICY = "https://github.com/kubernetes/enhancements/pull/1111"
 
 
 def condition(crd: Obj, kind: str) -> Obj | None:
@@ -69,7 +64,8 @@ def next_status(crd: Obj, others: Iterable[Obj], now: str) -> Obj:
             else made(ESTABLISHED, False, "NotAccepted", "not all names are accepted")
         )
     status["acceptedNames"] = names
-    for new in (accepted, established, *_approval(crd)):
+    approved = approval.condition(crd)
+    for new in (accepted, established, *([approved] if approved is not None else [])):
         status = with_condition(status, new, now)
     return status
 
@@ -134,28 +130,3 @@ def _clashes(wanted: object, accepted: object, taken: set[str]) -> list[str]:
     return [
         f"{go_quote(name)} is already in use" for name in asked if name and name not in own and name in taken
     ]
-
-
-# -- protected groups -----------------------------------------------------------------------------------
-
-
-def is_protected(group: str) -> bool:
-    """Groups that belong to the Kubernetes community."""
-    return any(group == domain or group.endswith(f".{domain}") for domain in _PROTECTED)
-
-
-def _approval(crd: Obj) -> Iterable[Obj]:
-    if not is_protected(crd["spec"]["group"]):
-        return ()
-    annotation = (crd["metadata"].get("annotations") or {}).get(_APPROVED, "")
-    must = f"protected groups must have approval annotation {go_quote(_APPROVED)}"
-    if not annotation:
-        return (made(APPROVAL, False, "MissingAnnotation", f"{must}, see {_POLICY}"),)
-    if annotation.startswith("unapproved"):
-        text = f"not approved: {go_quote(annotation)}"
-        return (made(APPROVAL, False, "UnapprovedAnnotation", text),)
-    url = urlsplit(annotation)
-    if url.scheme and url.netloc:
-        return (made(APPROVAL, True, "ApprovedAnnotation", f"approved in {annotation}"),)
-    text = f'{must} with either a URL or a reason starting with "unapproved", see {_POLICY}'
-    return (made(APPROVAL, False, "InvalidAnnotation", text),)

@@ -112,3 +112,10 @@ def test_patterns_are_go_s() -> None:
     assert failure("object.metadata.name.matches('(?=a)')").startswith(
         "compilation failed: ERROR: <input>:1:30: invalid matches argument"
     )
+
+
+def test_what_follows_from_a_syntax_error_is_not_told() -> None:
+    assert failure("true ? 1") == (
+        "compilation failed: ERROR: <input>:1:9: Syntax error: mismatched input '<EOF>' expecting ':'\n"
+        " | true ? 1\n | ........^"
+    )

@@ -227,6 +227,7 @@ def test_names_of_properties_in_expressions(name: str, escaped: str | None) -> N
     ("schema", "rule"),
     [
         (fields(**{"a-b": INTEGER}), "self.a__dash__b > 1"),
+        (fields(namespace=STRING), "self.__namespace__ == 'a' && self.namespace == 'a'"),
         (fields(at=DATE_TIME), "self.at.getFullYear() > 2000"),
         (fields(data=BYTES), "self.data == b'x'"),
         (fields(port=INT_OR_STRING), "type(self.port) == int || self.port == 'x'"),

@@ -5,6 +5,7 @@ https://github.com/kubernetes/enhancements/pull/1111).
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from urllib.parse import urlsplit
 
@@ -44,11 +45,10 @@ def state(obj: Obj) -> tuple[State, str]:
 
 def _is_url(text: str) -> bool:
     """A scheme and a host, and nothing that Go's url.ParseRequestURI refuses."""
-    if any(ord(ch) < 0x20 or ord(ch) == 0x7F for ch in text):
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#]+(?:[/?#]|$)", text) is None or not text.isprintable():
         return False
     try:
-        parts = urlsplit(text)
-        return bool(parts.scheme and parts.netloc) and (parts.port is None or parts.port >= 0)
+        return urlsplit(text).port != -1
     except ValueError:
         return False
 

@@ -16,6 +16,7 @@ from pilothouse.api.structural.pruning import pruner
 from pilothouse.api.structural.rules import Rules
 from pilothouse.api.structural.schema import META_FIELDS, Structural, structural
 from pilothouse.api.structural.values import NOWHERE, validator
+from pilothouse.api.validation.apiextensions.gostructs import json_value
 from pilothouse.api.validation.apiextensions.props import Schema
 
 
@@ -78,10 +79,10 @@ def _default(schema: Structural, path: str, place: _Place, require_pruned: bool)
         faults = _meta_faults(place.object_with(schema.default), place.resource, "")
         if faults:
             why = f"must result in valid metadata: {f.aggregate(faults)}"
-            return [f.invalid(path, schema.default, why)]
+            return [f.invalid(path, json_value(schema.default), why)]
     else:
         if require_pruned and not _is_pruned(schema):
-            errors.append(f.invalid(path, schema.default, "must not have unknown fields"))
+            errors.append(f.invalid(path, json_value(schema.default), "must not have unknown fields"))
         faults = _meta_faults(schema.default, schema, path)
         if faults:
             return errors + faults

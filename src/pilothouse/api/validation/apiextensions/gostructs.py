@@ -55,11 +55,11 @@ def _map(value: Any) -> Any:
     return _maybe(lambda entries: {key: json_schema(entries[key]) for key in sorted(entries)}, value)
 
 
-def _sorted(value: Any) -> Any:
-    """A JSON value whose maps Go prints in the order of their keys."""
+def json_value(value: Any) -> Any:
+    """A JSON value: Go prints maps in the order of their keys."""
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+        return {key: json_value(value[key]) for key in sorted(value)}
+    return [json_value(item) for item in value] if isinstance(value, list) else value
 
 
 def items(value: Any) -> Any:
@@ -96,7 +96,7 @@ _FIELDS: tuple[_Field, ...] = (
     ("Nullable", "nullable", False, None),
     ("Format", "format", "", None),
     ("Title", "title", "", None),
-    ("Default", "default", None, _sorted),
+    ("Default", "default", None, json_value),
     ("Maximum", "maximum", None, None),
     ("ExclusiveMaximum", "exclusiveMaximum", False, None),
     ("Minimum", "minimum", None, None),
@@ -108,7 +108,7 @@ _FIELDS: tuple[_Field, ...] = (
     ("MinItems", "minItems", None, None),
     ("UniqueItems", "uniqueItems", False, None),
     ("MultipleOf", "multipleOf", None, None),
-    ("Enum", "enum", None, _sorted),
+    ("Enum", "enum", None, json_value),
     ("MaxProperties", "maxProperties", None, None),
     ("MinProperties", "minProperties", None, None),
     ("Required", "required", None, None),
@@ -124,7 +124,7 @@ _FIELDS: tuple[_Field, ...] = (
     ("AdditionalItems", "additionalItems", None, lambda value: _maybe(_or_bool, value)),
     ("Definitions", "definitions", None, _map),
     ("ExternalDocs", "externalDocs", None, lambda value: _maybe(lambda v: plain(v, _DOCS), value)),
-    ("Example", "example", None, _sorted),
+    ("Example", "example", None, json_value),
     ("XPreserveUnknownFields", "x-kubernetes-preserve-unknown-fields", None, None),
     ("XEmbeddedResource", "x-kubernetes-embedded-resource", False, None),
     ("XIntOrString", "x-kubernetes-int-or-string", False, None),

@@ -97,7 +97,6 @@ def _step(text: str, schema: Schema, name: str) -> tuple[str, Schema]:
         if name not in fields:
             raise BadPath("does not refer to a valid field")
         return f"{text}.{name}" if text else name, fields[name]
-    additional = schema_of(schema, "additionalProperties")
-    if additional is None:
+    if "additionalProperties" not in schema:
         raise BadPath("does not refer to a valid field")
-    return f"{text}[{name}]", additional
+    return f"{text}[{name}]", schema_of(schema, "additionalProperties") or {}

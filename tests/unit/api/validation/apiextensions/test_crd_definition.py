@@ -437,11 +437,14 @@ def protected(annotation: str | None, group: str = "a.k8s.io") -> Obj:
             f'"api-approved.kubernetes.io" with either a URL or a reason starting with "unapproved", {SEE}',
             ("False", "InvalidAnnotation"),
         ),
-        (
-            "/relative",
-            f'{AT}: Invalid value: "/relative": protected groups must have approval annotation '
-            f'"api-approved.kubernetes.io" with either a URL or a reason starting with "unapproved", {SEE}',
-            ("False", "InvalidAnnotation"),
+        *(
+            (
+                text,
+                f'{AT}: Invalid value: "{text}": protected groups must have approval annotation '
+                f'"api-approved.kubernetes.io" with either a URL or a reason starting with "unapproved", {SEE}',
+                ("False", "InvalidAnnotation"),
+            )
+            for text in ("/relative", " https://a.b", "https:///path", "https://a b", "https://a:x")
         ),
     ],
 )

@@ -79,6 +79,8 @@ def test_forms(rule: Obj, expected: list[str]) -> None:
         (".map['any']", []),
         (".map.any", []),
         (".deep['x']", []),
+        (".free.any", []),
+        (".free.any.more", ['Invalid value: ".free.any.more": must be a valid path']),
         (".nope", ['Invalid value: ".nope": must be a valid path']),
         ("x", ['Invalid value: "x": must be a valid path']),
         (".x.y", ['Invalid value: ".x.y": must be a valid path']),
@@ -108,6 +110,7 @@ def test_field_paths(path: str, expected: list[str]) -> None:
             "list": {"type": "array", "items": STRING},
             "map": {"type": "object", "additionalProperties": STRING},
             "deep": {"type": "object", "properties": {"x": STRING}},
+            "free": {"type": "object", "additionalProperties": True},
         },
     }
     found = field_errors(ruled(schema, rule="true", fieldPath=path))
