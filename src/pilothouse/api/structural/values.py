@@ -278,9 +278,8 @@ class _Bound:
         limit = self.limit
         if integer and not _fits_integer(limit):
             errors.append(_range_error(self.name, path))
-        elif type(value) is int and not 0 < limit < 1:
-            # Upstream compares an integer with the limit's whole part. (It has none for a fraction: there it would
-            # divide by zero.)
+        elif type(value) is int and (self.name != "MultipleOf" or limit >= 1):
+            # Upstream compares an integer with the limit's whole part. (As a factor a fraction has none to divide by.)
             limit = int(limit)
         if self._fails(value, limit):
             errors.append(f.invalid(path, _shown(value), f"{path} in body {self._text} {_go_number(limit)}"))

@@ -57,6 +57,7 @@ def errors_of(schema: dict[str, Any], value: Any, *old: Any, base: str = "") -> 
         ),
         ({"type": "number", "multipleOf": 0.1}, 0.3, []),
         ({"type": "number", "multipleOf": 0.5}, 2, []),
+        ({"type": "number", "minimum": 0.5}, 0, []),
         ({"type": "string", "maxLength": 3}, "äöüß", ["a: Too long: may not be more than 3 bytes"]),
         (
             {"type": "string", "minLength": 2},
