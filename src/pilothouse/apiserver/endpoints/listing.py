@@ -186,7 +186,7 @@ def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) ->
         return Response(200, b"", {"Content-Type": JSON}, obj={**head, "items": objects})
     if form.media_type != JSON or form.pretty or kind.from_storage is not None:
         objects = [_list_item(kind.custom, scope.to_request_version(i.obj)) for i in page.items]
-        return render.document({**head, "items": objects}, form)
+        return render.document({**head, "items": objects}, form, in_order=kind.custom)
     items = [i.document for i in page.items] if kind.custom else [i.list_raw for i in page.items]
     body = b"".join((render.encode(head)[:-1], b',"items":[', b",".join(items), b"]}\n"))
     return render.json_bytes(body)
