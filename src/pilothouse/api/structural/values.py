@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import msgspec
 
 from pilothouse.api import field as f
+from pilothouse.api import formats
 from pilothouse.api.go_regex import compile_go
-from pilothouse.api.structural import formats
 from pilothouse.api.structural.correlation import MISSING, Elements, same
 from pilothouse.api.structural.schema import JsonSchema
 
@@ -63,7 +63,30 @@ def _placed(error: f.FieldError, base: str) -> f.FieldError:
 # -- one node -------------------------------------------------------------------------------------------
 
 
+_PLAIN: dict[str, tuple[type, Any]] = {"string": (str, ""), "integer": (int, 0), "boolean": (bool, False)}
+_UNCHECKED = frozenset(
+    ("type", "description", "title", "default", "example", "nullable", "x-kubernetes-validations")
+)
+
+
 def _node(raw: JsonSchema) -> _Check:
+    """The check of a schema. Most leaves want nothing but a type, and most values have it."""
+    whole = _whole_node(raw)
+    plain = _PLAIN.get(raw.get("type", ""))
+    if plain is None or not _UNCHECKED.issuperset(raw):
+        return whole
+    wanted, sample = plain
+    count = whole(sample, "", [], MISSING)
+
+    def check(value: Any, path: str, errors: f.Errors, old: Any) -> int:
+        if type(value) is wanted and (type(value) is not int or -_INT64_MAX <= value <= _INT64_MAX):
+            return count
+        return whole(value, path, errors, old)
+
+    return check
+
+
+def _whole_node(raw: JsonSchema) -> _Check:
     types = _types(raw)
     nullable = bool(raw.get("nullable"))
     known_format = formats.checker(raw.get("format", ""))
@@ -171,6 +194,7 @@ def _type(types: tuple[str, ...], format_name: str) -> _Own | None:
     return check
 
 
+_INT64_MAX = (1 << 63) - 1
 _WHOLE_MAX = float(1 << 53) - 1
 
 
@@ -235,9 +259,6 @@ def _pattern(pattern: str) -> tuple[Callable[[str], object] | None, str]:
         return compile_go(pattern).search, pattern
     except re.error as error:
         return lambda text: None, f"{pattern}, but pattern is invalid: {error}"
-
-
-_INT64_MAX = (1 << 63) - 1
 
 
 def _fits_integer(value: float) -> bool:

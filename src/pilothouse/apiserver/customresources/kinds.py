@@ -73,10 +73,13 @@ class _Version:
         self._storage = storage_resource(crd)
         self._raw = _raw_schema(version)
         self._schema = ObjectSchema(self._raw, metadata, self._resource.kind)
-        self._stored_schema = self._schema
-        if self._resource != self._storage:
-            stored = next(v for v in crd["spec"]["versions"] if v["name"] == self._storage.version)
-            self._stored_schema = ObjectSchema(_raw_schema(stored), metadata, self._resource.kind)
+        self._schemas = {
+            f"{crd['spec']['group']}/{v['name']}": self._schema
+            if v["name"] == version["name"]
+            else ObjectSchema(_raw_schema(v), metadata, self._resource.kind)
+            for v in crd["spec"]["versions"]
+        }
+        """By group and version: an object is stored in what was the storage version then."""
         self._subresources: Obj = version.get("subresources") or {}
 
     def made(self) -> CustomKind:
@@ -133,7 +136,7 @@ class _Version:
             self._schema,
             sent,
             sent if same and _always_conforms(self._crd) else self._read,
-            None if same else self._stored_schema.prune,
+            None if same else self._schemas[self._storage.group_version].prune,
             has_status=self._subresources.get("status") is not None,
             scale=self._scale(),
             selectable=selectable,
@@ -156,12 +159,13 @@ class _Version:
         return self._from_storage({**stored, "metadata": dict(stored["metadata"])})
 
     def _from_storage(self, stored: Obj) -> Obj:
-        """A stored object (its top level owned) as this version shows it: with the storage version's defaults, and
-        without what this version does not know."""
+        """A stored object (its top level owned) as this version shows it: with the defaults of the version that it is
+        stored in, and without what this version does not know."""
         obj: Obj = copy({key: value for key, value in stored.items() if key != "metadata"})
         obj["metadata"] = stored["metadata"]
-        self._stored_schema.conform(obj)
-        if self._stored_schema is not self._schema:
+        schema = self._schemas.get(obj["apiVersion"], self._schema)
+        schema.conform(obj)
+        if schema is not self._schema:
             obj["apiVersion"] = self._resource.group_version
             self._schema.prune(obj)
         return obj
