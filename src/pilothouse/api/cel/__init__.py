@@ -11,6 +11,7 @@
     named_formats  formats that names must have, as a library of their own
     decl_types     a JSON schema as an expression sees it, with sizes
     cost           what an expression may cost at most; cost_functions: what functions do; cost_estimate: how to count
+    schema_rules   rules on schemas, compiled; devices: what device selectors see, with sizes
 
 The checker is our own because the texts of its errors are part of the API, and because it must know objects
 by their schema, which the runtime knows only as protobuf messages.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pilothouse.api.cel import types as t
-from pilothouse.api.cel.check import Checker, Scope
+from pilothouse.api.cel.check import BINDING, Checker, Scope
 from pilothouse.api.cel.declarations import AUTHORIZER, FUNCTIONS, QUANTITY, RESOURCE_CHECK, Overload
 from pilothouse.api.cel.evaluate import EvalError, Function, evaluate
 from pilothouse.api.cel.functions import FUNCTIONS as IMPLEMENTATIONS
@@ -237,5 +237,6 @@ DEVICE = Environment(
             "allowMultipleAllocations": t.BOOL,
         }
     },
+    functions={**FUNCTIONS, BINDING: ()},
 )
 """What device selectors see (k8s.io/dynamic-resource-allocation/cel)."""
