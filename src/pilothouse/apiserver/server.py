@@ -71,13 +71,13 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
-_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _RAW = negotiation.Form(pretty=True)
 """Of documents that are no objects: always JSON, always indented (responsewriters.WriteRawJSON)."""
 _COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
 _ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
 """Resources that errors call otherwise (registry/core/componentstatus)."""
 _HEALTH_KEY = b"/registry/health"
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @dataclass(slots=True)
@@ -272,6 +272,11 @@ class ApiServer:
             self._rests[key] = found
         return found
 
+    def _guard(self, resource: Resource) -> Guard | None:
+        if resource.group != escalation.GROUP:
+            return None
+        return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
+
     async def open_store(self, resource: Resource) -> ResourceStore:
         """The store of a custom resource, with what it holds already."""
         store = ResourceStore(self._backend, self._cache, resource, custom=True)
@@ -283,11 +288,6 @@ class ApiServer:
         """Forget a custom resource; its watches end."""
         self.lister.remove(store)
         self._cache.drop(store.cached)
-
-    def _guard(self, resource: Resource) -> Guard | None:
-        if resource.group != escalation.GROUP:
-            return None
-        return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
 
     def _field_manager(
         self, kind: Kind, subresource: str, versions: dict[str, Version] | None, walkers: Walkers | None

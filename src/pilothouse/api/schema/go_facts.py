@@ -268,7 +268,7 @@ networking.v1.IngressServiceBackend: port
 POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
 apiextensions.v1.CustomResourceSubresources: status
 """)
-"""metadata and spec fields that are pointers."""
+"""metadata, spec and status fields that are pointers."""
 
 ALWAYS = _table("""
 apiextensions.v1.CustomResourceDefinitionStatus: conditions storedVersions

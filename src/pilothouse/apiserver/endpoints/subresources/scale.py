@@ -87,8 +87,9 @@ class Scaler:
                     scope.rest.resource.group, scope.rest.resource.plural, request.info.name
                 )
             live = scope.to_request_version(old)
-            scale = copy.deepcopy(wanted(scale_of(live, scope.kind)))
-            await scope.rest.admission.admit(asked(scale, scale_of(live, scope.kind)))
+            before = scale_of(live, scope.kind)
+            scale = copy.deepcopy(wanted(before))
+            await scope.rest.admission.admit(asked(scale, before))
             obj = {**live, "metadata": dict(live["metadata"])}
             sent_revision = (scale.get("metadata") or {}).get("resourceVersion", "")
             if sent_revision or not scope.kind.custom:
@@ -98,8 +99,10 @@ class Scaler:
             return obj if scope.kind.to_storage is None else scope.kind.to_storage(obj)
 
         async def validate(obj: Obj, old: Obj) -> None:
-            now, before = scale_of(obj, scope.kind), scale_of(old, scope.kind)
-            await scope.rest.admission.validate(asked(now, before))
+            now, before = scope.to_request_version(obj), scope.to_request_version(old)
+            await scope.rest.admission.validate(
+                asked(scale_of(now, scope.kind), scale_of(before, scope.kind))
+            )
 
         item, _ = await scope.rest.update(ctx, request.info.name, change, options, validate=validate)
         return self._answer(request, scope, item, form)
