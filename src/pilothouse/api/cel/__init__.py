@@ -1,6 +1,7 @@
 """CEL as Kubernetes speaks it: compile an expression against declared variables, and run it.
 
-    syntax         text → tree (the parser is cel-expr-python's)
+    syntax         text → tree, of nodes (the parser is cel-expr-python's)
+    deep_syntax    the same for what that parser does not read as Go's does; macros: expanded
     types          what an expression can be
     declarations   functions: CEL's own and Kubernetes' libraries
     check          tree + declarations → the expression's type, or upstream's errors

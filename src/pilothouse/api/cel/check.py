@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.declarations import Overload
-from pilothouse.api.cel.syntax import Expr, Tree, Unsigned
+from pilothouse.api.cel.nodes import Expr, Tree, Unsigned
 from pilothouse.api.cel.types import CelType, Fields, field_of, format_type
 
 _CONSTANTS: dict[type, CelType] = {

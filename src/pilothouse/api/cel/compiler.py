@@ -16,7 +16,8 @@ from pilothouse.api.cel.check import BINDING, Checker, Scope
 from pilothouse.api.cel.declarations import AUTHORIZER, FUNCTIONS, QUANTITY, RESOURCE_CHECK, Overload
 from pilothouse.api.cel.evaluate import EvalError, Function, evaluate
 from pilothouse.api.cel.functions import FUNCTIONS as IMPLEMENTATIONS
-from pilothouse.api.cel.syntax import CelSyntaxError, Expr, Tree, parse
+from pilothouse.api.cel.nodes import CelSyntaxError, Expr, Tree
+from pilothouse.api.cel.syntax import parse
 from pilothouse.api.cel.types import CelType, Fields
 from pilothouse.api.go_regex_syntax import regexp_error
 

@@ -22,7 +22,7 @@ from pilothouse.api.cel.cost_functions import Argument, Call, estimate_call
 from pilothouse.api.cel.cost_macros import expand
 from pilothouse.api.cel.decl_types import DeclType
 from pilothouse.api.cel.declarations import Overload
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.cel.types import CelType
 
 Path = tuple[str, ...]

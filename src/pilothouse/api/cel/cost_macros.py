@@ -14,7 +14,7 @@ from typing import Any
 
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.declarations import FUNCTIONS, Overload
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.cel.types import CelType
 
 _RESULT = "@result"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from pilothouse.api.cel.syntax import Expr, Tree, Unsigned
+from pilothouse.api.cel.nodes import Expr, Tree, Unsigned
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 UINT_MAX = (1 << 64) - 1

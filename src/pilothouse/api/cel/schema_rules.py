@@ -11,7 +11,7 @@ from pilothouse.api.cel import types as t
 from pilothouse.api.cel.compiler import CompileError, Environment, Program
 from pilothouse.api.cel.cost import cost_max, schema_sizes
 from pilothouse.api.cel.decl_types import REQUEST_BYTES_MAX, DeclType
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.cel.types import CelType
 
 Rule = Mapping[str, Any]
