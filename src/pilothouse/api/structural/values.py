@@ -278,8 +278,8 @@ class _Bound:
         limit = self.limit
         if integer and not _fits_integer(limit):
             errors.append(_range_error(self.name, path))
-        elif type(value) is int:
-            # Upstream compares an integer with the limit's whole part.
+        elif type(value) is int and (self.name != "MultipleOf" or limit >= 1):
+            # Upstream compares an integer with the limit's whole part. (As a factor a fraction has none to divide by.)
             limit = int(limit)
         if self._fails(value, limit):
             errors.append(f.invalid(path, _shown(value), f"{path} in body {self._text} {_go_number(limit)}"))
@@ -323,12 +323,7 @@ def _number(raw: JsonSchema, type_name: str) -> _Own:
         if integer and not _fits_integer(value):
             errors.append(_range_error("Checked", path))
         for bound in bounds:
-            if bound.name == "MultipleOf" and type(value) is int and bound.limit < 1:
-                # An integer's factor is made an integer, and none is left.
-                text = f"factor MultipleOf declared for {path} must be positive: {int(bound.limit)}"
-                errors.append(f.invalid(path, int(bound.limit), text))
-            else:
-                bound.check(value, path, errors, integer)
+            bound.check(value, path, errors, integer)
         return 1
 
     return check
