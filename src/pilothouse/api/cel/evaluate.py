@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from pilothouse.api.cel.syntax import Expr, Tree, Unsigned
+from pilothouse.api.cel.nodes import Expr, Tree, Unsigned
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 UINT_MAX = (1 << 64) - 1
@@ -217,6 +217,17 @@ class Run:
     def _optional_index(self, node: Expr) -> Optional:
         return _at(self.value(node.args[0]), self.value(node.args[1]))
 
+    def _binding(self, node: Expr) -> Any:
+        """`cel.bind(v, value, body)`; the checker has seen to it that the environment knows it."""
+        if node.target is None or node.target.name != "cel" or len(node.args) != 3:
+            return _MISSING
+        variable, value, body = node.args
+        self._locals.append({variable.name: self.value(value)})
+        try:
+            return self.value(body)
+        finally:
+            self._locals.pop()
+
     def _optional_map(self, node: Expr) -> Any:
         holder = self.value(node.target) if node.target else NONE
         if not isinstance(holder, Optional) or not holder.has_value:
@@ -321,7 +332,7 @@ _TWO_VARIABLES: dict[str, Callable[[list[tuple[Any, Any]]], Any]] = {
     "transformMap": dict,
     "transformMapEntry": _merged,
 }
-_MACROS = {"optMap", "optFlatMap", *_TWO_VARIABLES}
+_MACROS = {"bind", "optMap", "optFlatMap", *_TWO_VARIABLES}
 _SPECIAL: dict[str, Callable[[Run, Expr], Any]] = {
     "_&&_": Run._and,
     "_||_": Run._or,
@@ -332,6 +343,7 @@ _SPECIAL: dict[str, Callable[[Run, Expr], Any]] = {
     "_[?_]": Run._optional_index,
     "optMap": Run._optional_map,
     "optFlatMap": Run._optional_map,
+    "bind": Run._binding,
     **{name: Run._two_variables for name in _TWO_VARIABLES},
 }
 

@@ -31,7 +31,7 @@ from pilothouse.api.cel.evaluate import (
     type_name,
     whole,
 )
-from pilothouse.api.cel.syntax import Unsigned
+from pilothouse.api.cel.nodes import Unsigned
 from pilothouse.api.go_regex import compile_go
 
 # Arithmetic and comparison

@@ -11,7 +11,7 @@ from typing import Any
 
 from pilothouse.api.cel.evaluate import KINDS, EvalError, Function, Run
 from pilothouse.api.cel.functions import FUNCTIONS
-from pilothouse.api.cel.syntax import Expr, Tree
+from pilothouse.api.cel.nodes import Expr, Tree
 
 _COSTS = {
     "const": 0,
