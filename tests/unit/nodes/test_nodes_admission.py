@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Simulate, Simulation, condition, container, named
+from nodes_simulation import Simulate, Simulation, condition, container, named
 
 from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj

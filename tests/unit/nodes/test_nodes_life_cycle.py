@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from conftest import Simulate, Simulation, condition, container, named
+from nodes_simulation import Simulate, Simulation, condition, container, named
 
 from pilothouse.api.types import Obj
 

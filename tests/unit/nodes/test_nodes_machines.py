@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Simulate, Simulation, condition
+from nodes_simulation import Simulate, Simulation, condition
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES

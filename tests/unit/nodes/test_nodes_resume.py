@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import Simulation, condition, container, named
+from nodes_simulation import Simulation, condition, container, named
 
 from pilothouse.api.resources import NODES
 from pilothouse.cluster import Cluster, ClusterOptions

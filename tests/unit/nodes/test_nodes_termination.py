@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from conftest import Simulate, Simulation, container, named
+from nodes_simulation import Simulate, Simulation, container, named
 
 from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
