@@ -25,11 +25,18 @@ class LogOptions(NamedTuple):
     streams: tuple[str, ...] = ("stdout", "stderr")
 
 
-class Outcome(NamedTuple):
-    """What a command did."""
+class Printed(NamedTuple):
+    """What a command prints to its standard output, `after_s` its start."""
 
-    stdout: bytes
-    stderr: bytes
+    after_s: float
+    data: bytes
+
+
+class Outcome(NamedTuple):
+    """What a command does: it prints, and ends after `run_s`."""
+
+    printed: tuple[Printed, ...]
+    run_s: float
     exit_code: int
 
 

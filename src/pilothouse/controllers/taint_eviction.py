@@ -72,11 +72,13 @@ class TaintEvictionController(Controller):
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
         }
+        present = [c["type"] for c in (pod.get("status") or {}).get("conditions") or ()]
+        order = [{"type": kind} for kind in dict.fromkeys([*present, target["type"]])]
         try:
             await self.client.patch(
                 PODS,
                 name,
-                {"status": {"conditions": [target]}},
+                {"status": {"conditions": [target], "$setElementOrder/conditions": order}},
                 namespace,
                 patch_type="strategic",
                 subresource="status",

@@ -19,6 +19,15 @@ def node_address(index: int) -> str:
     return str(ipaddress.ip_address(_NODES + 2 + index))
 
 
+def node_index(address: str) -> int | None:
+    """Whose address it is; None for one that is not from here."""
+    try:
+        index = int(ipaddress.IPv4Address(address)) - _NODES - 2
+    except ValueError:
+        return None
+    return index if 0 <= index < 2**16 - 2 else None
+
+
 def _base(index: int) -> int:
     if index < _FIRST_COUNT:
         return _FIRST + index * _RANGE

@@ -71,32 +71,37 @@ def advance(pod: Obj, life: Life, group: str, container: Obj, now_s: float, wake
         if run.started_s is None and not _start(pod, life, group, container, run, now_s, wakes):
             return
         assert run.started_s is not None
-        if run.ended_s is None and does.run_s is not None and now_s >= run.started_s + does.run_s:
+        ends_s = NEVER if does.run_s is None else run.started_s + does.run_s
+        if run.ended_s is None:
             if container.keys() & _PROBES:
-                _tell_unhealthy(life, container, run, does, where, run.started_s + does.run_s, [])
+                _tell_unhealthy(life, container, run, does, where, min(now_s, ends_s), wakes)
+            if now_s < ends_s:
+                _wake_while_running(run, does, ends_s, now_s, wakes)
+                return
             if does.killed_by:
                 _tell_killed(life, container, does.killed_by, where)
-            _end(run, run.started_s + does.run_s, does.exit_code)
+            _end(run, ends_s, does.exit_code)
             _back_off(run)
-        if run.ended_s is None:
-            if does.run_s is not None:
-                wakes.append(run.started_s + does.run_s)
-            for after_s in (does.started_after_s, does.ready_after_s):
-                if after_s and after_s < NEVER and now_s < run.started_s + after_s:
-                    wakes.append(run.started_s + after_s)
-            if container.keys() & _PROBES:
-                _tell_unhealthy(life, container, run, does, where, now_s, wakes)
-            return
         if not restarts(pod, group, container, run.exit_code):
             return
         if now_s < run.again_s:
-            if not run.told_back_off:
-                run.told_back_off = True
-                text = f"Back-off restarting failed container {container['name']} in pod {pod_text(pod)}"
-                life.note("Warning", "BackOff", text, where)
+            _tell_back_off(pod, life, container, run, where)
             wakes.append(run.again_s)
             return
         _start_again(pod, life, group, container, run, run.again_s)
+
+
+def _wake_while_running(run: Run, does: Plan, ends_s: float, now_s: float, wakes: list[float]) -> None:
+    assert run.started_s is not None
+    moments = (ends_s, run.started_s + does.started_after_s, run.started_s + does.ready_after_s)
+    wakes += [at_s for at_s in moments if now_s < at_s < NEVER]
+
+
+def _tell_back_off(pod: Obj, life: Life, container: Obj, run: Run, where: str) -> None:
+    if not run.told_back_off:
+        run.told_back_off = True
+        text = f"Back-off restarting failed container {container['name']} in pod {pod_text(pod)}"
+        life.note("Warning", "BackOff", text, where)
 
 
 def kill(run: Run, at_s: float, code: int) -> None:

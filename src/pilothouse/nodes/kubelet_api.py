@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pilothouse.api.errors import ApiError, bad_request
+from pilothouse.api.errors import bad_request, internal
 from pilothouse.api.field import go_quote
-from pilothouse.api.kubelet import Answer, LogOptions, Outcome
+from pilothouse.api.kubelet import Answer, LogOptions, Outcome, Printed
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.kit.world import World, parse_timestamp
@@ -71,7 +71,7 @@ class KubeletApi:
                 return
 
     async def attach(self, pod: Obj, container: str) -> AsyncIterator[bytes]:
-        run = _run_to_show(pod, container, previous=False)
+        run = _run_to_show(_running(pod, container), container, previous=False)
         yield b""
         now_s = self._world.now()
         coming = [line for line in self._lines(pod, container, run) if line.at_s > now_s]
@@ -79,9 +79,7 @@ class KubeletApi:
             yield _text(line, timestamps=False)
 
     def execute(self, pod: Obj, container: str, command: Sequence[str]) -> Outcome:
-        status = _status(pod, container)
-        if status is None or "running" not in status["state"]:
-            raise ApiError(500, "InternalError", f"container not found ({go_quote(container)})")
+        _running(pod, container)
         does = behaviour.of_command(list(command))
         if does.run_s is None:
             node = pod["spec"].get("nodeName", "")
@@ -89,8 +87,8 @@ class KubeletApi:
                 f"pod {pod['metadata']['name']} is on the simulated node {node}: simulated containers run no "
                 "commands (only the outcome of true, false, exit, sleep and echo is known)"
             )
-        printed = "".join(f"{line.text}\n" for line in does.lines)
-        return Outcome(printed.encode(), b"", does.exit_code)
+        printed = tuple(Printed(line.after_s, f"{line.text}\n".encode()) for line in does.lines)
+        return Outcome(printed, does.run_s, does.exit_code)
 
     def answer(self, node: str, path: str) -> Answer:
         found = self._fleet.machines.node(node)
@@ -126,7 +124,7 @@ class KubeletApi:
         if present is None or present["metadata"]["uid"] != pod["metadata"]["uid"]:
             return True
         status = _status(present, name)
-        return status is None or status.get("containerID") != run.id or "running" not in status["state"]
+        return status is None or status.get("containerID", "") != run.id or "running" not in _state(status)
 
 
 class _Limit:
@@ -164,19 +162,32 @@ def _status(pod: Obj, name: str) -> Obj | None:
     return None
 
 
+def _state(status: Obj) -> Obj:
+    """Of a container; a stage may have written none."""
+    return status.get("state") or {}
+
+
+def _running(pod: Obj, name: str) -> Obj:
+    """The pod when this container of it runs; else what a kubelet says that finds none in its runtime."""
+    status = _status(pod, name)
+    if status is None or "running" not in _state(status):
+        raise internal(f"unable to upgrade connection: container not found ({go_quote(name)})")
+    return pod
+
+
 def _run_to_show(pod: Obj, name: str, *, previous: bool) -> _Run:
     """The run whose log is meant, or kubelet's refusal (validateContainerLogStatus)."""
     status = _status(pod, name)
     where = f"container {go_quote(name)} in pod {go_quote(pod['metadata']['name'])}"
     if status is None:
         raise bad_request(f"{where} is not available")
-    state, last = status.get("state") or {}, (status.get("lastState") or {}).get("terminated")
+    state, last = _state(status), (status.get("lastState") or {}).get("terminated")
     if previous:
         if not last or not last.get("containerID"):
             raise bad_request(f"previous terminated {where} not found")
         return _ended(last)
     if "running" in state:
-        return _Run(status["containerID"], parse_timestamp(state["running"]["startedAt"]), None)
+        return _Run(status.get("containerID", ""), _started(state["running"], pod), None)
     terminated = state.get("terminated") or last
     if terminated:
         if not terminated.get("containerID"):
@@ -190,6 +201,10 @@ def _run_to_show(pod: Obj, name: str, *, previous: bool) -> _Run:
         "ImagePullBackOff": "trying and failing to pull image",
     }
     raise bad_request(f"{where} is waiting to start: {known.get(reason, reason)}")
+
+
+def _started(state: Obj, pod: Obj) -> float:
+    return parse_timestamp(state.get("startedAt") or pod["metadata"]["creationTimestamp"])
 
 
 def _ended(state: Obj) -> _Run:

@@ -1,7 +1,7 @@
 """The events that kubelets write about pods and nodes, as many as wanted.
 
 `ALL` is what a real kubelet writes: some four events for every pod that starts. `WARNINGS`, the default, leaves out
-the routine: it says nothing of a pod that does well (docs/decisions/0009). `NONE` writes none.
+the routine: it says nothing of a pod that does well (docs/decisions/0036). `NONE` writes none.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.client.informer import Informer
 from pilothouse.kit.world import World
-from pilothouse.nodes import node_status
+from pilothouse.nodes import addresses, node_status
 from pilothouse.nodes.behaviour import PREFIX
 from pilothouse.nodes.kubelet_events import KubeletEvents
 from pilothouse.nodes.life import Note
@@ -44,7 +44,8 @@ _STOPPED = f"{PREFIX}stopped"
 @dataclass(slots=True)
 class _Machine:
     index: int
-    reported_s: float = 0.0
+    reported_s: float | None = None
+    """Monotonic; None before the first report."""
     checked: str = ""
     """The revision of the node that was looked at last."""
 
@@ -97,10 +98,18 @@ class Machines:
     def on_add(self, obj: Obj) -> None:
         name = obj["metadata"]["name"]
         if name not in self._machines and any(_annotation(obj, k) == v for k, v in _ADOPTED):
-            taken = max((m.index for m in self._machines.values()), default=-1)
-            self._machines[name] = _Machine(taken + 1)
+            self._machines[name] = _Machine(self._index_for(obj))
             self._adopted.append(name)
             self.on_back(name)
+
+    def _index_for(self, node: Obj) -> int:
+        """The place of an adopted node: the one that it had before, by the address it reported, or a new one."""
+        taken = {machine.index for machine in self._machines.values()}
+        for address in (node.get("status") or {}).get("addresses") or ():
+            index = addresses.node_index(address["address"]) if address["type"] == "InternalIP" else None
+            if index is not None and index not in taken:
+                return index
+        return max(taken, default=-1) + 1
 
     def on_update(self, old: Obj, new: Obj) -> None:
         self.on_add(new)
@@ -111,7 +120,7 @@ class Machines:
         """Its kubelet goes on in vain, until an object of that name is there again."""
         machine = self._machines.get(obj["metadata"]["name"])
         if machine is not None:
-            machine.reported_s, machine.checked = 0.0, ""
+            machine.reported_s, machine.checked = None, ""
 
     # -- work -------------------------------------------------------------------------------------------
 
@@ -196,10 +205,10 @@ class Machines:
             return
         revision = node["metadata"]["resourceVersion"]
         now_s = self._world.clock.monotonic()
-        due = machine.reported_s + STATUS_S <= now_s if machine.reported_s else False
+        due = machine.reported_s is not None and machine.reported_s + STATUS_S <= now_s
         changed = revision != machine.checked and node_status.needs_report(node, machine.index)
         machine.checked = revision
-        if not machine.reported_s:
+        if machine.reported_s is None:
             machine.reported_s = now_s
         if due or changed:
             await self._report(name, machine, node)

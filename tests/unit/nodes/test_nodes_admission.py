@@ -11,7 +11,7 @@ from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj
 from pilothouse.nodes import requests
 from pilothouse.nodes.admission import Usage, refuse
-from tests.unit.nodes.conftest import Simulate, Simulation, condition, container, named
+from tests.unit.nodes.nodes_simulation import Simulate, Simulation, condition, container, named
 
 NODE: Obj = {
     "metadata": {"name": "n1", "labels": {"zone": "a", "rank": "3"}},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pilothouse.nodes import images
-from pilothouse.nodes.addresses import PodAddresses, node_address, pod_range
+from pilothouse.nodes.addresses import PodAddresses, node_address, node_index, pod_range
 from pilothouse.nodes.behaviour import NEVER, Plan, image_problem, of_command, plan
 
 RUNS: tuple[float | None, int, list[str]] = (None, 0, [])
@@ -190,3 +190,8 @@ def test_an_address_in_use_is_not_given() -> None:
 def test_ranges_of_many_nodes_differ() -> None:
     ranges = {pod_range(index) for index in range(10_000)}
     assert len(ranges) == 10_000
+
+
+def test_whose_address_it_is() -> None:
+    assert [node_index(node_address(index)) for index in (0, 1, 9_999)] == [0, 1, 9_999]
+    assert [node_index(text) for text in ("10.87.0.2", "192.168.0.1", "fd00::1", "node-0")] == [None] * 4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pilothouse.api.types import Obj
-from tests.unit.nodes.conftest import Simulate, Simulation, condition, container, named
+from tests.unit.nodes.nodes_simulation import Simulate, Simulation, condition, container, named
 
 
 def state(status: Obj, name: str = "c", group: str = "containerStatuses") -> Obj:

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from pilothouse.api.resources import NODES
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
-from tests.unit.nodes.conftest import Simulation, condition, container, named
+from tests.unit.nodes.nodes_simulation import Simulation, condition, container, named
 
 Scenario = Callable[[Simulation], Awaitable[None]]
 
@@ -115,3 +116,27 @@ spec:
         assert await on.status("web") == before
 
     one_after_the_other(tmp_path / "data", first, second, stages=(stage,))
+
+
+def test_adopted_nodes_keep_their_places(tmp_path: Path) -> None:
+    fake = {"kwok.x-k8s.io/node": "fake"}
+    before: dict[str, Any] = {}
+
+    async def first(on: Simulation) -> None:
+        for name in ("zebra", "ant"):
+            await on.create(NODES, {"metadata": {"name": name, "annotations": fake}})
+            await on.passes(3)
+            await on.run(f"on-{name}", nodeName=name)
+            await on.passes(1)
+            before[name] = (await on.status(f"on-{name}"))["podIP"]
+
+    async def second(on: Simulation) -> None:
+        await on.passes(15)
+        for name in ("zebra", "ant"):
+            await on.run(f"more-{name}", nodeName=name)
+            await on.passes(1)
+            address = (await on.status(f"more-{name}"))["podIP"]
+            assert address != before[name]
+            assert address.rpartition(".")[0] == before[name].rpartition(".")[0]
+
+    one_after_the_other(tmp_path, first, second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
-from tests.unit.nodes.conftest import Simulate, Simulation, container, named
+from tests.unit.nodes.nodes_simulation import Simulate, Simulation, container, named
 
 SLOW = {"pilothouse.dev/stop-seconds": "20"}
 

@@ -11,7 +11,7 @@ import pytest
 from pilothouse.api.resources import NODES
 
 if TYPE_CHECKING:
-    from conftest import Simulate, Simulation
+    from nodes_simulation import Simulate, Simulation
 
 READY = """\
 apiVersion: kwok.x-k8s.io/v1alpha1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pilothouse.nodes.stages.queries import CelQuery, JqProgram, QueryError, Subject, jq_query
@@ -27,6 +27,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.dictionaries(KEYS, JSON, max_size=3))
 def test_following_fields_gives_what_jq_gives(steps: list[str], obj: Any) -> None:
     source = "." + "".join(steps).removeprefix(".")

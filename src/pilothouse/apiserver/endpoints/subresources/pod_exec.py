@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-_STDOUT, _STDERR, _ERROR = b"\x01", b"\x02", b"\x03"
+_STDOUT, _ERROR = b"\x01", b"\x03"
 
 
 class Connector:
@@ -38,9 +38,13 @@ class Connector:
             raise errors.bad_request("you must specify at least 1 container, command")
         outcome = kubelet.execute(pod, container, command)
         await _upgrade(request, _refusal_of_old(outcome))
-        for channel, data in ((_STDOUT, outcome.stdout), (_STDERR, outcome.stderr)):
+        passed_s = 0.0
+        for after_s, data in (*outcome.printed, (outcome.run_s, b"")):
+            if after_s > passed_s:
+                await self._server.world.clock.sleep(after_s - passed_s)
+                passed_s = after_s
             if data:
-                await request.upgrade.send(channel + data)
+                await request.upgrade.send(_STDOUT + data)
         return await _finish(request, _ended(outcome.exit_code))
 
     async def attach(self, request: Request, scope: Scope) -> Response:
@@ -82,7 +86,7 @@ class Connector:
 
 def _refusal_of_old(outcome: Outcome) -> errors.ApiError:
     """What a client without WebSocket is told: at least how it went."""
-    printed = (outcome.stdout + outcome.stderr).decode().strip()
+    printed = b"".join(part.data for part in outcome.printed).decode().strip()
     said = f"; it prints {printed!r}" if printed else ""
     return errors.bad_request(
         f"simulated containers run no commands: this one would end with exit code {outcome.exit_code}{said} "
