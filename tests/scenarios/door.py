@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPResponse, HTTPSConnection
+from http.client import HTTPSConnection, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ class Door:
         self._address = urlsplit(url).netloc
         self._headers = {"Authorization": f"Bearer {token}"}
         self._context = ssl._create_unverified_context()
+        self._kept = threading.local()
 
     def ask(
         self, method: str, path: str, body: Any = None, *, content_type: str = _JSON, refused: bool = False
@@ -46,29 +47,42 @@ class Door:
     def raw(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of an answer."""
-        with self._asked(method, path, body, headers or {}) as (_, answer):
-            return answer.status, dict(answer.getheaders()), answer.read()
+        """Status, headers and body of an answer. A thread keeps its connection as long as the server does."""
+        kept = getattr(self._kept, "connection", None)
+        if kept is not None:
+            try:
+                return self._answered(kept, method, path, body, headers)
+            except (RemoteDisconnected, ConnectionError):
+                kept.close()
+        self._kept.connection = self._connection()
+        return self._answered(self._kept.connection, method, path, body, headers)
+
+    def _answered(
+        self,
+        connection: HTTPSConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        connection.request(method, path, body, {**self._headers, **(headers or {})})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
 
     @contextmanager
     def watching(self, path: str) -> Iterator[Iterator[Obj]]:
         """The events of a watch, until the server or the block ends it."""
-        with self._asked("GET", path, None, {}) as (connection, answer):
+        connection = self._connection()
+        try:
+            connection.request("GET", path, None, self._headers)
+            answer = connection.getresponse()
             if answer.status >= 400:
                 raise Refused(json.loads(answer.read()))
-            try:
-                yield (json.loads(line) for line in answer)
-            finally:
-                if connection.sock is not None:
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-
-    @contextmanager
-    def _asked(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> Iterator[tuple[HTTPSConnection, HTTPResponse]]:
-        connection = HTTPSConnection(self._address, context=self._context, timeout=30)
-        try:
-            connection.request(method, path, body, {**self._headers, **headers})
-            yield connection, connection.getresponse()
+            yield (json.loads(line) for line in answer)
         finally:
+            if connection.sock is not None:
+                connection.sock.close()
             connection.close()
+
+    def _connection(self) -> HTTPSConnection:
+        return HTTPSConnection(self._address, context=self._context, timeout=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import kr8s
@@ -82,18 +83,12 @@ async def test_waiting_and_scaling(api: Any) -> None:
 
 
 async def test_a_service_finds_its_pods(api: Any) -> None:
-    await deployment(api, 1)
+    web = await deployment(api, 1)
+    await web.wait("condition=Available", timeout=20)
     port = {"port": 80, "targetPort": 80}
     service = await made(Service, api, "web", spec={"selector": {"app": "web"}, "ports": [port]})
-    (found,) = await service.ready_pods() or await _ready(service)
+    (found,) = await service.ready_pods()
     assert found.labels.app == "web"
-
-
-async def _ready(service: Any) -> Any:
-    async with asyncio.timeout(20):
-        while not (found := await service.ready_pods()):
-            await asyncio.sleep(0.1)
-    return found
 
 
 async def test_watching(api: Any) -> None:
@@ -102,11 +97,12 @@ async def test_watching(api: Any) -> None:
     changes = [a.patch({"data": {"k": "1"}}), a.label(mine="no")]
     seen = []
     async with asyncio.timeout(20):
-        async for kind, found in api.watch("configmaps", label_selector={"mine": "yes"}):
-            seen.append((kind, found.name))
-            if not changes:
-                break
-            await changes.pop(0)
+        async with aclosing(api.watch("configmaps", label_selector={"mine": "yes"})) as events:
+            async for kind, found in events:
+                seen.append((kind, found.name))
+                if not changes:
+                    break
+                await changes.pop(0)
     assert seen == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
 
 
