@@ -30,7 +30,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 async def watch(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""), watch=True)
+    form = negotiation.form_of(request, watch=True)
     options = list_options(request, watch=True)
     selected = selection.predicate(scope, options)
     revision, initial = _start(options)
