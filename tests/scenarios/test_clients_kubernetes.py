@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 from kubernetes import client, config, dynamic, utils, watch
+from kubernetes.aio import client as aio_client
+from kubernetes.aio import config as aio_config
+from kubernetes.aio import watch as aio_watch
 from kubernetes.client.rest import ApiException
 from kubernetes.dynamic.exceptions import ConflictError, NotFoundError
+from kubernetes.informer.informer import SharedInformer
 from kubernetes.leaderelection.electionconfig import Config
 from kubernetes.leaderelection.leaderelection import LeaderElection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
@@ -267,6 +271,41 @@ def test_create_from_a_manifest_of_many(namespace: str, core: client.CoreV1Api, 
     assert client.AppsV1Api().read_namespaced_deployment("d", namespace)
     with pytest.raises(utils.FailToCreateError, match="already exists"):
         utils.create_from_yaml(client.ApiClient(), str(file), namespace=namespace)
+
+
+def test_an_informer_follows_and_looks_at_all_again(core: client.CoreV1Api, namespace: str) -> None:
+    core.create_namespaced_config_map(namespace, config_map("a"))
+    informer = SharedInformer(
+        core.list_namespaced_config_map, namespace=namespace, label_selector="made=here", resync_period=1
+    )
+    told: list[tuple[str, str]] = []
+    for kind in ("ADDED", "MODIFIED", "DELETED"):
+        informer.add_event_handler(kind, lambda obj, kind=kind: told.append((kind, obj.metadata.name)))
+    informer.start()
+    try:
+        eventually(lambda: told == [("ADDED", "a")])
+        core.create_namespaced_config_map(namespace, config_map("b"))
+        core.delete_namespaced_config_map("a", namespace)
+        eventually(lambda: ("ADDED", "b") in told and ("DELETED", "a") in told)
+        assert informer.cache.list_keys() == [f"{namespace}/b"]
+        eventually(lambda: ("MODIFIED", "b") in told)  # the list that comes with each resync
+    finally:
+        informer.stop()
+
+
+async def test_the_asynchronous_client(shared: Running, namespace: str) -> None:
+    await aio_config.load_kube_config(str(shared.kubeconfig))
+    async with aio_client.ApiClient() as api:
+        core = aio_client.CoreV1Api(api)
+        made = await core.create_namespaced_config_map(namespace, config_map("a", k="1"))
+        await core.patch_namespaced_config_map("a", namespace, {"data": {"k": "2"}})
+        began = made.metadata.resource_version
+        async with aio_watch.Watch() as watcher:
+            async for event in watcher.stream(
+                core.list_namespaced_config_map, namespace, resource_version=began, timeout_seconds=10
+            ):
+                assert (event["type"], event["object"].data) == ("MODIFIED", {"k": "2"})
+                break
 
 
 class _Lock(LeaseLock):  # type: ignore[misc]
