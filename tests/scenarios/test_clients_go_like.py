@@ -203,25 +203,20 @@ def test_a_merge_patch_with_a_version_is_locked_and_one_without_is_not(door: Doo
 
 def test_status_and_spec_are_written_apart(door: Door, namespace: str) -> None:
     """A reconciler's pair: update of the object, update of its status; each leaves the other's part alone."""
-    path = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
-    body = {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}}
-    made = door.ask("POST", path, body)
-    made["spec"]["minAvailable"] = 2
-    made["status"] = {**made["status"], "currentHealthy": 7}
-    updated = door.ask("PUT", f"{path}/b", made)
-    assert (updated["spec"]["minAvailable"], updated["metadata"]["generation"]) == (2, 2)
-    assert updated["status"]["currentHealthy"] == 0
-
-    def write() -> None:
-        live = door.ask("GET", f"{path}/b")
-        live["spec"]["minAvailable"] = 9
-        live["status"]["disruptedPods"] = {"mine": "2026-01-01T00:00:00Z"}
-        told.append(door.ask("PUT", f"{path}/b/status", live))
-
-    told: list[Obj] = []
-    retry_on_conflict(write)
-    assert told[-1]["spec"]["minAvailable"] == 2
-    assert "mine" in told[-1]["status"]["disruptedPods"]
+    path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"
+    backend = {"service": {"name": "one", "port": {"number": 80}}}
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    made = door.ask("POST", path, {"metadata": {"name": "i"}, "spec": {"defaultBackend": backend}})
+    made["spec"]["ingressClassName"] = "none"
+    made["status"] = status
+    updated = door.ask("PUT", f"{path}/i", made)
+    assert (updated["spec"]["ingressClassName"], updated["metadata"]["generation"]) == ("none", 2)
+    assert updated["status"] == {"loadBalancer": {}}
+    updated["spec"]["ingressClassName"] = "other"
+    updated["status"] = status
+    told = door.ask("PUT", f"{path}/i/status", updated)
+    assert (told["spec"]["ingressClassName"], told["metadata"]["generation"]) == ("none", 2)
+    assert told["status"] == status
 
 
 def test_a_finalizer_is_worked_off(door: Door, maps: str) -> None:
