@@ -9,27 +9,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Running, start, stop
+from tests.conftest import Running
 from tests.scenarios import kubectls, transcript
 from tests.scenarios.kubectls import Kubectl
 from tests.scenarios.transcript import Session
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 REWRITE = os.environ.get("PILOTHOUSE_TRANSCRIPTS") == "rewrite"
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One cluster for all transcripts of a test worker."""
-    running = start(tmp_path_factory.mktemp("transcripts"), "--ephemeral")
-    yield running
-    assert stop(running) == 0
 
 
 @pytest.fixture(params=["oldest", "newest"])
@@ -43,17 +33,10 @@ def client(request: pytest.FixtureRequest) -> Kubectl:
 
 
 @pytest.fixture
-def session(
-    shared: Running, client: Kubectl, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Session]:
-    namespace = f"t-{uuid.uuid4().hex[:8]}"
+def session(shared: Running, client: Kubectl, namespace: str, tmp_path: Path) -> Session:
     session = Session(client.path, client.version, shared.kubeconfig, tmp_path, namespace)
-    ready = "until kubectl get serviceaccount default >/dev/null 2>&1; do sleep 0.05; done"
-    made = f"kubectl create namespace $NS && kubectl config set-context --current --namespace=$NS && {ready}"
-    failure = "\n".join(line for line in session.run(made) if line.startswith(("!", "=")))
-    assert not failure, f"no namespace to play in: {failure}"
-    yield session
-    session.run("kubectl delete namespace $NS --wait=false")
+    session.run("kubectl config set-context --current --namespace=$NS")
+    return session
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
