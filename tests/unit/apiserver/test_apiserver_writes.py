@@ -209,3 +209,27 @@ def test_there_are_no_namespaces_in_a_namespace(api: Api) -> None:
     assert (answer.code, answer.message) == (404, "the server could not find the requested resource")
     assert api("GET", "/api/v1/namespaces/default").code == 200
     assert api("GET", "/api/v1/namespaces").code == 200
+
+
+def test_of_an_accounts_secrets_only_the_names_stay(api: Api) -> None:
+    secrets = [{"name": "a", "kind": "Secret", "namespace": "other"}, {"kind": "Secret"}]
+    annotations = {"kubernetes.io/enforce-mountable-secrets": "true"}
+    body = {"metadata": {"name": "cleaned", "annotations": annotations}, "secrets": secrets}
+    answer = api("POST", "/api/v1/namespaces/default/serviceaccounts", body)
+    assert answer.body["secrets"] == [{"name": "a"}, {}]
+    assert answer.warnings == [
+        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces "
+        "to isolate access to mounted secrets"
+    ]
+    again = api("PUT", "/api/v1/namespaces/default/serviceaccounts/cleaned", body)
+    assert again.warnings == []
+
+
+def test_a_tls_secret_without_a_certificate_is_told_of(api: Api) -> None:
+    body = {
+        "metadata": {"name": "tls"},
+        "type": "kubernetes.io/tls",
+        "data": {"tls.crt": "eA==", "tls.key": ""},
+    }
+    answer = api("POST", "/api/v1/namespaces/default/secrets", body)
+    assert (answer.code, answer.warnings) == (201, ["tls: failed to find any PEM data in certificate input"])
