@@ -218,8 +218,8 @@ def test_of_an_accounts_secrets_only_the_names_stay(api: Api) -> None:
     answer = api("POST", "/api/v1/namespaces/default/serviceaccounts", body)
     assert answer.body["secrets"] == [{"name": "a"}, {}]
     assert answer.warnings == [
-        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces "
-        "to isolate access to mounted secrets"
+        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate "
+        "namespaces to isolate access to mounted secrets"
     ]
     again = api("PUT", "/api/v1/namespaces/default/serviceaccounts/cleaned", body)
     assert again.warnings == []

@@ -3,50 +3,28 @@ when a TLS secret is written."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from typing import NamedTuple
-
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-_BLOCK = re.compile(rb"-----BEGIN ([^-\n]*)-----\r?\n(.*?)-----END \1-----", re.DOTALL)
+from pilothouse.api.validation.pem import pem_blocks
+
 _CERTIFICATE = "CERTIFICATE"
 _KEY = "PRIVATE KEY"
 
 
-class _Block(NamedTuple):
-    type: str
-    text: bytes
-    """The whole block, with its first and last line."""
-
-
-def _blocks(pem: bytes) -> list[_Block]:
-    return [
-        _Block(match[1].decode("latin-1"), match[0]) for match in _BLOCK.finditer(pem) if _decodes(match[2])
-    ]
-
-
-def _decodes(body: bytes) -> bool:
-    try:
-        base64.b64decode(b"".join(body.split()), validate=True)
-    except binascii.Error:
-        return False
-    return True
-
-
 def fault(certificate: bytes, key: bytes) -> str:
     """The first thing that is wrong; "" for a pair that fits."""
-    of_certificate, of_key = _blocks(certificate), _blocks(key)
-    leaf = next((block for block in of_certificate if block.type == _CERTIFICATE), None)
+    of_certificate, of_key = pem_blocks(certificate), pem_blocks(key)
+    leaf = next((block for block in of_certificate if block.label == _CERTIFICATE), None)
     if leaf is None:
-        return _no_certificate([block.type for block in of_certificate])
-    private = next((block for block in of_key if block.type == _KEY or block.type.endswith(f" {_KEY}")), None)
+        return _no_certificate([block.label for block in of_certificate])
+    private = next(
+        (block for block in of_key if block.label == _KEY or block.label.endswith(f" {_KEY}")), None
+    )
     if private is None:
-        return _no_key([block.type for block in of_key])
-    return _mismatch(leaf.text, private.text)
+        return _no_key([block.label for block in of_key])
+    return _mismatch(leaf.data, private.data)
 
 
 def _no_certificate(found: list[str]) -> str:
@@ -76,11 +54,11 @@ def _no_key(found: list[str]) -> str:
 
 def _mismatch(certificate: bytes, key: bytes) -> str:
     try:
-        public = x509.load_pem_x509_certificate(certificate).public_key()
+        public = x509.load_der_x509_certificate(certificate).public_key()
     except (ValueError, UnsupportedAlgorithm):
         return "x509: malformed certificate"
     try:
-        private = serialization.load_pem_private_key(key, None)
+        private = serialization.load_der_private_key(key, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return "tls: failed to parse private key"
     own = private.public_key()
