@@ -1,6 +1,6 @@
 """A request's way through the API server, in reading order.
 
-    request → request info → authentication → impersonation → limits → authorization → handler
+    request → request info → authentication → impersonation → limits → authorization → body → handler
       → answer, in protobuf for those who asked
 
 Each step is one call below; a step refuses by raising ApiError, which becomes a Status here and nowhere else.
@@ -9,6 +9,7 @@ What a handler does with a resource is in `endpoints`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -53,6 +54,7 @@ class Pipeline:
         metrics: RequestMetrics,
         handler: Handler,
         finish: Callable[[Request, Response], Response],
+        request_timeout_s: float = 60.0,
     ) -> None:
         self._world = world
         self._authenticator = authenticator
@@ -62,6 +64,7 @@ class Pipeline:
         self._metrics = metrics
         self._handler = handler
         self._finish = finish
+        self._request_timeout_s = request_timeout_s
 
     async def handle(self, request: Request) -> Response:
         started = self._world.clock.monotonic()
@@ -87,9 +90,28 @@ class Pipeline:
         place = self._in_flight.take(request)
         try:
             self._authorize(request.user, request.info)
-            return await self._handler(request)
+            if request.in_process or is_long_running(request):
+                return await self._run(request)
+            return await self._run_in_time(request)
         finally:
             place.running -= 1
+
+    async def _run(self, request: Request) -> Response:
+        if request.receive is not None:
+            request.body = await request.receive()
+        return await self._handler(request)
+
+    async def _run_in_time(self, request: Request) -> Response:
+        """504 when neither body nor answer is there in time (WithRequestDeadline, finisher.FinishRequest)."""
+        try:
+            async with asyncio.timeout(self._request_timeout_s) as deadline:
+                return await self._run(request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise errors.timeout(
+                "request did not complete within requested timeout - context deadline exceeded"
+            ) from None
 
     def _authorize(self, user: UserInfo, info: RequestInfo) -> None:
         decision = self._authorizer.authorize(user, info)

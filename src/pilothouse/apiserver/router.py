@@ -78,6 +78,9 @@ class Router:
         return sorted({"/api", "/apis", *groups, *versions, *(p.rstrip("/") for p, _ in self._paths if p)})
 
     async def handle(self, request: Request) -> Response:
+        if request.path.startswith("//"):
+            # Request info looks through leading slashes, Go's routes do not.
+            return not_found()
         if request.info.is_resource:
             return await self._resource(request)
         return await self._path(request)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,11 +26,14 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
+from pilothouse.apiserver.admission.plugin import Environment
 from pilothouse.apiserver.authn.chain import Chain
 from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz import escalation
+from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
@@ -51,16 +54,16 @@ from pilothouse.apiserver.pipeline import Pipeline, refusal
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
-from pilothouse.apiserver.registry.rest import Rest
-from pilothouse.apiserver.registry.strategy import Strategy
-from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.registry.rest import Guard, Rest
+from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.request import LOOPBACK, Request, Response
 from pilothouse.apiserver.router import Router
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.compactor import Compactor
 from pilothouse.apiserver.storage.leases import LeaseManager
 from pilothouse.apiserver.storage.store import ResourceStore
 from pilothouse.apiserver.storage.watch_cache import WatchCache
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ _RAW = negotiation.Form(pretty=True)
 _COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
 _ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
 """Resources that errors call otherwise (registry/core/componentstatus)."""
+_HEALTH_KEY = b"/registry/health"
 
 
 @dataclass(slots=True)
@@ -94,11 +98,15 @@ class Options:
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
+    admission_configuration: Mapping[str, Obj] = field(default_factory=dict)
+    """By plugin."""
     compaction_interval_s: float = 300.0
     event_ttl_s: int = _EVENT_TTL_S
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
     watch_timeout_s_min: float = 1800.0
+    request_timeout_s: float = 60.0
+    """For requests that are not long-running, body included."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
@@ -123,14 +131,26 @@ class ApiServer:
         self._cache = WatchCache(backend, keys.ROOT.encode(), world)
         self._leases = LeaseManager(backend, world)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
+        self._rbac = Rbac(self.lister)
+        self.authorizer = Modes(self._rbac, options.authorization_modes)
+        system = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
-            self.lister, world, options.enable_admission, options.disable_admission
+            Environment(
+                self.lister,
+                world,
+                system,
+                self.authorizer.authorize,
+                self._resource_of,
+                options.admission_configuration,
+            ),
+            options.enable_admission,
+            options.disable_admission,
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
         self.codec = Codec(self.catalog.definitions)
         services = ServiceAllocators(
-            options.service_range, options.service_node_ports, self.lister, SystemObjects(self), world
+            options.service_range, options.service_node_ports, self.lister, system, world
         )
         self._shared = Shared(
             world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
@@ -143,7 +163,6 @@ class ApiServer:
         )
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
-        self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
@@ -163,12 +182,21 @@ class ApiServer:
             RequestMetrics(metrics),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
+            options.request_timeout_s,
         )
 
     def _kind_of(self, request: Request) -> str:
         info = request.info
         scope = self.router.scope(info.group, info.version, info.resource)
         return scope.kind.resource.kind if scope is not None else ""
+
+    def _resource_of(self, group: str, version: str, kind: str) -> Resource | None:
+        """The resource that is served for a kind, custom ones too."""
+        for scope in self.router.scopes():
+            r = scope.kind.resource
+            if (r.group, r.version, r.kind) == (group, version, kind):
+                return r
+        return None
 
     @property
     def world(self) -> World:
@@ -223,9 +251,15 @@ class ApiServer:
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
             self.lister.add(store)
-            found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+            found = Rest(resource, strategy, store, self.admission, self._guard(resource))
             found.stored_form = self._builtins.stored_form(resource) or found.stored_form
+            self._rests[key] = found
         return found
+
+    def _guard(self, resource: Resource) -> Guard | None:
+        if resource.group != escalation.GROUP:
+            return None
+        return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
 
     def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
         def empty() -> Obj:
@@ -258,7 +292,7 @@ class ApiServer:
 
     def _add_paths(self) -> None:
         health = Health(
-            {"ping": self._ping, "log": self._ping, "etcd": self._backend.health},
+            {"ping": self._ping, "log": self._ping, "etcd": self._reads},
             {
                 "etcd-readiness": self._backend.health,
                 "informer-sync": self._readiness,
@@ -280,6 +314,7 @@ class ApiServer:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
         await self._bootstrap()
+        await self._shared.services.repair()
         self._compactor.start()
         self._ready = True
 
@@ -340,6 +375,15 @@ class ApiServer:
 
     # -- paths ------------------------------------------------------------------------------------------
 
+    async def _reads(self) -> str:
+        """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
+        which reads one key)."""
+        try:
+            await self._backend.range(Range(_HEALTH_KEY))
+        except StoreError as error:
+            return str(error)
+        return ""
+
     async def _ping(self) -> str:
         return ""
 
@@ -372,7 +416,8 @@ class ApiServer:
 
 
 class SystemObjects:
-    """Objects that the server makes for itself (`allocators.services.Objects`), past the pipeline."""
+    """Objects that the server makes and keeps for itself (`allocators.services.Objects`,
+    `admission.plugin.Objects`), past the pipeline."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
@@ -391,6 +436,38 @@ class SystemObjects:
                 return False
             raise
         return True
+
+    async def make(self, resource: Resource, obj: Obj) -> bool:
+        """With all that a client's create goes through; False when it exists."""
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world = self._server.world
+        made = scope.kind.decode(obj).obj
+        scope.kind.default(made)
+        made = scope.fields.update(None, made, "kube-apiserver", "", world.timestamp())
+        namespace = made["metadata"].get("namespace", "")
+        ctx = Context(world, self._server.lister, LOOPBACK, namespace)
+        try:
+            await scope.rest.create(ctx, made, {})
+        except errors.ApiError as error:
+            if error.reason == "AlreadyExists":
+                return False
+            raise
+        return True
+
+    async def update_status(self, resource: Resource, obj: Obj) -> None:
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world, meta = self._server.world, obj["metadata"]
+        ctx = Context(world, self._server.lister, LOOPBACK, meta.get("namespace", ""), "status")
+        fields = scope.status_fields or scope.fields
+
+        async def change(old: Obj | None) -> Obj:
+            if old is None:
+                raise errors.not_found(resource.group, resource.plural, meta["name"])
+            return fields.update(old, obj, "kube-apiserver", "status", world.timestamp())
+
+        await scope.rest.update(ctx, meta["name"], change, {})
 
     async def delete(self, resource: Resource, name: str, namespace: str = "") -> None:
         scope = self._server.router.scope(resource.group, resource.version, resource.plural)

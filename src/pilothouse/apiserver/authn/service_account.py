@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -18,11 +19,13 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.pki.certificates import PrivateKey, PublicKey
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
-from pilothouse.kit.world import World
+from pilothouse.kit.world import World, parse_timestamp
 
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 GROUP = "system:serviceaccounts"
 _CACHE_MAX = 4096
+_DELETED_LEEWAY_S = 60.0
+"""A pod that is ending may use its token a little longer (go-jose's DefaultLeeway)."""
 _CURVES = {"secp256r1": ("ES256", "P-256"), "secp384r1": ("ES384", "P-384"), "secp521r1": ("ES512", "P-521")}
 """Algorithm and JSON Web Key name of a curve."""
 
@@ -175,9 +178,10 @@ class ServiceAccountTokens:
         if claims is None:
             return None
         if claims["iss"] == LEGACY_ISSUER:
-            user = self._legacy_user(claims)
+            user = self._legacy_user(claims, token)
             return (user, list(audiences)) if user is not None else None
         meant = claims.get("aud") or ()
+        meant = (meant,) if isinstance(meant, str) else meant
         shared = [a for a in audiences if a in meant]
         if not shared:
             raise TokenRefused(
@@ -202,7 +206,8 @@ class ServiceAccountTokens:
             self._claims.popitem(last=False)
         return claims
 
-    def _legacy_user(self, claims: dict[str, Any]) -> UserInfo | None:
+    def _legacy_user(self, claims: dict[str, Any], token: str) -> UserInfo | None:
+        """The secret must still hold this very token (pkg/serviceaccount/legacy.go)."""
         prefix = LEGACY_ISSUER
         namespace = claims.get(f"{prefix}/namespace", "")
         name = claims.get(f"{prefix}/service-account.name", "")
@@ -210,7 +215,13 @@ class ServiceAccountTokens:
         secret = self._lister.get(SECRETS, claims.get(f"{prefix}/secret.name", ""), namespace)
         if secret is None or secret["metadata"].get("deletionTimestamp"):
             return None
-        return user_info(namespace, name, uid) if self._same(SERVICE_ACCOUNTS, name, namespace, uid) else None
+        kept = (secret.get("data") or {}).get("token", "")
+        if not hmac.compare_digest(kept, base64.b64encode(token.encode()).decode()):
+            return None
+        if claims.get("sub") != user_name(namespace, name):
+            return None
+        same = self._same(SERVICE_ACCOUNTS, name, namespace, uid, leeway_s=0)
+        return user_info(namespace, name, uid) if same else None
 
     def _bound_user(self, claims: dict[str, Any]) -> UserInfo:
         private = claims.get("kubernetes.io") or {}
@@ -235,23 +246,35 @@ class ServiceAccountTokens:
         account = self._lister.get(SERVICE_ACCOUNTS, name, namespace)
         if account is None:
             raise TokenRefused(f"serviceaccounts {go_quote(name)} not found")
+        if self._is_long_deleted(account):
+            raise TokenRefused("service account has been deleted")
         actual = account["metadata"].get("uid", "")
-        if actual != uid:
+        if not uid or actual != uid:
             raise TokenRefused(f"service account UID ({actual}) does not match claim ({uid})")
 
     def _check_bound(self, kind: str, resource: Resource, namespace: str, ref: dict[str, Any]) -> None:
-        obj = self._lister.get(resource, ref["name"], namespace)
-        if obj is None:
+        obj = self._lister.get(resource, ref.get("name", ""), namespace)
+        if obj is None or self._is_long_deleted(obj):
             raise TokenRefused(_INVALIDATED)
         actual = obj["metadata"].get("uid", "")
-        if actual != ref["uid"]:
+        if actual != ref.get("uid"):
             raise TokenRefused(
-                f"{kind} UID ({actual}) does not match service account {kind} ref claim ({ref['uid']})"
+                f"{kind} UID ({actual}) does not match service account {kind} ref claim ({ref.get('uid', '')})"
             )
 
-    def _same(self, resource: Resource, name: str, namespace: str, uid: str) -> bool:
+    def _same(
+        self, resource: Resource, name: str, namespace: str, uid: str, leeway_s: float = _DELETED_LEEWAY_S
+    ) -> bool:
+        """Whether an object is still the one that a token names, and not deleted for longer than `leeway_s`
+        (pkg/serviceaccount/claims.go)."""
         obj = self._lister.get(resource, name, namespace)
-        return obj is not None and obj["metadata"].get("uid") == uid
+        if obj is None or not uid or obj["metadata"].get("uid") != uid:
+            return False
+        return not self._is_long_deleted(obj, leeway_s)
+
+    def _is_long_deleted(self, obj: Obj, leeway_s: float = _DELETED_LEEWAY_S) -> bool:
+        deleted = obj["metadata"].get("deletionTimestamp")
+        return bool(deleted) and parse_timestamp(deleted) + leeway_s < self._world.now()
 
 
 def _quoted(texts: Sequence[str]) -> str:

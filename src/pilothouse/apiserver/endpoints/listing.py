@@ -16,9 +16,7 @@ from __future__ import annotations
 import base64
 import posixpath
 import re
-from typing import NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
@@ -50,29 +48,24 @@ def encode_continue(position: Position) -> str:
 def decode_continue(token: str) -> Position:
     """400 with upstream's text for anything that is no token of ours."""
     data = _unwrapped(token)
-    try:
-        value = msgspec.json.decode(data, type=_Token)
-    except msgspec.ValidationError:
-        raise _bad_token(_wrong_type(msgspec.json.decode(data))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _bad_token(parse.json_error(data)) from None
-    if value.v != _TOKEN_VERSION:
-        raise _bad_token(f"server does not recognize this encoded version {value.v}")
-    if not value.rv:
+    value, wrong = parse.json_value(data)
+    wrong = wrong or _mistyped(value)
+    if wrong:
+        raise _bad_token(wrong)
+    fields = value or {}
+    version, revision, start = fields.get("v") or "", fields.get("rv") or 0, fields.get("start") or ""
+    if version != _TOKEN_VERSION:
+        raise _bad_token(f"server does not recognize this encoded version {go_quote(version)}")
+    if not revision:
         raise _bad_token(f"incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
-    if not value.start:
+    if not start:
         raise _bad_token(f"encoded start key empty (version {_TOKEN_VERSION})")
-    # A start key must not lead out of the collection.
-    rooted = value.start if value.start.startswith("/") else f"/{value.start}"
-    if posixpath.normpath(rooted) != rooted:
-        raise _bad_token(value.start)
-    return Position(value.rv, rooted[1:])
-
-
-class _Token(msgspec.Struct):
-    v: str = ""
-    rv: int = 0
-    start: str = ""
+    key = start if start.startswith("/") else f"/{start}"
+    if (
+        key.startswith("//") or posixpath.normpath(key) != key
+    ):  # upstream's guard against keys outside the prefix
+        raise _bad_token(start)
+    return Position(revision, start)
 
 
 _BASE64_URL = re.compile("[A-Za-z0-9_-]*")
@@ -88,17 +81,23 @@ def _unwrapped(token: str) -> bytes:
     return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
 
 
-def _wrong_type(value: object) -> str:
-    """encoding/json's words for a token whose parts have the wrong type."""
+_TOKEN_FIELDS = {"v": (str, "string"), "rv": (int, "int64"), "start": (str, "string")}
+
+
+def _mistyped(value: Any) -> str:
+    """What Go says of JSON that does not fit into a token; "" when it does."""
+    if value is None:
+        return ""
     if not isinstance(value, dict):
         return f"json: cannot unmarshal {json_type(value)} into Go value of type storage.continueToken"
-    for key, wanted, go_type in (("v", str, "string"), ("rv", int, "int64"), ("start", str, "string")):
-        if key in value and type(value[key]) is not wanted:
-            found = json_type(value[key])
+    for name, (wanted, go_name) in _TOKEN_FIELDS.items():
+        given = value.get(name)
+        if given is not None and (not isinstance(given, wanted) or isinstance(given, bool)):
             return (
-                f"json: cannot unmarshal {found} into Go struct field continueToken.{key} of type {go_type}"
+                f"json: cannot unmarshal {json_type(given)} into Go struct field "
+                f"continueToken.{name} of type {go_name}"
             )
-    return "invalid token"
+    return ""
 
 
 def _bad_token(why: str) -> errors.ApiError:

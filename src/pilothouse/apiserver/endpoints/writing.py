@@ -73,6 +73,7 @@ async def create(request: Request, scope: Scope) -> Response:
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(obj, ctx.namespace)
     metadata.wipe(obj)
+    metadata.deduplicate_owners(obj, ctx.warnings)
     obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
     item = await scope.rest.create(ctx, _stored(scope, obj), options)
     return answer(request, scope, item, form, 201)
@@ -97,6 +98,7 @@ async def update(request: Request, scope: Scope) -> Response:
     check_name(sent, name)
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(sent, ctx.namespace)
+    metadata.deduplicate_owners(sent, ctx.warnings)
     manager = manager_of(request, options)
 
     async def change(old: Obj | None) -> Obj:

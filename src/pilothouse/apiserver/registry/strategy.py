@@ -42,6 +42,8 @@ class Context:
     """Cluster IPs and node ports."""
     group_version: str = ""
     """The version that the request came by, where two share a store (events)."""
+    name: str = ""
+    """The name in the request's path; "" for a create."""
 
 
 MetadataCheck = Literal["create", "update"]

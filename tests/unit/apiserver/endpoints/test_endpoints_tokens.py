@@ -64,5 +64,5 @@ def test_a_token_for_another_accounts_pod(api: Api, account: str) -> None:
     answer = api("POST", f"{ACCOUNTS}/other/token", {"spec": {"boundObjectRef": ref}})
     assert (answer.code, answer.message) == (
         400,
-        'cannot bind token for serviceaccount "other" to pod running with serviceaccount "robot"',
+        'cannot bind token for serviceaccount "other" to pod running with different serviceaccount name.',
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pilothouse.api import errors, labels
 from pilothouse.api import field as f
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.plugin import Attributes, ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.patch import go_text, json_patch, merge_patch, strategic_merge
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 _GROUP, _VERSION = "autoscaling", "v1"
+_SCALE = ObjectKind(_GROUP, _VERSION, "Scale")
 
 
 class Scaler:
@@ -52,28 +56,45 @@ class Scaler:
 
         return await self._change(request, scope, options, patched)
 
-    async def _change(self, request: Request, scope: Scope, options: Obj, wanted: object) -> Response:
+    async def _change(
+        self, request: Request, scope: Scope, options: Obj, wanted: Callable[[Obj], Obj]
+    ) -> Response:
         form = negotiation.form_of(request)
         ctx = scope.context(request, dry_run=is_dry_run(options))
         ctx.subresource = ""
         manager = writing.manager_of(request, options)
+
+        def asked(scale: Obj, before: Obj) -> Attributes:
+            return scope.rest.attributes(
+                ctx,
+                "UPDATE",
+                scale,
+                before,
+                options,
+                name=request.info.name,
+                subresource="scale",
+                kind=_SCALE,
+            )
 
         async def change(old: Obj | None) -> Obj:
             if old is None:
                 raise errors.not_found(
                     scope.rest.resource.group, scope.rest.resource.plural, request.info.name
                 )
-            scale = wanted(scale_of(old, scope.kind))  # type: ignore[operator]
-            _validate(scale)
+            scale = copy.deepcopy(wanted(scale_of(old, scope.kind)))
+            await scope.rest.admission.admit(asked(scale, scale_of(old, scope.kind)))
             obj = {**old, "metadata": dict(old["metadata"])}
+            _validate(scale)
             sent_revision = (scale.get("metadata") or {}).get("resourceVersion", "")
             obj["metadata"]["resourceVersion"] = sent_revision
             obj["spec"] = {**old["spec"], "replicas": scale["spec"].get("replicas", 0)}
-            obj = scope.fields.update(old, obj, manager, "scale", scope.shared.world.timestamp())
-            await scope.rest.admit_update(ctx, obj, old, options)
-            return obj
+            return scope.fields.update(old, obj, manager, "scale", scope.shared.world.timestamp())
 
-        item, _ = await scope.rest.update(ctx, request.info.name, change, options)
+        async def validate(obj: Obj, old: Obj) -> None:
+            now, before = scale_of(obj, scope.kind), scale_of(old, scope.kind)
+            await scope.rest.admission.validate(asked(now, before))
+
+        item, _ = await scope.rest.update(ctx, request.info.name, change, options, validate=validate)
         return self._answer(request, scope, item, form)
 
     def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:

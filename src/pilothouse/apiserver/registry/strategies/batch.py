@@ -40,7 +40,13 @@ class JobStrategy(Strategy):
             _generate_selector(obj)
 
     def canonicalize(self, obj: Obj) -> None:
-        drop_empty_labels(obj["spec"]["template"])
+        """A job without labels shows its template's: upstream's defaults run again at every read of the store, when
+        the generated labels are there."""
+        template = obj["spec"]["template"]
+        drop_empty_labels(template)
+        labels = (template.get("metadata") or {}).get("labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return batch.job(obj)
