@@ -38,9 +38,11 @@ from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
+from pilothouse.apiserver.customresources.serving import CustomResources
 from pilothouse.apiserver.endpoints import negotiation, render, writing
+from pilothouse.apiserver.endpoints.apply.compare import Walkers
 from pilothouse.apiserver.endpoints.apply.field_set import LEAF
-from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
@@ -75,6 +77,7 @@ _COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
 _ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
 """Resources that errors call otherwise (registry/core/componentstatus)."""
 _HEALTH_KEY = b"/registry/health"
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @dataclass(slots=True)
@@ -170,6 +173,9 @@ class ApiServer:
         self._ready = False
         self._stopping = False
         self._add_builtins()
+        self._custom = CustomResources(
+            self, SystemObjects(self), self._builtins.types.get(_OBJECT_META), self._describe_meta
+        )
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
@@ -184,6 +190,9 @@ class ApiServer:
             ProtobufAnswers(self.codec, self._kind_of).of,
             options.request_timeout_s,
         )
+
+    def _describe_meta(self, path: str) -> str:
+        return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
 
     def _kind_of(self, request: Request) -> str:
         info = request.info
@@ -221,23 +230,31 @@ class ApiServer:
             self.discovery.add(served)
             self.openapi.add(served)
 
-    def add_kind(self, kind: Kind) -> Scope:
-        """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom).facing(
-            _ERROR_NAMES.get(kind.resource, kind.resource)
-        )
+    def add_kind(
+        self,
+        kind: Kind,
+        rest: Rest | None = None,
+        versions: dict[str, Version] | None = None,
+        walkers: Walkers | None = None,
+    ) -> Scope:
+        """Serve a kind. Versions of a built-in resource share a registry; those of custom ones differ in what
+        they validate, and bring their own; the same goes for what field ownership must know."""
+        if rest is None:
+            rest = self.rest(kind.storage, kind.strategy).facing(
+                _ERROR_NAMES.get(kind.resource, kind.resource)
+            )
         scope = Scope(
             kind=kind,
             rest=rest,
             shared=self._shared,
-            fields=self._field_manager(kind),
-            status_fields=self._field_manager(kind, "status"),
+            fields=self._field_manager(kind, "", versions, walkers),
+            status_fields=self._field_manager(kind, "status", versions, walkers),
             known_kind=self.catalog.is_registered,
         )
         self.router.add_scope(scope)
         return scope
 
-    def rest(self, resource: Resource, strategy: Strategy, *, custom: bool = False) -> Rest:
+    def rest(self, resource: Resource, strategy: Strategy) -> Rest:
         key = (resource.group, resource.plural)
         found = self._rests.get(key)
         if found is None:
@@ -246,7 +263,6 @@ class ApiServer:
                 self._backend,
                 self._cache,
                 resource,
-                custom=custom,
                 leases=self._leases if is_event else None,
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
@@ -261,7 +277,21 @@ class ApiServer:
             return None
         return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
 
-    def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
+    async def open_store(self, resource: Resource) -> ResourceStore:
+        """The store of a custom resource, with what it holds already."""
+        store = ResourceStore(self._backend, self._cache, resource, custom=True)
+        await self._cache.fill(store.cached)
+        self.lister.add(store)
+        return store
+
+    def close_store(self, store: ResourceStore) -> None:
+        """Forget a custom resource; its watches end."""
+        self.lister.remove(store)
+        self._cache.drop(store.cached)
+
+    def _field_manager(
+        self, kind: Kind, subresource: str, versions: dict[str, Version] | None, walkers: Walkers | None
+    ) -> FieldManager:
         def empty() -> Obj:
             return kind.decode({"metadata": {}}).obj
 
@@ -273,7 +303,9 @@ class ApiServer:
             has_status="status" in kind.subresources,
             custom_fields=kind.type.fields if kind.custom else (),
         )
-        return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
+        return FieldManager(
+            kind.type, r.group_version, reset, empty, kind=r.kind, versions=versions, walkers=walkers
+        )
 
     def _token_fields(self) -> FieldManager:
         """Of TokenRequest, which is no resource of its own."""
@@ -315,6 +347,7 @@ class ApiServer:
         await self._cache.start()
         await self._bootstrap()
         await self._shared.services.repair()
+        await self._custom.start()
         self._compactor.start()
         self._ready = True
 
@@ -367,6 +400,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         self._stopping = True
+        await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
 
