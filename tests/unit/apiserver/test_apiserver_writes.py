@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.apiserver.conftest import Api
@@ -233,3 +235,72 @@ def test_a_tls_secret_without_a_certificate_is_told_of(api: Api) -> None:
     }
     answer = api("POST", "/api/v1/namespaces/default/secrets", body)
     assert (answer.code, answer.warnings) == (201, ["tls: failed to find any PEM data in certificate input"])
+
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code", "text"),
+    [
+        (
+            ["x"],
+            500,
+            "failed to create typed patch object (/; /v1, Kind=ConfigMap): .metadata: expected map, got &{[x]}",
+        ),
+        (
+            {"name": 5},
+            500,
+            "failed to create typed patch object (/; /v1, Kind=ConfigMap): .metadata.name: expected string, "
+            "got &value.valueUnstructured{Value:5}",
+        ),
+        (None, 400, "the name of the object (odd based on URL) was undeterminable: name must be provided"),
+        ({"name": "even"}, 400, "the name of the object (even) does not match the name on the URL (odd)"),
+        (
+            {"name": "odd", "uid": "u"},
+            409,
+            'Operation cannot be fulfilled on configmaps "odd": uid mismatch: the provided object specified '
+            "uid u, and no existing object was found",
+        ),
+        (
+            {"name": "odd", "creationTimestamp": "d"},
+            500,
+            "failed to convert new object (/odd; /v1, Kind=ConfigMap) to proper version: unable to convert "
+            'unstructured object to /v1, Kind=ConfigMap: parsing time "d" as "2006-01-02T15:04:05Z07:00": '
+            'cannot parse "d" as "2006"',
+        ),
+    ],
+)
+def test_odd_metadata_applied(api: Api, metadata: Any, code: int, text: str) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    answer = api.apply(f"{CONFIG_MAPS}/odd?fieldManager=m", body)
+    assert (answer.code, answer.message) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"replicas": 1.5}, "cannot convert float64 to int32"),
+        (
+            {"strategy": {"rollingUpdate": {"maxSurge": True}}},
+            "json: cannot unmarshal bool into Go value of type int32",
+        ),
+    ],
+)
+def test_an_apply_that_fits_the_schema_but_not_the_type(api: Api, spec: Any, why: str) -> None:
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+    answer = api.apply(f"{DEPLOYMENTS}/d?fieldManager=m", body)
+    assert (answer.code, answer.message) == (
+        500,
+        "failed to convert new object (/d; apps/v1, Kind=Deployment) to proper version: unable to convert "
+        f"unstructured object to apps/v1, Kind=Deployment: {why}",
+    )
+
+
+def test_metadata_that_is_no_object(api: Api) -> None:
+    answer = api("POST", CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": "x"})
+    assert (answer.code, answer.message) == (
+        400,
+        'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal string into Go '
+        "struct field ConfigMap.metadata of type v1.ObjectMeta",
+    )

@@ -68,7 +68,7 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    _check_kind(kind, scope, group, version, name, (value.get("metadata") or {}).get("name", ""))
+    _check_kind(kind, scope, group, version, name, value.get("metadata"))
     try:
         decoded = kind.decode(value)
     except ValueError as error:
@@ -100,12 +100,13 @@ def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
     return group, version, name or kind.resource.kind
 
 
-def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, object_name: str) -> None:
+def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, metadata: Any) -> None:
     resource = kind.resource
     if name == resource.kind and group == resource.group and version == resource.version:
         return
     group_version = f"{group}/{version}" if group else version
     if kind.custom:
+        object_name = metadata.get("name", "") if isinstance(metadata, dict) else ""
         raise _custom_mismatch(kind, group_version, name, object_name)
     raise _cannot_handle(kind, name, version, unconvertible(scope, group, version, name))
 
