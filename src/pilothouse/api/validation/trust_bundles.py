@@ -18,10 +18,8 @@ _OMITTED = "<value omitted>"
 def cluster_trust_bundle(obj: Obj, old: Obj | None = None) -> f.Errors:
     """A bundle that an update leaves as it was is not looked at again."""
     spec, before = obj["spec"], (old or {}).get("spec") or {}
-    signer = spec.get("signerName", "")
-    errors = [
-        f.invalid("metadata.name", obj["metadata"].get("name", ""), why) for why in _name_faults(obj, signer)
-    ]
+    signer, name = spec.get("signerName", ""), obj["metadata"].get("name", "")
+    errors = [f.invalid("metadata.name", name, why) for why in (name_faults(name, signer) if name else ())]
     if signer:
         errors += signer_name(signer, "spec.signerName")
     if old is None or spec.get("trustBundle") != before.get("trustBundle"):
@@ -31,11 +29,12 @@ def cluster_trust_bundle(obj: Obj, old: Obj | None = None) -> f.Errors:
     return errors
 
 
-def _name_faults(obj: Obj, signer: str) -> list[str]:
-    """A signer's bundles begin with its name, colons for slashes; other bundles have no colon."""
-    name = obj["metadata"].get("name", "")
-    if not name:
-        return []
+def name_faults(name: str, signer: str | None = None) -> list[str]:
+    """A signer's bundles begin with its name, colons for slashes; other bundles have no colon. `signer`: the
+    one that the name tells of, if None."""
+    if signer is None:
+        parts = name.split(":")
+        signer = "/".join(parts[:2]) if len(parts) == 3 else ""
     if not signer:
         if ":" in name:
             return ['ClusterTrustBundle without signer name must not have ":" in its name']
