@@ -304,3 +304,18 @@ def test_metadata_that_is_no_object(api: Api) -> None:
         'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal string into Go '
         "struct field ConfigMap.metadata of type v1.ObjectMeta",
     )
+
+
+def test_ephemeral_containers_have_no_lifecycle_however_empty(api: Api) -> None:
+    path = "/api/v1/namespaces/default/pods"
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "debugged"}}
+    api("POST", "/api/v1/namespaces/default/serviceaccounts", account)
+    spec = {"serviceAccountName": "debugged", "containers": [{"name": "c", "image": "i"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ephemeral"}, "spec": spec}
+    assert api("POST", path, pod).code == 201
+    extra = {"name": "e", "image": "i", "lifecycle": {}, "resources": {}}
+    patch = {"spec": {"ephemeralContainers": [extra]}}
+    answer = api.merge(f"{path}/ephemeral/ephemeralcontainers", patch)
+    assert answer.causes == [
+        ("spec.ephemeralContainers[0].lifecycle", "Forbidden: cannot be set for an Ephemeral Container")
+    ]
