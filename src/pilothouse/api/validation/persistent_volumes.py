@@ -70,7 +70,9 @@ def _capacity(spec: Obj, out: f.Errors) -> None:
     if not capacity:
         out.append(f.required("spec.capacity"))
     if list(capacity) != ["storage"]:
-        out.append(f.not_supported("spec.capacity", capacity or gotext.NULL, ("storage",)))
+        out.append(
+            f.not_supported("spec.capacity", dict(sorted(capacity.items())) or gotext.NULL, ("storage",))
+        )
     for name, amount in capacity.items():
         parsed = quantity.parse(amount)
         if parsed.value < 0:
@@ -143,8 +145,15 @@ def _glusterfs(source: Obj, path: str, out: f.Errors) -> None:
         out += dns_label(namespace, at)
 
 
-def _iscsi(source: Obj, path: str, out: f.Errors) -> None:
+def _iscsi(source: Obj, path: str, out: f.Errors, name: str = "") -> None:
+    portal = source.get("targetPortal", "")
     need(source, "targetPortal", path, out)
+    if source.get("initiatorName") is not None and len(f"{name}:{portal}".encode()) > _ISCSI_TOTAL_MAX:
+        why = (
+            "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if "
+            "iscsi.initiatorName is specified."
+        )
+        out.append(f.invalid(f"{path}.targetportal", portal, why))
     volumes.iscsi(source, path, out)
 
 
@@ -192,6 +201,7 @@ def _csi(source: Obj, path: str, out: f.Errors) -> None:
             out += dns_label(reference["namespace"], f"{at}.namespace")
 
 
+_ISCSI_TOTAL_MAX = 64
 _OWN: dict[str, Check] = {
     "glusterfs": _glusterfs,
     "iscsi": _iscsi,
@@ -224,7 +234,10 @@ def _sources(spec: Obj, name: str, out: f.Errors) -> None:
             out.append(f.forbidden(f"spec.{shown}", volumes.MORE_THAN_ONE))
             continue
         count += 1
-        check(source, f"spec.{_OTHER_PATH.get(key, key)}", out)
+        if key == "iscsi":
+            _iscsi(source, "spec.iscsi", out, name)
+        else:
+            check(source, f"spec.{_OTHER_PATH.get(key, key)}", out)
         if key == "local" and spec.get("nodeAffinity") is None:
             out.append(f.required("spec.nodeAffinity", "Local volume requires node affinity"))
     if not count:

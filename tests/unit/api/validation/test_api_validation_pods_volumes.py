@@ -6,7 +6,7 @@ import pytest
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
-from pilothouse.api.validation import persistent_volumes
+from pilothouse.api.validation import claims, persistent_volumes
 from pilothouse.api.validation.pods import volumes
 
 IQN = "must be valid format starting with iqn, eui, or naa"
@@ -89,3 +89,51 @@ def test_projected_trust_bundles() -> None:
         ),
         (at.format(1) + ".labelSelector", "labelSelector must be unset if name is specified"),
     ]
+
+
+def volume(**spec: object) -> Obj:
+    return {
+        "metadata": {"name": "pv"},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], **spec},
+    }
+
+
+def test_a_persistent_iscsi_portal_and_the_name_are_not_too_long_together() -> None:
+    source = {"targetPortal": "x" * 70, "iqn": "iqn.2015-02.io.e:t", "initiatorName": "iqn.2015-02.io.e:t"}
+    found = persistent_volumes.persistent_volume(volume(iscsi=source))
+    assert [(e.field, e.detail) for e in found] == [
+        (
+            "spec.iscsi.targetportal",
+            "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if "
+            "iscsi.initiatorName is specified.",
+        )
+    ]
+
+
+def test_capacity_is_shown_in_gos_order() -> None:
+    obj = volume(capacity={"storage": "1", "cpu": "1"}, hostPath={"path": "/a"})
+    (error,) = persistent_volumes.persistent_volume(obj)
+    assert error.body() == 'Unsupported value: {"cpu":"1","storage":"1"}: supported values: "storage"'
+
+
+@pytest.mark.parametrize(
+    ("reference", "errors"),
+    [
+        ({"kind": "PersistentVolumeClaim", "name": "a"}, []),
+        ({"kind": "PersistentVolumeClaim", "name": "b"}, ["Invalid value: {}: must match dataSourceRef"]),
+        (
+            {"kind": "PersistentVolumeClaim", "name": "a", "namespace": "n"},
+            ["Invalid value: {}: may not be specified when dataSourceRef.namespace is specified"],
+        ),
+    ],
+)
+def test_the_two_sources_of_a_claim_agree(reference: Obj, errors: list[str]) -> None:
+    out: f.Errors = []
+    spec: Obj = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1"}},
+        "dataSource": {"kind": "PersistentVolumeClaim", "name": "a"},
+        "dataSourceRef": reference,
+    }
+    claims.claim_spec(spec, "spec", out)
+    assert [e.body() for e in out] == errors
