@@ -68,7 +68,7 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    _check_kind(kind, scope, group, version, name, value.get("metadata"))
+    _check_kind(kind, scope, group, version, name, _name_in(value))
     try:
         decoded = kind.decode(value)
     except ValueError as error:
@@ -78,6 +78,13 @@ def decode(
     obj = decoded.obj
     kind.default(obj)
     return obj
+
+
+def _name_in(value: Obj) -> str:
+    """What a body that nobody has checked yet calls itself."""
+    meta = value.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
@@ -100,13 +107,12 @@ def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
     return group, version, name or kind.resource.kind
 
 
-def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, metadata: Any) -> None:
+def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, object_name: str) -> None:
     resource = kind.resource
     if name == resource.kind and group == resource.group and version == resource.version:
         return
     group_version = f"{group}/{version}" if group else version
     if kind.custom:
-        object_name = metadata.get("name", "") if isinstance(metadata, dict) else ""
         raise _custom_mismatch(kind, group_version, name, object_name)
     raise _cannot_handle(kind, name, version, unconvertible(scope, group, version, name))
 
