@@ -70,9 +70,7 @@ def _capacity(spec: Obj, out: f.Errors) -> None:
     if not capacity:
         out.append(f.required("spec.capacity"))
     if list(capacity) != ["storage"]:
-        out.append(
-            f.not_supported("spec.capacity", dict(sorted(capacity.items())) or gotext.NULL, ("storage",))
-        )
+        out.append(f.not_supported("spec.capacity", capacity or gotext.NULL, ("storage",)))
     for name, amount in capacity.items():
         parsed = quantity.parse(amount)
         if parsed.value < 0:
