@@ -54,7 +54,7 @@ class FieldError(NamedTuple):
         """The text without the field: `Invalid value: -1: must be …`."""
         text = TEXT[self.type]
         if self.type not in _WITHOUT_VALUE and self.value is not OMITTED:
-            text += ": " + go_value(self.value)
+            text += ": " + go_value(self.value, self.field.rpartition(".")[2])
         return f"{text}: {self.detail}" if self.detail else text
 
     def __str__(self) -> str:
@@ -64,13 +64,33 @@ class FieldError(NamedTuple):
 Errors = list[FieldError]
 
 
-def go_value(value: Any) -> str:
-    """A bad value as upstream prints it: strings quoted, maps and lists as JSON, nil as null."""
+def go_value(value: Any, name: str = "") -> str:
+    """A bad value as upstream prints it: strings quoted, maps and lists as JSON, nil as null. `name`: its field's."""
     if isinstance(value, str):
         return go_quote(value)
     if isinstance(value, GoText):
         return value.text
-    return go_json(value)
+    return go_json(value, name)
+
+
+_MAPS = frozenset(
+    (
+        "annotations", "capacity", "hard", "labels", "limits", "matchLabels", "nodeSelector", "overhead",
+        "requests", "selector",
+    )
+)  # fmt: skip
+"""Fields that hold Go maps, of those that errors show; `selector` does where its values are strings."""
+
+
+def _in_gos_order(value: Any, name: str) -> Any:
+    """A value with its maps' keys sorted, as Go prints them; structs stay as they are."""
+    if isinstance(value, list):
+        return [_in_gos_order(item, "") for item in value]
+    if not isinstance(value, dict):
+        return value
+    if name[:1].lower() + name[1:] in _MAPS and all(isinstance(item, str) for item in value.values()):
+        return dict(sorted(value.items()))
+    return {key: _in_gos_order(item, key) for key, item in value.items()}
 
 
 _HTML = str.maketrans(
@@ -78,9 +98,9 @@ _HTML = str.maketrans(
 )
 
 
-def go_json(value: Any) -> str:
+def go_json(value: Any, name: str = "") -> str:
     """JSON as Go's json.Marshal writes it: compact, and safe inside HTML."""
-    return msgspec.json.encode(value).decode().translate(_HTML)
+    return msgspec.json.encode(_in_gos_order(value, name)).decode().translate(_HTML)
 
 
 class GoText(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.apiserver.conftest import Api
@@ -209,3 +211,111 @@ def test_there_are_no_namespaces_in_a_namespace(api: Api) -> None:
     assert (answer.code, answer.message) == (404, "the server could not find the requested resource")
     assert api("GET", "/api/v1/namespaces/default").code == 200
     assert api("GET", "/api/v1/namespaces").code == 200
+
+
+def test_of_an_accounts_secrets_only_the_names_stay(api: Api) -> None:
+    secrets = [{"name": "a", "kind": "Secret", "namespace": "other"}, {"kind": "Secret"}]
+    annotations = {"kubernetes.io/enforce-mountable-secrets": "true"}
+    body = {"metadata": {"name": "cleaned", "annotations": annotations}, "secrets": secrets}
+    answer = api("POST", "/api/v1/namespaces/default/serviceaccounts", body)
+    assert answer.body["secrets"] == [{"name": "a"}, {}]
+    assert answer.warnings == [
+        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate "
+        "namespaces to isolate access to mounted secrets"
+    ]
+    again = api("PUT", "/api/v1/namespaces/default/serviceaccounts/cleaned", body)
+    assert again.warnings == []
+
+
+def test_a_tls_secret_without_a_certificate_is_told_of(api: Api) -> None:
+    body = {
+        "metadata": {"name": "tls"},
+        "type": "kubernetes.io/tls",
+        "data": {"tls.crt": "eA==", "tls.key": ""},
+    }
+    answer = api("POST", "/api/v1/namespaces/default/secrets", body)
+    assert (answer.code, answer.warnings) == (201, ["tls: failed to find any PEM data in certificate input"])
+
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code", "text"),
+    [
+        (
+            ["x"],
+            500,
+            "failed to create typed patch object (/; /v1, Kind=ConfigMap): .metadata: expected map, got &{[x]}",
+        ),
+        (
+            {"name": 5},
+            500,
+            "failed to create typed patch object (/; /v1, Kind=ConfigMap): .metadata.name: expected string, "
+            "got &value.valueUnstructured{Value:5}",
+        ),
+        (None, 400, "the name of the object (odd based on URL) was undeterminable: name must be provided"),
+        ({"name": "even"}, 400, "the name of the object (even) does not match the name on the URL (odd)"),
+        (
+            {"name": "odd", "uid": "u"},
+            409,
+            'Operation cannot be fulfilled on configmaps "odd": uid mismatch: the provided object specified '
+            "uid u, and no existing object was found",
+        ),
+        (
+            {"name": "odd", "creationTimestamp": "d"},
+            500,
+            "failed to convert new object (/odd; /v1, Kind=ConfigMap) to proper version: unable to convert "
+            'unstructured object to /v1, Kind=ConfigMap: parsing time "d" as "2006-01-02T15:04:05Z07:00": '
+            'cannot parse "d" as "2006"',
+        ),
+    ],
+)
+def test_odd_metadata_applied(api: Api, metadata: Any, code: int, text: str) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    answer = api.apply(f"{CONFIG_MAPS}/odd?fieldManager=m", body)
+    assert (answer.code, answer.message) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"replicas": 1.5}, "cannot convert float64 to int32"),
+        (
+            {"strategy": {"rollingUpdate": {"maxSurge": True}}},
+            "json: cannot unmarshal bool into Go value of type int32",
+        ),
+    ],
+)
+def test_an_apply_that_fits_the_schema_but_not_the_type(api: Api, spec: Any, why: str) -> None:
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+    answer = api.apply(f"{DEPLOYMENTS}/d?fieldManager=m", body)
+    assert (answer.code, answer.message) == (
+        500,
+        "failed to convert new object (/d; apps/v1, Kind=Deployment) to proper version: unable to convert "
+        f"unstructured object to apps/v1, Kind=Deployment: {why}",
+    )
+
+
+def test_metadata_that_is_no_object(api: Api) -> None:
+    answer = api("POST", CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": "x"})
+    assert (answer.code, answer.message) == (
+        400,
+        'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal string into Go '
+        "struct field ConfigMap.metadata of type v1.ObjectMeta",
+    )
+
+
+def test_ephemeral_containers_have_no_lifecycle_however_empty(api: Api) -> None:
+    path = "/api/v1/namespaces/default/pods"
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "debugged"}}
+    api("POST", "/api/v1/namespaces/default/serviceaccounts", account)
+    spec = {"serviceAccountName": "debugged", "containers": [{"name": "c", "image": "i"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ephemeral"}, "spec": spec}
+    assert api("POST", path, pod).code == 201
+    extra = {"name": "e", "image": "i", "lifecycle": {}, "resources": {}}
+    patch = {"spec": {"ephemeralContainers": [extra]}}
+    answer = api.merge(f"{path}/ephemeral/ephemeralcontainers", patch)
+    assert answer.causes == [
+        ("spec.ephemeralContainers[0].lifecycle", "Forbidden: cannot be set for an Ephemeral Container")
+    ]

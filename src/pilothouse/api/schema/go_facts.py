@@ -150,6 +150,7 @@ core.v1.AzureFilePersistentVolumeSource: secretNamespace
 core.v1.CSIVolumeSource: fsType
 core.v1.ISCSIVolumeSource: initiatorName
 core.v1.ISCSIPersistentVolumeSource: initiatorName
+core.v1.GlusterfsPersistentVolumeSource: endpointsNamespace
 core.v1.LocalVolumeSource: fsType
 core.v1.TopologySpreadConstraint: nodeAffinityPolicy nodeTaintsPolicy
 core.v1.GRPCAction: service

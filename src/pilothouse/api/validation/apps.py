@@ -332,6 +332,15 @@ def daemon_set_status_update(obj: Obj, old: Obj) -> f.Errors:
 # StatefulSet
 
 
+def stateful_set_create(obj: Obj) -> f.Errors:
+    """A new set's service must be able to be its pods' subdomain; older sets may have any."""
+    service = obj["spec"].get("serviceName", "")
+    found = [
+        f.invalid("spec.serviceName", service, why) for why in names.is_dns1123_label(service) if service
+    ]
+    return found + stateful_set(obj)
+
+
 def stateful_set(obj: Obj) -> f.Errors:
     out: f.Errors = []
     spec = obj["spec"]

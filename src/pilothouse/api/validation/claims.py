@@ -29,17 +29,32 @@ def claim_spec(spec: Obj, path: str, out: f.Errors) -> None:
         why = "may not use ReadWriteOncePod with other access modes"
         out.append(f.forbidden(f"{path}.accessModes", why))
     _storage(spec, path, out)
-    for key in ("storageClassName", "volumeAttributesClassName"):
-        if spec.get(key):
-            out += [
-                f.invalid(f"{path}.{key}", spec[key], text) for text in names.is_dns1123_subdomain(spec[key])
-            ]
+    _class(spec, "storageClassName", path, out)
     mode = spec.get("volumeMode")
     if mode is not None and mode not in VOLUME_MODES:
         out.append(f.not_supported(f"{path}.volumeMode", mode, VOLUME_MODES))
     for key, of in _SOURCES:
         if spec.get(key) is not None:
             _data_source(spec[key], f"{path}.{key}", text(spec[key], of), out)
+    _same_source(spec.get("dataSource"), spec.get("dataSourceRef"), path, out)
+    _class(spec, "volumeAttributesClassName", path, out)
+
+
+def _class(spec: Obj, key: str, path: str, out: f.Errors) -> None:
+    if spec.get(key):
+        out += [f.invalid(f"{path}.{key}", spec[key], why) for why in names.is_dns1123_subdomain(spec[key])]
+
+
+def _same_source(source: Obj | None, reference: Obj | None, path: str, out: f.Errors) -> None:
+    """The old way to say where data come from may say nothing else than the new one."""
+    if source is None or reference is None:
+        return
+    shown = f.GoText("{}")  # Upstream shows a path, of which JSON shows nothing.
+    if reference.get("namespace"):
+        why = "may not be specified when dataSourceRef.namespace is specified"
+        out.append(f.invalid(path, shown, why))
+    elif any(source.get(key) != reference.get(key) for key in ("apiGroup", "kind", "name")):
+        out.append(f.invalid(path, shown, "must match dataSourceRef"))
 
 
 def _storage(spec: Obj, path: str, out: f.Errors) -> None:
@@ -60,6 +75,9 @@ def _data_source(source: Obj, path: str, shown: f.GoText, out: f.Errors) -> None
     elif source.get("kind") != "PersistentVolumeClaim":
         why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
         out.append(f.invalid(path, source.get("kind", ""), why))
+    namespace = source.get("namespace")
+    if namespace:
+        out += [f.invalid(f"{path}.namespace", namespace, why) for why in names.is_dns1123_label(namespace)]
 
 
 def template(value: Obj, path: str, out: f.Errors) -> None:

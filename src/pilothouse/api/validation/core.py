@@ -10,7 +10,7 @@ from typing import Any
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
-from pilothouse.api.validation import addresses, names
+from pilothouse.api.validation import addresses, names, tls_pairs
 from pilothouse.api.validation.gojson import unmarshal_object_error
 
 DATA_BYTES_MAX = 1024 * 1024
@@ -93,6 +93,30 @@ def _secret_type(obj: Obj, data: dict[str, str]) -> f.Errors:
     elif kind in _ALL_OF:
         return [f.required(f"data[{key}]") for key in _ALL_OF[kind] if key not in data]
     return []
+
+
+def secret_warnings(obj: Obj) -> list[str]:
+    """A TLS secret whose key is not its certificate's is stored, but told of."""
+    if obj.get("type") != "kubernetes.io/tls":
+        return []
+    data = obj.get("data") or {}
+    certificate, key = (base64.b64decode(data.get(name) or "") for name in _ALL_OF["kubernetes.io/tls"])
+    found = tls_pairs.fault(certificate, key)
+    return [found] if found else []
+
+
+MOUNTABLE_SECRETS = "kubernetes.io/enforce-mountable-secrets"
+
+
+def service_account_warnings(obj: Obj, old: Obj | None) -> list[str]:
+    """The annotation is told of when it is new."""
+    had = MOUNTABLE_SECRETS in ((old or {"metadata": {}})["metadata"].get("annotations") or {})
+    if had or MOUNTABLE_SECRETS not in (obj["metadata"].get("annotations") or {}):
+        return []
+    return [
+        f"metadata.annotations[{MOUNTABLE_SECRETS}]: deprecated in v1.32+; prefer separate namespaces to isolate "
+        "access to mounted secrets"
+    ]
 
 
 def _docker_config(data: dict[str, str], key: str) -> f.Errors:

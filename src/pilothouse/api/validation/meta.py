@@ -21,6 +21,7 @@ _NAME_RULES: dict[str, Callable[[str], list[str]]] = {
     "label": names.is_dns1123_label,
     "dns1035": names.is_dns1035_label,
     "path": names.path_segment,
+    "config-key": names.is_config_map_key,
     "ip": addresses.ip_faults_canonical,
 }
 
@@ -28,7 +29,7 @@ _NAME_RULES: dict[str, Callable[[str], list[str]]] = {
 def _prefix_faults(prefix: str, name_rule: str) -> list[str]:
     """What is wrong with a metadata.generateName. An address is not generated, and goes on with nothing."""
     check = _NAME_RULES[name_rule]
-    if name_rule == "ip":
+    if name_rule in ("ip", "config-key"):
         return check(prefix)
     return check(f"{prefix}a") if name_rule == "path" else check(_masked(prefix))
 

@@ -143,27 +143,21 @@ def _glusterfs(source: Obj, path: str, out: f.Errors) -> None:
         out += dns_label(namespace, at)
 
 
-def _iscsi(source: Obj, path: str, out: f.Errors) -> None:
+def _iscsi(source: Obj, path: str, out: f.Errors, name: str = "") -> None:
+    portal = source.get("targetPortal", "")
+    need(source, "targetPortal", path, out)
+    if source.get("initiatorName") is not None and len(f"{name}:{portal}".encode()) > _ISCSI_TOTAL_MAX:
+        why = (
+            "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if "
+            "iscsi.initiatorName is specified."
+        )
+        out.append(f.invalid(f"{path}.targetportal", portal, why))
     volumes.iscsi(source, path, out)
-    if source.get("secretRef") is not None:
-        need(source["secretRef"], "name", f"{path}.secretRef", out)
-    name = source.get("initiatorName")
-    if name is not None and not volumes.ISCSI_NAME.fullmatch(name):
-        out.append(f.invalid(f"{path}.initiatorname", name, "must be valid format"))
 
 
 def _cinder(source: Obj, path: str, out: f.Errors) -> None:
     need(source, "volumeID", path, out)
     _secret_reference(source, "secretRef", path, out)
-
-
-def _flex_volume(source: Obj, path: str, out: f.Errors) -> None:
-    need(source, "driver", path, out)
-    for key in source.get("options") or ():
-        domain = "." + key.partition("/")[0].lower()
-        if domain.endswith((".kubernetes.io", ".k8s.io")):
-            why = "kubernetes.io and k8s.io namespaces are reserved"
-            out.append(f.invalid(f"{path}.options[{key}]", key, why))
 
 
 def _azure_file(source: Obj, path: str, out: f.Errors) -> None:
@@ -179,10 +173,7 @@ def _local(source: Obj, path: str, out: f.Errors) -> None:
 
 
 def _storage_os(source: Obj, path: str, out: f.Errors) -> None:
-    if need(source, "volumeName", path, out):
-        out += dns_label(source["volumeName"], f"{path}.volumeName")
-    if source.get("volumeNamespace"):
-        out += dns_label(source["volumeNamespace"], f"{path}.volumeNamespace")
+    volumes.storage_os_names(source, path, out)
     _secret_reference(source, "secretRef", path, out)
 
 
@@ -208,11 +199,12 @@ def _csi(source: Obj, path: str, out: f.Errors) -> None:
             out += dns_label(reference["namespace"], f"{at}.namespace")
 
 
+_ISCSI_TOTAL_MAX = 64
 _OWN: dict[str, Check] = {
     "glusterfs": _glusterfs,
     "iscsi": _iscsi,
     "cinder": _cinder,
-    "flexVolume": _flex_volume,
+    "flexVolume": volumes.flex_volume,
     "azureFile": _azure_file,
     "local": _local,
     "storageos": _storage_os,
@@ -240,7 +232,10 @@ def _sources(spec: Obj, name: str, out: f.Errors) -> None:
             out.append(f.forbidden(f"spec.{shown}", volumes.MORE_THAN_ONE))
             continue
         count += 1
-        check(source, f"spec.{_OTHER_PATH.get(key, key)}", out)
+        if key == "iscsi":
+            _iscsi(source, "spec.iscsi", out, name)
+        else:
+            check(source, f"spec.{_OTHER_PATH.get(key, key)}", out)
         if key == "local" and spec.get("nodeAffinity") is None:
             out.append(f.required("spec.nodeAffinity", "Local volume requires node affinity"))
     if not count:

@@ -756,6 +756,24 @@ def _taint(taint: Obj, path: str) -> f.Errors:
     return errors
 
 
+def device_taint_rule(obj: Obj) -> f.Errors:
+    """Which devices get a taint, and the taint (ValidateDeviceTaintRule)."""
+    spec: Obj = obj["spec"]
+    selector: Obj = spec.get("deviceSelector") or {}
+    path = "spec.deviceSelector"
+    errors: f.Errors = []
+    if selector.get("driver"):
+        errors += driver_name(selector["driver"], f"{path}.driver")
+    if selector.get("pool"):
+        errors += _pool_name(selector["pool"], f"{path}.pool")
+    if selector.get("device"):
+        errors += [
+            f.invalid(f"{path}.device", selector["device"], w)
+            for w in names.is_dns1123_label(selector["device"])
+        ]
+    return errors + _taint(spec.get("taint") or {}, "spec.taint")
+
+
 def _counter_set(counters: Obj, path: str) -> f.Errors:
     return _counters(counters, path, "name")
 

@@ -14,16 +14,19 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 ACCEPTED = (JSON, YAML, PROTOBUF)
 _ACCEPTED_TEXT = ", ".join(ACCEPTED)
-_WATCH_TEXT = f"{_ACCEPTED_TEXT}, {JSON};stream=watch, {PROTOBUF};stream=watch"
+_STREAMS_TEXT = f"{JSON};stream=watch, {PROTOBUF};stream=watch"
+_WATCH_TEXT = f"{_ACCEPTED_TEXT}, {_STREAMS_TEXT}"
 
 
 class Form(NamedTuple):
-    """`target` is "" for the object itself, Table, PartialObjectMetadata or PartialObjectMetadataList."""
+    """`target` is "" for the object itself, Table, PartialObjectMetadata or PartialObjectMetadataList.
+    Protobuf is made of the JSON answer at the end (`protobuf_answers`), where there is a message for it."""
 
     media_type: str = JSON
     target: str = ""
     target_version: str = ""
     pretty: bool = False
+    protobuf: bool = False
 
 
 _TARGETS = {
@@ -58,10 +61,9 @@ def _clauses(accept: str) -> list[_Clause]:
 
 
 def _media_type(clause: str) -> str:
-    """A clause's media type of ours; "" when there is none. `application/*` is not honoured, as upstream.
-    Protobuf is made of the JSON answer at the end (`protobuf_answers`)."""
+    """A clause's media type of ours; "" when there is none. `application/*` is not honoured, as upstream."""
     if clause in ACCEPTED:
-        return JSON if clause == PROTOBUF else clause
+        return clause
     return JSON if clause in ("*/*", "*") else ""
 
 
@@ -97,8 +99,10 @@ def negotiate(accept: str, *, watch: bool = False, transforms: bool = True) -> F
         if not media_type:
             continue
         known = True
-        form = _with_parameters(media_type, clause.parameters, transforms, watch)
+        form = _with_parameters(media_type, clause.parameters, transforms)
         if form:
+            if watch and form.media_type == YAML:
+                raise errors.not_acceptable(f"only the following media types are accepted: {_STREAMS_TEXT}")
             return form
     if known:
         raise errors.not_acceptable(f"only the following media types are accepted: {_ACCEPTED_TEXT}")
@@ -108,22 +112,26 @@ def negotiate(accept: str, *, watch: bool = False, transforms: bool = True) -> F
     raise error
 
 
-def _with_parameters(
-    media_type: str, parameters: dict[str, str], transforms: bool, watch: bool
-) -> Form | None:
+def _with_parameters(media_type: str, parameters: dict[str, str], transforms: bool) -> Form | None:
     target = parameters.get("as", "")
     version = parameters.get("v", "")
     group = parameters.get("g", "")
-    pretty = parameters.get("pretty", "") == "1"
-    if "stream" in parameters and not watch:
+    stream = parameters.get("stream", "")
+    if stream and (stream != "watch" or media_type == YAML):
         return None
+    if parameters.get("sv", "") not in ("", "v1"):
+        return None
+    protobuf = media_type == PROTOBUF
+    form = Form(
+        JSON if protobuf else media_type, pretty=parameters.get("pretty", "") == "1", protobuf=protobuf
+    )
     if not target:
-        if version or group:
-            return None
-        return Form(media_type, pretty=pretty)
+        return None if version or group else form
     if not transforms or group != "meta.k8s.io" or (target, version) not in _TARGETS:
         return None
-    return Form(media_type, target, version, pretty)
+    if target == "Table" and protobuf:
+        return None
+    return form._replace(target=target, target_version=version)
 
 
 @lru_cache(maxsize=128)

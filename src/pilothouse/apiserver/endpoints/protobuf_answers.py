@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from pilothouse.api import errors
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.endpoints.negotiation import JSON, PROTOBUF, YAML
+from pilothouse.apiserver.endpoints.negotiation import JSON, PROTOBUF, negotiate
 from pilothouse.apiserver.request import Request, Response
 
 WATCH = f"{PROTOBUF};stream=watch"
@@ -27,16 +28,12 @@ KindOf = Callable[[Request], str]
 """The kind of the resource that a request names; "" for none."""
 
 
-@lru_cache(maxsize=512)
 def wanted(accept: str) -> bool:
-    """Whether protobuf stands before the other media types that we answer in. Tables have no message."""
-    for clause in accept.split(","):
-        media_type, _, parameters = clause.partition(";")
-        if media_type.strip() == PROTOBUF:
-            return "as=Table" not in parameters
-        if media_type.strip() in (JSON, YAML, "*/*"):
-            return False
-    return False
+    """Whether protobuf is what is answered in."""
+    try:
+        return negotiate(accept).protobuf
+    except errors.ApiError:
+        return False
 
 
 class ProtobufAnswers:

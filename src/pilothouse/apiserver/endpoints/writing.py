@@ -17,7 +17,7 @@ from pilothouse.api.schema import parse
 from pilothouse.api.schema.decode import json_type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import body, negotiation, render
-from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager, named
 from pilothouse.apiserver.endpoints.negotiation import Form
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.patch import (
@@ -281,9 +281,14 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
         now = scope.shared.world.timestamp()
         fields = field_manager(scope, ctx.subresource)
         obj = fields.apply(live, copy(applied), manager, ctx.subresource, now, force=force)
-        decoded = scope.kind.decode(obj)
-        obj = decoded.obj
+        obj = _decode_applied(scope, obj, applied)
         scope.kind.default(obj)
+        uid = obj["metadata"].get("uid")
+        if old is None and uid:
+            text = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise errors.conflict(scope.rest.named.group, scope.rest.named.plural, request.info.name, text)
+        metadata.check_namespace(obj, scope.namespace(request))
+        check_name(obj, request.info.name)
         stored = _stored(scope, obj)
         if old is not None:
             await scope.rest.admit_update(ctx, stored, old, options)
@@ -292,24 +297,29 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
     return change
 
 
+def _decode_applied(scope: Scope, obj: Obj, applied: Obj) -> Obj:
+    """What applying gave; 500 (as upstream) where it fits the schema, but not the type."""
+    try:
+        return scope.kind.decode(obj).obj
+    except ValueError as error:
+        why = unstructured.misfit(obj, scope.kind.type) or str(error)
+        resource = scope.kind.resource
+        raise errors.ApiError(
+            500,
+            "",
+            f"failed to convert new object ({named(applied)}) to proper version: unable to convert unstructured "
+            f"object to {resource.group}/{resource.version}, Kind={resource.kind}: {why}",
+        ) from None
+
+
 def _applied(request: Request, scope: Scope, options: Obj) -> Obj:
     """The applied configuration as sent: YAML or JSON, not defaulted. 400 when it is of another kind."""
     value = _applied_value(request, options)
     resource = scope.kind.resource
-    kind, api_version = value.get("kind") or "", value.get("apiVersion") or ""
+    kind, api_version = (v if isinstance(v, str) else "" for v in map(value.get, ("kind", "apiVersion")))
     if (kind, api_version) != (resource.kind, resource.group_version):
         group, _, version = api_version.rpartition("/")
         raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
-    meta = value.setdefault("metadata", {})
-    name = request.info.name
-    if meta.setdefault("name", name) != name:
-        raise errors.bad_request(
-            f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
-        )
-    if meta.get("namespace", scope.namespace(request)) != scope.namespace(request):
-        raise errors.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.registry.conversions import autoscaling, events
+from pilothouse.apiserver.registry.conversions import autoscaling, events, resource
 
 Convert = Callable[[Obj], Obj]
 
@@ -26,6 +26,7 @@ TABLE: dict[tuple[str, str, str, str], Convert] = {
         "autoscaling/v1",
         "HorizontalPodAutoscaler",
     ): autoscaling.to_v1,
+    **resource.TABLE,
 }
 
 

@@ -18,6 +18,7 @@ from pilothouse.api import field as f
 from pilothouse.api.validation import (
     admissionregistration,
     apiregistration,
+    apps,
     authorization,
     certificates,
     flowcontrol,
@@ -353,3 +354,21 @@ def test_a_review_is_of_somebody_and_something_and_has_no_name() -> None:
         'spec.user: Invalid value: "": at least one of user or group must be specified',
         'metadata: Invalid value: {"name":"x"}: must be empty',
     ]
+
+
+def test_a_new_stateful_set_names_its_service_by_a_label() -> None:
+    labels = {"app": "a"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [], "restartPolicy": "Always"}}
+    obj = {"spec": {"serviceName": "Not_A_Label", "selector": {"matchLabels": labels}, "template": template}}
+    assert "spec.serviceName" in [error.field for error in apps.stateful_set_create(obj)]
+    assert "spec.serviceName" not in [error.field for error in apps.stateful_set_update(obj, obj)]
+
+
+def test_maps_are_shown_in_gos_order_and_structs_in_theirs() -> None:
+    labels = {"b": "1", "a": "2"}
+    shown = f.invalid("spec.template.metadata.labels", labels, "no").body()
+    assert shown == 'Invalid value: {"a":"2","b":"1"}: no'
+    selector = {"matchLabels": labels, "matchExpressions": []}
+    shown = f.invalid("spec.selector", selector, "no").body()
+    assert shown == 'Invalid value: {"matchLabels":{"a":"2","b":"1"},"matchExpressions":[]}: no'
+    assert f.go_json({"Requests": labels, "Claims": None}) == '{"Requests":{"a":"2","b":"1"},"Claims":null}'

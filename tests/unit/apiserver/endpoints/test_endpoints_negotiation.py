@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.api import errors
 from pilothouse.apiserver.endpoints.negotiation import form_of
 from pilothouse.apiserver.request import Request
 from tests.unit.apiserver.conftest import Api
@@ -32,3 +33,31 @@ def test_a_timeout_that_is_no_duration(api: Api) -> None:
         'invalid timeout specified in the request URL - time: invalid duration "soon"',
     )
     assert api("GET", "/api/v1/pods?timeout=10s").code == 200
+
+
+ANSWERS = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+STREAMS = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+AS_TABLE = "as=Table;v=v1;g=meta.k8s.io"
+
+
+@pytest.mark.parametrize(
+    ("accept", "watch", "refused"),
+    [
+        ("application/json;stream=watch", False, ""),
+        ("application/json;stream=rows", True, ANSWERS),
+        ("application/yaml;stream=watch", True, ANSWERS),
+        ("application/yaml", True, STREAMS),
+        ("application/json;sv=v2", False, ANSWERS),
+        (f"application/yaml;{AS_TABLE}", False, ""),
+        (f"application/vnd.kubernetes.protobuf;{AS_TABLE}", False, ANSWERS),
+    ],
+)
+def test_parameters_of_media_types(accept: str, watch: bool, refused: str) -> None:
+    request = Request("GET", "/api/v1/pods", {}, {"accept": accept})
+    if not refused:
+        form_of(request, watch=watch)
+        return
+    with pytest.raises(errors.ApiError) as raised:
+        form_of(request, watch=watch)
+    assert raised.value.code == 406
+    assert raised.value.message == f"only the following media types are accepted: {refused}"

@@ -103,7 +103,8 @@ def ephemeral_containers(values: list[Obj], path: str, around: Around, out: f.Er
         if target and target not in others:
             out.append(f.not_found(f"{at}.targetContainerName", target))
         for key, value in container.items():
-            if key not in EPHEMERAL_FIELDS and value not in ({}, [], ""):
+            absent = value in ([], "") or (key == "resources" and not value)
+            if key not in EPHEMERAL_FIELDS and not absent:
                 out.append(f.forbidden(f"{at}.{key}", "cannot be set for an Ephemeral Container"))
         for j, mount in enumerate(container.get("volumeMounts") or ()):
             for key in ("subPath", "subPathExpr"):

@@ -67,13 +67,14 @@ _POD_SECURITY_CONTEXT = struct(
 
 # Volumes
 
+TRUST_BUNDLE = struct(Name=None, SignerName=None, LabelSelector=None, Optional=None, Path="")
 _PROJECTION = struct(
     json={"DownwardAPI": "downwardAPI"},
     Secret=Maybe(struct(Name="", Items=Maybe(_KEY_TO_PATH), Optional=None)),
     DownwardAPI=Maybe(struct(Items=Maybe(_DOWNWARD_FILE))),
     ConfigMap=Maybe(struct(Name="", Items=Maybe(_KEY_TO_PATH), Optional=None)),
     ServiceAccountToken=Maybe(struct(Audience="", ExpirationSeconds=0, Path="")),
-    ClusterTrustBundle=Maybe(struct(Name=None, SignerName=None, LabelSelector=None, Optional=None, Path="")),
+    ClusterTrustBundle=Maybe(TRUST_BUNDLE),
     PodCertificate=Maybe(
         struct(
             SignerName="",

@@ -7,6 +7,7 @@ import re
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation.gotext import struct, text
+from pilothouse.api.validation.names import is_dns1123_subdomain
 from pilothouse.api.validation.pods import gostructs
 from pilothouse.api.validation.pods.forms import identity, local_path
 
@@ -109,16 +110,87 @@ def _app_armor(profile: Obj, path: str, out: f.Errors) -> None:
         out.append(f.not_supported(f"{path}.type", kind, _PROFILE_TYPES))
 
 
+_GMSA_KIB = 64
+_DOMAIN_MAX = 256
+_USER_MAX = 104
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NETBIOS = re.compile(r'[^\\/:*?"<>|.][^\\/:*?"<>|]{0,14}')
+_DNS_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*")
+_DOTS_AND_SPACES = re.compile(r"[. ]+")
+_NOT_IN_USERS = re.compile(r'["/\\:;|=,+*?<>@\[\]]')
+
+
 def _windows_options(options: Obj, path: str, out: f.Errors) -> None:
-    for key in ("gmsaCredentialSpecName", "gmsaCredentialSpec", "runAsUserName"):
-        value = options.get(key)
-        if value is not None and not value:
-            out.append(f.invalid(f"{path}.{key}", value, f"{key} cannot be an empty string"))
+    name, credentials = options.get("gmsaCredentialSpecName"), options.get("gmsaCredentialSpec")
+    if name is not None:
+        at = f"{path}.gmsaCredentialSpecName"
+        out += [f.invalid(at, name, why) for why in is_dns1123_subdomain(name)]
+    if credentials is not None:
+        at = f"{path}.gmsaCredentialSpec"
+        if not credentials:
+            out.append(f.invalid(at, credentials, "gmsaCredentialSpec cannot be an empty string"))
+        elif len(credentials.encode()) > _GMSA_KIB * 1024:
+            why = f"gmsaCredentialSpec size must be under {_GMSA_KIB} KiB"
+            out.append(f.invalid(at, credentials, why))
     user = options.get("runAsUserName")
-    if user and len(user.split("\\")) > 2:
-        form = "The format must be ``DOMAIN\\User`` or ``User``"
-        why = f"runAsUserName cannot contain more than one backslash. {form}"
-        out.append(f.invalid(f"{path}.runAsUserName", user, why))
+    if user is not None:
+        at = f"{path}.runAsUserName"
+        out += [f.invalid(at, user, f"runAsUserName{why}") for why in _user_name_errors(user)]
+
+
+def _user_name_errors(name: str) -> list[str]:
+    """What is wrong with `User` or `DOMAIN\\User`."""
+    if not name:
+        return [" cannot be an empty string"]
+    if _CONTROL.search(name):
+        return [" cannot contain control characters"]
+    if name.count("\\") > 1:
+        return [" cannot contain more than one backslash"]
+    domain, separator, user = name.rpartition("\\")
+    out = []
+    if len(domain.encode()) >= _DOMAIN_MAX:
+        out.append(f"'s Domain length must be under {_DOMAIN_MAX} characters")
+    if separator and not (_NETBIOS.fullmatch(domain) or _DNS_NAME.fullmatch(domain)):
+        out.append("'s Domain doesn't match the NetBios nor the DNS format")
+    if not user:
+        out.append("'s User cannot be empty")
+    elif len(user.encode()) > _USER_MAX:
+        out.append(f"'s User length must not be longer than {_USER_MAX} characters")
+    if _DOTS_AND_SPACES.fullmatch(user):
+        out.append("'s User cannot contain only periods or spaces")
+    if _NOT_IN_USERS.search(user):
+        out.append("'s User cannot contain the following characters: \"/\\:;|=,+*?<>@[]")
+    return out
+
+
+def host_process(spec: Obj, path: str, out: f.Errors) -> None:
+    """A Windows pod's containers run as processes of the node all together or not at all, in its network."""
+    of_pod = _host_process(spec)
+    effective = []
+    for key in _CONTAINER_LISTS:
+        for i, container in enumerate(spec.get(key) or ()):
+            own = _host_process(container)
+            if None not in (of_pod, own) and own != of_pod:
+                shown = "true" if of_pod else "false"
+                why = f"pod hostProcess value must be identical if both are specified, was {shown}"
+                at = f"{path}.{key}[{i}].securityContext.windowsOptions.hostProcess"
+                out.append(f.invalid(at, own, why))
+            effective.append(of_pod if own is None else own)
+    if not any(effective):
+        return
+    if not all(effective):
+        why = "If pod contains any hostProcess containers then all containers must be HostProcess containers"
+        out.append(f.invalid(path, "", why))
+    if not spec.get("hostNetwork"):
+        why = "hostNetwork must be true if pod contains any hostProcess containers"
+        out.append(f.invalid(f"{path}.hostNetwork", False, why))
+
+
+def _host_process(holder: Obj) -> bool | None:
+    options = (holder.get("securityContext") or {}).get("windowsOptions") or {}
+    given: bool | None = options.get("hostProcess")
+    return given
 
 
 def container_context(context: Obj, path: str, spec: Obj, out: f.Errors) -> None:

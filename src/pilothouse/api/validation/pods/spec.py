@@ -48,7 +48,7 @@ def pod_spec(spec: Obj, path: str, options: Options, out: f.Errors, pod_name: st
     _policy(spec, "dnsPolicy", path, DNS_POLICIES, out)
     if get("nodeSelector"):
         out += meta.validate_labels(spec["nodeSelector"], f"{path}.nodeSelector")
-    if get("securityContext"):
+    if get("securityContext") is not None:
         security.pod_context(spec["securityContext"], spec, f"{path}.securityContext", out)
     if get("affinity") is not None:
         scheduling.affinity(spec["affinity"], f"{path}.affinity", options, out)
@@ -60,6 +60,7 @@ def pod_spec(spec: Obj, path: str, options: Options, out: f.Errors, pod_name: st
     if get("topologySpreadConstraints"):
         constraints = spec["topologySpreadConstraints"]
         scheduling.spread(constraints, f"{path}.topologySpreadConstraints", options, out)
+    security.host_process(spec, path, out)
     security.host_users(spec, path, out)
     _names(spec, path, out)
 

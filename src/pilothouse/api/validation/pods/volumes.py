@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from pilothouse.api import field as f
 from pilothouse.api import quantity
 from pilothouse.api.types import Obj
-from pilothouse.api.validation import claims, meta, names
+from pilothouse.api.validation import certificates, claims, meta, names, trust_bundles
+from pilothouse.api.validation.gotext import text
+from pilothouse.api.validation.pods import gostructs
 from pilothouse.api.validation.pods.env import container_resource, object_field
 from pilothouse.api.validation.pods.forms import (
     checked,
@@ -123,24 +125,40 @@ def _needs(*keys: str) -> Callable[[Obj, str, f.Errors], None]:
 
 def _nfs(source: Obj, path: str, out: f.Errors) -> None:
     need(source, "server", path, out)
-    if need(source, "path", path, out) and not posixpath.isabs(source["path"]):
-        out.append(f.invalid(f"{path}.path", source["path"], "must be an absolute path"))
+    need(source, "path", path, out)
+    if not posixpath.isabs(source.get("path", "")):
+        out.append(f.invalid(f"{path}.path", source.get("path", ""), "must be an absolute path"))
 
 
-def iscsi(source: Obj, path: str, out: f.Errors) -> None:
+ISCSI_FORM = "must be valid format"
+
+
+def _iscsi(source: Obj, path: str, out: f.Errors) -> None:
     need(source, "targetPortal", path, out)
+    iscsi(source, path, out, f"{ISCSI_FORM} starting with iqn, eui, or naa")
+
+
+def iscsi(source: Obj, path: str, out: f.Errors, other_kind: str = ISCSI_FORM) -> None:
+    """All but the portal. `other_kind`: what is said of a name of no known kind."""
     if need(source, "iqn", path, out):
-        iqn = source["iqn"]
-        if not iqn.startswith(("iqn", "eui", "naa")):
-            why = "must be valid format starting with iqn, eui, or naa"
-            out.append(f.invalid(f"{path}.iqn", iqn, why))
-        elif not ISCSI_NAME.fullmatch(iqn):
-            out.append(f.invalid(f"{path}.iqn", iqn, "must be valid format"))
+        _iscsi_name(source["iqn"], f"{path}.iqn", other_kind, out)
     lun = source.get("lun", 0)
     if not 0 <= lun <= 255:
         out.append(f.invalid(f"{path}.lun", lun, "must be between 0 and 255, inclusive"))
-    if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and source.get("secretRef") is None:
+    secret = source.get("secretRef")
+    if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and secret is None:
         out.append(f.required(f"{path}.secretRef"))
+    if other_kind == ISCSI_FORM and secret is not None:
+        need(secret, "name", f"{path}.secretRef", out)
+    if source.get("initiatorName") is not None:
+        _iscsi_name(source["initiatorName"], f"{path}.initiatorname", other_kind, out)
+
+
+def _iscsi_name(name: str, path: str, other_kind: str, out: f.Errors) -> None:
+    if not name.startswith(("iqn", "eui", "naa")):
+        out.append(f.invalid(path, name, other_kind))
+    elif not ISCSI_NAME.fullmatch(name):
+        out.append(f.invalid(path, name, ISCSI_FORM))
 
 
 def _flocker(source: Obj, path: str, out: f.Errors) -> None:
@@ -148,7 +166,7 @@ def _flocker(source: Obj, path: str, out: f.Errors) -> None:
     if not name and not uid:
         out.append(f.required(path, "one of datasetName and datasetUUID is required"))
     if name and uid:
-        why = "resource can not be specified simultaneously with datasetUUID"
+        why = "datasetName and datasetUUID can not be specified simultaneously"
         out.append(f.invalid(path, "resource", why))
     if "/" in name:
         out.append(f.invalid(f"{path}.datasetName", name, "must not contain '/'"))
@@ -182,6 +200,58 @@ def _azure_disk(source: Obj, path: str, out: f.Errors) -> None:
     need(source, "diskURI", path, out)
     one_of(source, "cachingMode", path, ("None", "ReadOnly", "ReadWrite"), out)
     one_of(source, "kind", path, ("Dedicated", "Managed", "Shared"), out)
+    kind, uri = source.get("kind"), source.get("diskURI", "")
+    start, form = _AZURE_MANAGED if kind == "Managed" else _AZURE_BLOB
+    if kind is not None and not uri.startswith(start):
+        out.append(f.not_supported(f"{path}.diskURI", uri, (form,)))
+
+
+_AZURE_MANAGED = (
+    "/subscriptions/",
+    "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
+)
+_AZURE_BLOB = ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd")
+
+
+def _quobyte(source: Obj, path: str, out: f.Errors) -> None:
+    pairs = "must be a host:port pair or multiple pairs separated by commas"
+    registry = source.get("registry", "")
+    if not registry:
+        out.append(f.required(f"{path}.registry", pairs))
+    elif len(source.get("tenant", "").encode()) > _TENANT_MAX:
+        why = f"must be a UUID and may not exceed a length of {_TENANT_MAX} characters"
+        out.append(f.required(f"{path}.tenant", why))
+    else:
+        wrong = [pair for pair in registry.split(",") if not _HOST_PORT.fullmatch(pair)]
+        out += [f.invalid(f"{path}.registry", registry, pairs) for _ in wrong]
+    need(source, "volume", path, out)
+
+
+_TENANT_MAX = 64
+_HOST_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):[^:\[\]]*")
+"""What Go's net.SplitHostPort takes."""
+
+
+def flex_volume(source: Obj, path: str, out: f.Errors) -> None:
+    need(source, "driver", path, out)
+    for key in source.get("options") or ():
+        domain = "." + key.partition("/")[0].lower()
+        if domain.endswith((".kubernetes.io", ".k8s.io")):
+            why = "kubernetes.io and k8s.io namespaces are reserved"
+            out.append(f.invalid(f"{path}.options[{key}]", key, why))
+
+
+def _storage_os(source: Obj, path: str, out: f.Errors) -> None:
+    storage_os_names(source, path, out)
+    if source.get("secretRef") is not None:
+        need(source["secretRef"], "name", f"{path}.secretRef", out)
+
+
+def storage_os_names(source: Obj, path: str, out: f.Errors) -> None:
+    if need(source, "volumeName", path, out):
+        checked(source["volumeName"], f"{path}.volumeName", names.is_dns1123_label, out)
+    if source.get("volumeNamespace"):
+        checked(source["volumeNamespace"], f"{path}.volumeNamespace", names.is_dns1123_label, out)
 
 
 def key_to_path(item: Obj, path: str, out: f.Errors) -> None:
@@ -331,25 +401,31 @@ def _projected_token(value: Obj, path: str, volume: str, paths: _Paths, out: f.E
 
 
 def _projected_bundle(value: Obj, path: str, volume: str, paths: _Paths, out: f.Errors) -> None:
+    at = f"{path}PEM"  # As upstream has it.
     name, signer, selector = value.get("name"), value.get("signerName"), value.get("labelSelector")
-    if name is None and signer is None:
-        why = "either name or signerName must be specified"
-        out.append(f.required(path, why))
     if name is not None and signer is not None:
-        out.append(f.invalid(path, f.GoText("null"), "only one of name and signerName may be used"))
-    if name is not None:
+        why = "only one of name and signerName may be used"
+        out.append(f.invalid(at, text(value, gostructs.TRUST_BUNDLE), why))
+    elif name is not None:
         if not name:
-            out.append(f.required(f"{path}.name", "must be a valid object name"))
-        elif selector is not None:
-            why = "name may not be used with labelSelector"
-            out.append(f.forbidden(f"{path}.labelSelector", why))
-    if signer is not None and not signer:
-        out.append(f.required(f"{path}.signerName", "must be a valid signer name"))
-    if selector is not None:
-        out += meta.validate_label_selector(selector, f"{path}.labelSelector")
-    if need(value, "path", path, out):
-        local_file(value["path"], f"{path}.path", out)
-        paths.claim(value["path"], value["path"])
+            out.append(f.required(f"{at}.name", "must be a valid object name"))
+        for message in trust_bundles.name_faults(name):
+            why = f"not a valid clustertrustbundlename: {message}"
+            out.append(f.invalid(f"{at}.name", name, why))
+        if selector is not None:
+            why = "labelSelector must be unset if name is specified"
+            out.append(f.invalid(f"{at}.labelSelector", selector, why))
+    elif signer is not None:
+        if not signer:
+            out.append(f.required(f"{at}.signerName", "must be a valid signer name"))
+        out += certificates.signer_name(signer, f"{at}.signerName")
+        if selector is not None:
+            out += meta.validate_label_selector(selector, f"{at}.labelSelector")
+    else:
+        out.append(f.required(at, "either name or signerName must be specified"))
+    need(value, "path", at, out)
+    local_file(value.get("path", ""), f"{at}.path", out)
+    paths.claim(value.get("path", ""), value.get("path", ""))
 
 
 def _projected_certificate(value: Obj, path: str, volume: str, paths: _Paths, out: f.Errors) -> None:
@@ -388,24 +464,24 @@ SOURCES: dict[str, Callable[[Obj, str, f.Errors], None]] = {
     "awsElasticBlockStore": _disk("volumeID"),
     "secret": _from_keys("secretName"),
     "nfs": _nfs,
-    "iscsi": iscsi,
+    "iscsi": _iscsi,
     "glusterfs": _needs("endpoints", "path"),
     "flocker": _flocker,
     "persistentVolumeClaim": _needs("claimName"),
     "rbd": _needs("monitors", "image"),
     "cinder": _cinder,
     "cephfs": _needs("monitors"),
-    "quobyte": _needs("registry", "volume"),
+    "quobyte": _quobyte,
     "downwardAPI": _downward,
     "fc": _fibre_channel,
-    "flexVolume": _needs("driver"),
+    "flexVolume": flex_volume,
     "configMap": _from_keys("name"),
     "azureFile": _needs("secretName", "shareName"),
     "vsphereVolume": _needs("volumePath"),
     "photonPersistentDisk": _needs("pdID"),
     "portworxVolume": _needs("volumeID"),
     "azureDisk": _azure_disk,
-    "storageos": _needs("volumeName"),
+    "storageos": _storage_os,
     "projected": _projected,
     "scaleIO": _needs("gateway", "system", "volumeName"),
     "csi": _csi,

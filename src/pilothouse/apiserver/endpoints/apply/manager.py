@@ -209,13 +209,13 @@ class FieldManager:
             typed.check(applied, self._type)
         except typed.DoesNotFit as error:
             raise errors.ApiError(
-                500, "", f"failed to create typed patch object ({_named(applied)}): {error}"
+                500, "", f"failed to create typed patch object ({named(applied)}): {error}"
             ) from None
         try:
             merged = typed.merge(live, applied, self._type)
             last = known.get(identity)
-            named = fs.recursive_difference(typed.field_set(applied, self._type), self._reset)
-            managers = {**known, identity: Entry(named, self._api_version, last.time if last else "")}
+            fields = fs.recursive_difference(typed.field_set(applied, self._type), self._reset)
+            managers = {**known, identity: Entry(fields, self._api_version, last.time if last else "")}
             merged = self._pruned(merged, managers, last)
             changes = self._compare(live, merged)
         except typed.DoesNotFit as error:
@@ -318,8 +318,9 @@ def _group_version_kind(api_version: str, kind: str) -> str:
     return f"{group}/{version}, Kind={kind}"
 
 
-def _named(applied: Obj) -> str:
+def named(applied: Obj) -> str:
+    """How errors name an applied configuration (objectGVKNN)."""
     meta = applied.get("metadata")
     meta = meta if isinstance(meta, dict) else {}
-    where = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+    where = "/".join(v if isinstance(v, str) else "" for v in map(meta.get, ("namespace", "name")))
     return f"{where}; {_group_version_kind(applied.get('apiVersion') or '', applied.get('kind') or '')}"

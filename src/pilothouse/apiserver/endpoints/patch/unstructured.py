@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.api.schema.decode import json_type
 from pilothouse.api.structure import Type
 from pilothouse.apiserver.endpoints.patch.go_text import go_kind, go_type
 
@@ -35,8 +36,14 @@ def misfit(value: Any, type_: Type) -> str:
         if not isinstance(value, list):
             return f"cannot restore slice from {go_kind(value)}"
         return _first((item, type_.element) for item in value)
+    if kind == "intorstring" and (isinstance(value, bool) or not isinstance(value, (int, str))):
+        shown = f"number {value}" if isinstance(value, float) else json_type(value)
+        return f"json: cannot unmarshal {shown} into Go value of type int32"
     wanted = _SCALARS.get(kind)
-    if wanted is None or (isinstance(value, wanted) and isinstance(value, bool) == (kind == "boolean")):
+    if wanted is None:
+        return ""
+    whole = kind != "integer" or not isinstance(value, float) or value.is_integer()
+    if isinstance(value, wanted) and isinstance(value, bool) == (kind == "boolean") and whole:
         return ""
     return f"cannot convert {go_type(value)} to {type_.name}"
 

@@ -134,7 +134,7 @@ class StatefulSetStrategy(Workload):
         _drop_max_unavailable(obj)
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
-        return apps.stateful_set(obj)
+        return apps.stateful_set_create(obj)
 
     def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
         return apps.stateful_set_update(obj, old)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import certificates as validation
+from pilothouse.api.validation import trust_bundles
 from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "certificates.k8s.io"
@@ -81,6 +82,25 @@ def _timed(condition: Obj, old: Obj, now: str) -> Obj:
     return out
 
 
+class ClusterTrustBundleStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
+    has_status: ClassVar[bool] = False
+    allow_unconditional_update: ClassVar[bool] = False
+    name_message: ClassVar[str] = "path"
+    """Its own rule depends on the signer: see the validation."""
+    field_names: ClassVar[tuple[str, ...]] = ("spec.signerName",)
+
+    def fields(self, obj: Obj) -> dict[str, str]:
+        return {"spec.signerName": obj["spec"].get("signerName", "")}
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return trust_bundles.cluster_trust_bundle(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return trust_bundles.cluster_trust_bundle(obj, old)
+
+
 STRATEGIES: dict[tuple[str, str], Strategy] = {
     (GROUP, "CertificateSigningRequest"): CertificateSigningRequestStrategy(),
+    (GROUP, "ClusterTrustBundle"): ClusterTrustBundleStrategy(),
 }

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
-from pilothouse.api.validation import coordination
+from pilothouse.api.validation import coordination, lease_candidates
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 
 
@@ -29,6 +29,20 @@ class LeaseStrategy(Strategy):
         return coordination.lease(obj)
 
 
+class LeaseCandidateStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
+    has_status: ClassVar[bool] = False
+    allow_create_on_update: ClassVar[bool] = True
+    allow_unconditional_update: ClassVar[bool] = False
+    name_message: ClassVar[str] = "config-key"
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return lease_candidates.lease_candidate(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return lease_candidates.lease_candidate(obj, old)
+
+
 def _drop_coordinated(obj: Obj, old: Obj | None) -> None:
     """Coordinated leader election is off by default: its fields stay only where they were."""
     before = (old or {}).get("spec") or {}
@@ -40,4 +54,5 @@ def _drop_coordinated(obj: Obj, old: Obj | None) -> None:
 
 STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("coordination.k8s.io", "Lease"): LeaseStrategy(),
+    ("coordination.k8s.io", "LeaseCandidate"): LeaseCandidateStrategy(),
 }

@@ -44,13 +44,33 @@ class SecretStrategy(Strategy):
     def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
         return core.secret_update(obj, old)
 
+    def warnings(self, ctx: Context, obj: Obj, old: Obj | None) -> list[str]:
+        return core.secret_warnings(obj)
+
 
 class ServiceAccountStrategy(Strategy):
     metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
 
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        super().prepare_for_create(ctx, obj)
+        _only_names(obj)
+
+    def prepare_for_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        _only_names(obj)
+
+    def warnings(self, ctx: Context, obj: Obj, old: Obj | None) -> list[str]:
+        return core.service_account_warnings(obj, old)
+
+
+def _only_names(account: Obj) -> None:
+    """Of an account's secrets nothing but the names counts."""
+    if account.get("secrets"):
+        account["secrets"] = [{"name": s["name"]} if s.get("name") else {} for s in account["secrets"]]
+
 
 class EndpointsStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
     allow_create_on_update: ClassVar[bool] = True
 

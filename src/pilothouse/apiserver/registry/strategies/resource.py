@@ -97,6 +97,20 @@ class ResourceSliceStrategy(Strategy):
         return {"spec.nodeName": spec.get("nodeName", ""), "spec.driver": spec.get("driver", "")}
 
 
+class DeviceTaintRuleStrategy(Strategy):
+    generation: ClassVar[bool] = True
+
+    def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
+        super().prepare_for_create(ctx, obj)
+        obj["spec"]["taint"].setdefault("timeAdded", ctx.world.timestamp())
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return validation.device_taint_rule(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.device_taint_rule(obj)
+
+
 def _date_taints(ctx: Context, obj: Obj) -> None:
     for device in obj["spec"].get("devices") or ():
         for taint in device.get("taints") or ():
@@ -105,6 +119,7 @@ def _date_taints(ctx: Context, obj: Obj) -> None:
 
 STRATEGIES: dict[tuple[str, str], Strategy] = {
     (GROUP, "DeviceClass"): DeviceClassStrategy(),
+    (GROUP, "DeviceTaintRule"): DeviceTaintRuleStrategy(),
     (GROUP, "ResourceClaim"): ResourceClaimStrategy(),
     (GROUP, "ResourceClaimTemplate"): ResourceClaimTemplateStrategy(),
     (GROUP, "ResourceSlice"): ResourceSliceStrategy(),
