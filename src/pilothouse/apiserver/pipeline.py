@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from pilothouse.api import errors
+from pilothouse.api.cron import duration_error
 from pilothouse.api.field import go_quote
-from pilothouse.api.validation.schedules import duration_error
 from pilothouse.apiserver import request_info
 from pilothouse.apiserver.authz.rbac import Decision
 from pilothouse.apiserver.endpoints import render

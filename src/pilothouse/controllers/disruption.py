@@ -23,7 +23,7 @@ from pilothouse.api.resources import (
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.controllers import disruption_rules as rules
-from pilothouse.controllers.pods import is_terminating
+from pilothouse.controllers.pods import is_terminating, with_condition
 from pilothouse.controllers.reconciler import Controller, controller_of
 
 _POD = "pod "
@@ -212,7 +212,7 @@ class DisruptionController(Controller):
             "reason": None,
             "message": None,
         }
-        patch = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [target]}}
+        patch = with_condition(pod, target)
         try:
             await self.client.patch(
                 PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"

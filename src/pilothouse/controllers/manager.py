@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
@@ -26,6 +27,8 @@ from pilothouse.controllers.node_lifecycle import (
     STARTUP_GRACE_PERIOD_S,
     NodeLifecycleController,
 )
+from pilothouse.controllers.node_ttl import NodeTtlController
+from pilothouse.controllers.pod_gc import PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
@@ -35,6 +38,10 @@ from pilothouse.controllers.service_account_token import MakeToken, TokenControl
 from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
+from pilothouse.controllers.volume_protection import (
+    ClaimProtectionController,
+    VolumeProtectionController,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +86,9 @@ TABLE: dict[str, Entry] = {
     "replicationcontroller-controller": Entry(
         "replication-controller", lambda env, s: ReplicationController(env)
     ),
+    "pod-garbage-collector-controller": Entry(
+        "pod-garbage-collector", lambda env, s: PodGarbageCollector(env)
+    ),
     "namespace-controller": Entry("namespace-controller", lambda env, s: NamespaceController(env)),
     "serviceaccount-controller": Entry(
         "service-account-controller", lambda env, s: ServiceAccountController(env)
@@ -95,6 +105,7 @@ TABLE: dict[str, Entry] = {
     "disruption-controller": Entry(
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),
+    "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
@@ -103,6 +114,15 @@ TABLE: dict[str, Entry] = {
     ),
     "taint-eviction-controller": Entry(
         "taint-eviction-controller", lambda env, s: TaintEvictionController(env)
+    ),
+    "clusterrole-aggregation-controller": Entry(
+        "clusterrole-aggregation-controller", lambda env, s: ClusterRoleAggregationController(env)
+    ),
+    "persistentvolumeclaim-protection-controller": Entry(
+        "pvc-protection-controller", lambda env, s: ClaimProtectionController(env)
+    ),
+    "persistentvolume-protection-controller": Entry(
+        "pv-protection-controller", lambda env, s: VolumeProtectionController(env)
     ),
     "ttl-after-finished-controller": Entry(
         "ttl-after-finished-controller", lambda env, s: TtlAfterFinishedController(env)

@@ -15,6 +15,17 @@ def condition(obj: Obj, kind: str) -> Obj | None:
     return None
 
 
+def with_condition(pod: Obj, new: Obj) -> Obj:
+    """The strategic merge patch of the status that sets a condition: in its place, a new one last. Without the order
+    the server would put a new one first (podutil.UpdatePodCondition, PatchPodStatus)."""
+    types = [c["type"] for c in (pod.get("status") or {}).get("conditions") or ()]
+    order = types if new["type"] in types else [*types, new["type"]]
+    return {
+        "metadata": {"uid": pod["metadata"]["uid"]},
+        "status": {"$setElementOrder/conditions": [{"type": t} for t in order], "conditions": [new]},
+    }
+
+
 def is_ready(pod: Obj) -> bool:
     ready = condition(pod, "Ready")
     return ready is not None and ready["status"] == "True"

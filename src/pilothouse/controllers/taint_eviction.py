@@ -11,7 +11,7 @@ from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.tolerations import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.controllers.pods import is_terminating
+from pilothouse.controllers.pods import is_terminating, with_condition
 from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.world import parse_timestamp
 
@@ -76,7 +76,7 @@ class TaintEvictionController(Controller):
             await self.client.patch(
                 PODS,
                 name,
-                {"status": {"conditions": [target]}},
+                with_condition(pod, target),
                 namespace,
                 patch_type="strategic",
                 subresource="status",

@@ -72,6 +72,10 @@ _FLOW_PRODUCER = "api-priority-and-fairness-config-producer-v1"
 _FLOW_CONSUMER = "api-priority-and-fairness-config-consumer-v1"
 
 
+_AGGREGATOR = "apiregistration.k8s.io"
+"""Serves the APIService kind, and has none for itself."""
+
+
 def first_service_ip(service_range: str) -> str:
     """The address of the `kubernetes` service: the first of the (first) range."""
     return str(next(ipaddress.ip_network(service_range.partition(",")[0]).hosts()))
@@ -81,7 +85,12 @@ def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     """Everything, namespaces first."""
     found = [_namespace(name) for name in NAMESPACES]
     found += _fixed(facts)
-    found += [Made(_api_service(group, v, facts)) for group, vs in catalog.groups().items() for v in vs]
+    found += [
+        Made(_api_service(group, v, facts))
+        for group, versions in catalog.groups().items()
+        if group != _AGGREGATOR
+        for v in versions
+    ]
     found += [Made(_service_cidr(facts)), Made(_ip_address(facts)), _service(facts)]
     found += [Made(_endpoints(facts)), Made(_slice(facts)), Made(_authentication_config(facts))]
     return found

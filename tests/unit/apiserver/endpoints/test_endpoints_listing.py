@@ -26,7 +26,7 @@ def wrapped(text: str) -> str:
             wrapped('{"v": "meta.k8s.io/v1", "rv": "1"}'),
             "json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
         ),
-        (wrapped('{"v": "v2", "rv": 1}'), "server does not recognize this encoded version \"v2\""),
+        (wrapped('{"v": "v2", "rv": 1}'), 'server does not recognize this encoded version "v2"'),
         (
             wrapped('{"v": "meta.k8s.io/v1", "start": "a"}'),
             "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
