@@ -19,6 +19,7 @@ from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
+from pilothouse.controllers.endpoint_slice_mirroring import EndpointSliceMirroringController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
@@ -82,6 +83,9 @@ TABLE: dict[str, Entry] = {
     "endpoints-controller": Entry("endpoint-controller", lambda env, s: EndpointsController(env)),
     "endpointslice-controller": Entry(
         "endpointslice-controller", lambda env, s: EndpointSliceController(env)
+    ),
+    "endpointslice-mirroring-controller": Entry(
+        "endpointslicemirroring-controller", lambda env, s: EndpointSliceMirroringController(env)
     ),
     "replicationcontroller-controller": Entry(
         "replication-controller", lambda env, s: ReplicationController(env)

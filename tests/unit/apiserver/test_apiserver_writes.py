@@ -209,3 +209,17 @@ def test_there_are_no_namespaces_in_a_namespace(api: Api) -> None:
     assert (answer.code, answer.message) == (404, "the server could not find the requested resource")
     assert api("GET", "/api/v1/namespaces/default").code == 200
     assert api("GET", "/api/v1/namespaces").code == 200
+
+
+def test_a_gated_pod_says_since_when(api: Api) -> None:
+    """KEP-3521: the condition is the API server's; no scheduler looks at the pod."""
+    api("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "gated"}})
+    spec = {
+        "containers": [{"name": "c", "image": "x"}],
+        "schedulingGates": [{"name": "example.com/g"}],
+        "serviceAccountName": "gated",
+    }
+    made = api("POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": "gated"}, "spec": spec})
+    (condition,) = made.body["status"]["conditions"]
+    assert condition["reason"] == "SchedulingGated"
+    assert condition["lastTransitionTime"] == made.body["metadata"]["creationTimestamp"]

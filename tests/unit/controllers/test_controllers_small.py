@@ -7,11 +7,13 @@ from typing import Any
 from pilothouse.api.resources import (
     CLUSTER_ROLES,
     ENDPOINT_SLICES,
+    ENDPOINTS,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
     SERVICES,
 )
 from pilothouse.api.types import Obj
+from pilothouse.controllers import endpoint_slice_mirroring as mirroring
 from pilothouse.controllers.clusterrole_aggregation import aggregate
 
 
@@ -93,3 +95,45 @@ def test_a_slice_without_endpoints_has_no_ports(simulate: Any) -> None:
         assert not found["endpoints"]
 
     simulate(scenario)
+
+
+def test_endpoints_of_a_service_without_a_selector_are_mirrored(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await lab.create(
+            SERVICES, {"metadata": {"name": "db"}, "spec": {"ports": [{"name": "sql", "port": 5432}]}}
+        )
+        subset = {
+            "addresses": [{"ip": "192.0.2.7"}],
+            "notReadyAddresses": [{"ip": "192.0.2.8", "hostname": "b"}],
+            "ports": [{"name": "sql", "port": 5432}],
+        }
+        made = {"metadata": {"name": "db", "labels": {"team": "x"}}, "subsets": [subset]}
+        await lab.create(ENDPOINTS, made)
+        await lab.wait(2)
+        (found,) = await lab.list(ENDPOINT_SLICES, "kubernetes.io/service-name=db")
+        assert found["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == mirroring.CONTROLLER
+        assert found["metadata"]["labels"]["team"] == "x"
+        assert found["ports"] == [{"name": "sql", "protocol": "TCP", "port": 5432}]
+        assert found["endpoints"] == [
+            {"addresses": ["192.0.2.7"], "conditions": {"ready": True}},
+            {"addresses": ["192.0.2.8"], "conditions": {"ready": False}, "hostname": "b"},
+        ]
+        subset["addresses"] = [{"ip": "192.0.2.9"}]
+        await lab.patch(ENDPOINTS, "db", {"subsets": [subset]})
+        await lab.wait(2)
+        (later,) = await lab.list(ENDPOINT_SLICES, "kubernetes.io/service-name=db")
+        assert later["metadata"]["name"] == found["metadata"]["name"]
+        assert later["endpoints"][0]["addresses"] == ["192.0.2.9"]
+        await lab.delete(ENDPOINTS, "db")
+        await lab.wait(2)
+        assert await lab.list(ENDPOINT_SLICES, "kubernetes.io/service-name=db") == []
+
+    simulate(scenario)
+
+
+def test_endpoints_that_ask_for_it_are_not_mirrored() -> None:
+    service: Obj = {"spec": {}}
+    labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    assert mirroring.is_mirrored({"metadata": {}}, service)
+    assert not mirroring.is_mirrored({"metadata": {"labels": labels}}, service)
+    assert not mirroring.is_mirrored({"metadata": {}}, {"spec": {"selector": {"app": "x"}}})
