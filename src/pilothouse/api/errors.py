@@ -163,7 +163,7 @@ def internal(message: str) -> ApiError:
 
 def too_many_requests(message: str, retry_after_s: int) -> ApiError:
     details = {"retryAfterSeconds": retry_after_s} if retry_after_s else {}
-    return ApiError(429, "TooManyRequests", message, details, {"Retry-After": str(retry_after_s)})
+    return ApiError(429, "TooManyRequests", message, details)
 
 
 def timeout(message: str) -> ApiError:

@@ -33,6 +33,8 @@ from pilothouse.controllers.pod_gc import PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
+from pilothouse.controllers.resource_quota import RESYNC_S as QUOTA_RESYNC_S
+from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
@@ -58,6 +60,7 @@ class Settings:
     """Reconciliations at once by controller, where they are not the default (--concurrent-*-syncs)."""
     node_grace_s: float = GRACE_PERIOD_S
     node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
+    quota_sync_s: float = QUOTA_RESYNC_S
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -92,6 +95,9 @@ TABLE: dict[str, Entry] = {
     ),
     "pod-garbage-collector-controller": Entry(
         "pod-garbage-collector", lambda env, s: PodGarbageCollector(env)
+    ),
+    "resourcequota-controller": Entry(
+        "resourcequota-controller", lambda env, s: ResourceQuotaController(env, resync_s=s.quota_sync_s)
     ),
     "namespace-controller": Entry("namespace-controller", lambda env, s: NamespaceController(env)),
     "serviceaccount-controller": Entry(

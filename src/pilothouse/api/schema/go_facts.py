@@ -266,8 +266,9 @@ networking.v1.IngressServiceBackend: port
 """Struct fields that are no pointers, beyond metadata, spec and status: always written, at least as {}."""
 
 POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
+apiextensions.v1.CustomResourceSubresources: status
 """)
-"""metadata and spec fields that are pointers."""
+"""metadata, spec and status fields that are pointers."""
 
 ALWAYS = _table("""
 apiextensions.v1.CustomResourceDefinitionStatus: conditions storedVersions

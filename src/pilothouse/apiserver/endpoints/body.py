@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import errors
-from pilothouse.api.field import go_quote
+from pilothouse.api.field import go_quote, invalid
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.schema import parse
 from pilothouse.api.types import Obj
@@ -68,12 +68,13 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    _check_kind(kind, scope, group, version, name)
+    _check_kind(kind, scope, group, version, name, (value.get("metadata") or {}).get("name", ""))
     try:
         decoded = kind.decode(value)
     except ValueError as error:
         raise _cannot_handle(kind, name, version, str(error)) from None
-    report([*decoded.strict_errors, *duplicates], kind, name, version, options, request)
+    problems = [*duplicates, *decoded.strict_errors] if kind.custom else [*decoded.strict_errors, *duplicates]
+    report(problems, kind, name, version, options, request)
     obj = decoded.obj
     kind.default(obj)
     return obj
@@ -90,7 +91,7 @@ def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
             f"the object provided is unrecognized (must be of type {kind.resource.kind}): "
             f"Object 'Kind' is missing in '{raw.decode('utf-8', 'replace')}' ({summary(raw)})"
         )
-    group, version = kind.resource.group, kind.resource.version
+    group, version = ("", "") if kind.custom else (kind.resource.group, kind.resource.version)
     if api_version:
         parts = api_version.split("/")
         if len(parts) > 2:
@@ -99,13 +100,13 @@ def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
     return group, version, name or kind.resource.kind
 
 
-def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str) -> None:
+def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, object_name: str) -> None:
     resource = kind.resource
     if name == resource.kind and group == resource.group and version == resource.version:
         return
     group_version = f"{group}/{version}" if group else version
     if kind.custom:
-        raise errors.bad_request(_custom_mismatch(kind, group_version, name))
+        raise _custom_mismatch(kind, group_version, name, object_name)
     raise _cannot_handle(kind, name, version, unconvertible(scope, group, version, name))
 
 
@@ -121,15 +122,16 @@ def unconvertible(scope: Scope, group: str, version: str, name: str) -> str:
     )
 
 
-def _custom_mismatch(kind: Kind, group_version: str, name: str) -> str:
+def _custom_mismatch(kind: Kind, group_version: str, name: str, object_name: str) -> errors.ApiError:
+    """The version is the handler's to refuse, the kind the strategy's (customResourceValidator)."""
     resource = kind.resource
-    return (
-        f"the API version in the data ({group_version}) does not match the expected API version "
-        f"({resource.group_version})"
-        if name == resource.kind
-        else f"{name} in version {go_quote(resource.version)} cannot be handled as a {resource.kind}: "
-        f"no kind {go_quote(name)} is registered"
-    )
+    if group_version != resource.group_version:
+        return errors.bad_request(
+            f"the API version in the data ({group_version}) does not match the expected API version "
+            f"({resource.group_version})"
+        )
+    wrong = invalid("kind", name, f"must be {resource.kind}")
+    return errors.invalid(resource.group, name, object_name, [wrong])
 
 
 def report(problems: list[str], kind: Kind, name: str, version: str, options: Obj, request: Request) -> None:

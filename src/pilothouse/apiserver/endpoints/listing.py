@@ -174,6 +174,8 @@ def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) ->
     kind = scope.kind
     if form.target:
         return render.document(_transform(request, scope, page, meta, form), form)
+    if kind.custom:
+        meta = {"continue": "", **meta}  # an UnstructuredList always has one
     head = {"kind": kind.list_kind, "apiVersion": kind.resource.group_version, "metadata": meta}
     if request.in_process:
         objects = [scope.to_request_version(item.obj) for item in page.items]

@@ -49,13 +49,14 @@ def json_bytes(body: bytes, status: int = 200) -> Response:
 
 
 def error(failure: errors.ApiError, request: Request) -> Response:
-    """A Status in JSON, or in YAML when that is what the client reads."""
+    """A Status in JSON, or in YAML when that is what the client reads. Clients wait and try again when a header says
+    for how long: no header for those that are not to wait."""
     media_type = YAML if request.headers.get("accept", "").startswith(YAML) else JSON
     form = Form(media_type, pretty=wants_pretty(request))
     response = document(failure.status(), form, failure.code)
     response.headers.update(failure.headers)
-    wait_s = (failure.details or {}).get("retryAfterSeconds")
-    if wait_s:
+    wait_s = (failure.details or {}).get("retryAfterSeconds", 0)
+    if wait_s > 0:
         response.headers["Retry-After"] = str(wait_s)
     return response
 

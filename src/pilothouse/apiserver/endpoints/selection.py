@@ -47,13 +47,14 @@ def _translated(scope: Scope, selector: fields.Selector) -> fields.Selector:
     """The selector with the request version's field names turned into the strategy's."""
     strategy = scope.rest.strategy
     known = strategy.field_labels(scope.kind.resource.group_version)
-    offered = known | _META_LABELS if known else _META_LABELS
-    if known and not scope.kind.resource.namespaced:
+    strict = bool(known) or scope.kind.custom
+    offered = known | _META_LABELS
+    if strict and not scope.kind.resource.namespaced:
         offered = known | {"metadata.name": "metadata.name"}
     for name in selector.field_names():
         if name in offered:
             continue
-        if known:
+        if strict:
             raise errors.bad_request(strategy.field_error.format(name))
         only = ", ".join(go_quote(n) for n in _META_LABELS)
         raise errors.bad_request(f"{go_quote(name)} is not a known field selector: only {only}")

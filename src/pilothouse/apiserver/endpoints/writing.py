@@ -29,6 +29,7 @@ from pilothouse.apiserver.endpoints.patch import (
 )
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry import metadata
+from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Change
 from pilothouse.apiserver.registry.strategy import Context
 from pilothouse.apiserver.request import Request, Response
@@ -73,6 +74,7 @@ async def create(request: Request, scope: Scope) -> Response:
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(obj, ctx.namespace)
     metadata.wipe(obj)
+    metadata.deduplicate_owners(obj, ctx.warnings)
     obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
     item = await scope.rest.create(ctx, _stored(scope, obj), options)
     return answer(request, scope, item, form, 201)
@@ -97,6 +99,7 @@ async def update(request: Request, scope: Scope) -> Response:
     check_name(sent, name)
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(sent, ctx.namespace)
+    metadata.deduplicate_owners(sent, ctx.warnings)
     manager = manager_of(request, options)
 
     async def change(old: Obj | None) -> Obj:
@@ -189,10 +192,14 @@ def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, l
     if patch_type == JSON_PATCH:
         operations, problems = json_patch.read(raw)
         patched = json_patch.apply(live, operations)
+        if scope.kind.custom:
+            return patched, problems, lambda: go_text.sorted_json(patched)
         return patched, problems, lambda: go_text.patched_json(patched, live, operations)
     if patch_type == MERGE_PATCH:
         value, duplicates = merge_patch.read(raw)
         merged = merge_patch.apply(live, value)
+        if scope.kind.custom:
+            return merged, duplicates, lambda: go_text.sorted_json(merged)
         return merged, duplicates, lambda: go_text.patched_json(merged, live)
     value, duplicates = strategic_merge.read(raw)
     applied = strategic_merge.apply(live, value, scope.kind.type)
@@ -207,8 +214,24 @@ def _check_type(scope: Scope, patched: Obj) -> None:
     resource = scope.kind.resource
     api_version, name = patched.get("apiVersion"), patched.get("kind")
     if (api_version, name) != (resource.group_version, resource.kind):
+        if scope.kind.custom:
+            raise _custom_type_error(scope.kind, patched)
         group, _, version = str(api_version or "").rpartition("/")
         raise ValueError(body.unconvertible(scope, group, version, str(name or "")))
+
+
+def _custom_type_error(kind: Kind, patched: Obj) -> errors.ApiError:
+    """The same of a custom resource, whose strategy says it."""
+    resource = kind.resource
+    found = []
+    if patched.get("kind") != resource.kind:
+        found.append(field_invalid("kind", patched.get("kind"), f"must be {resource.kind}"))
+    if patched.get("apiVersion") != resource.group_version:
+        found.append(
+            field_invalid("apiVersion", patched.get("apiVersion"), f"must be {resource.group_version}")
+        )
+    name = (patched.get("metadata") or {}).get("name", "")
+    return errors.invalid(resource.group, str(patched.get("kind")), name, found)
 
 
 def _decode_patched(
@@ -227,7 +250,7 @@ def _decode_patched(
         decoded = kind.decode(patched)
     except ValueError as error:
         raise errors.invalid("", "", "", [field_invalid("patch", shown(), str(error))]) from None
-    problems = [*decoded.strict_errors, *duplicates]
+    problems = [*duplicates, *decoded.strict_errors] if kind.custom else [*decoded.strict_errors, *duplicates]
     if problems:
         report_patch(request, problems, options, shown)
     obj = decoded.obj

@@ -20,6 +20,31 @@ def wipe(obj: Obj) -> None:
         obj["metadata"].pop(key, None)
 
 
+_DUPLICATE_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may "
+    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}"
+)
+
+
+def deduplicate_owners(obj: Obj, warnings: list[str], *, after_admission: bool = False) -> None:
+    """Drop owner references that are there twice, with a warning (dedupOwnerReferencesAndAddWarning)."""
+    refs = obj["metadata"].get("ownerReferences") or ()
+    if len(refs) < 2:
+        return
+    kept: list[Obj] = []
+    duplicates: list[str] = []
+    for ref in refs:
+        if ref in kept:
+            duplicates.append(ref.get("uid", ""))
+        else:
+            kept.append(ref)
+    if not duplicates:
+        return
+    when = " after mutating admission happens" if after_admission else ""
+    warnings.append(_DUPLICATE_OWNERS.format(when, ", ".join(duplicates)))
+    obj["metadata"]["ownerReferences"] = kept
+
+
 def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) -> None:
     """Fill uid, creation time, generation and a generated name; drop what clients may not set."""
     meta = obj["metadata"]

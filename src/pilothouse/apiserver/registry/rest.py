@@ -19,7 +19,7 @@ from pilothouse.api.types import Obj
 from pilothouse.api.validation import meta as meta_validation
 from pilothouse.api.validation import names
 from pilothouse.apiserver.admission.chain import Chain
-from pilothouse.apiserver.admission.plugin import Attributes, Operation
+from pilothouse.apiserver.admission.plugin import NO_KIND, Attributes, ObjectKind, Operation
 from pilothouse.apiserver.registry import deletion, metadata
 from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
 from pilothouse.apiserver.storage.item import Item
@@ -29,6 +29,13 @@ Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
 
 _NAMES_TRIED_MAX = 8
+Validate = Callable[[Obj, Obj], Awaitable[None]]
+"""Validating admission of an update: the wanted object and the stored one. Raises ApiError."""
+
+
+async def admitted(obj: Obj, old: Obj) -> None:
+    """For writes that admission has had its say on already, as a subresource of its own."""
+
 
 RETURNS_DELETED = frozenset(
     ("Pod", "PodTemplate", "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota", "ServiceAccount", "Service")
@@ -80,14 +87,14 @@ class Rest:
         """What errors call it: the resource that was asked for, where two groups share a store (events)."""
         self.strategy = strategy
         self.store = store
-        self._admission = admission
+        self.admission = admission
         self._guard = guard
 
     def facing(self, resource: Resource) -> Rest:
         """The same registry as another group serves it."""
         if (resource.group, resource.plural) == (self.resource.group, self.resource.plural):
             return self
-        other = Rest(self.resource, self.strategy, self.store, self._admission)
+        other = Rest(self.resource, self.strategy, self.store, self.admission, self._guard)
         other.named = resource
         other.stored_form = self.stored_form
         return other
@@ -109,28 +116,32 @@ class Rest:
         """Store a new object. Raises what admission and validation refuse, 409 when the name is taken. A generated
         name that is taken is not the client's fault: others are tried."""
         meta = obj["metadata"]
-        if meta.get("name") or not meta.get("generateName"):
-            return await self._create(ctx, obj, options)
+        generated = not meta.get("name") and bool(meta.get("generateName"))
+        attributes = self.attributes(ctx, "CREATE", obj, None, options)
+        await self.admission.admit(attributes)
+        metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
+        if self._guard is not None:
+            self._guard(ctx, obj, None)
+        if not generated:
+            return await self._create(ctx, obj, attributes)
         for _ in range(_NAMES_TRIED_MAX):
             meta.pop("name", None)
             try:
-                return await self._create(ctx, obj, options)
+                return await self._create(ctx, obj, attributes)
             except errors.ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
         raise errors.generated_name_conflict(self.named.group, self.named.plural, meta["name"])
 
-    async def _create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
+    async def _create(self, ctx: Context, obj: Obj, attributes: Attributes) -> Item:
+        # Mutating admission knows no generated name yet, validating admission does.
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
-        attributes = self._attributes(ctx, "CREATE", obj, None, options)
-        await self._admission.admit(attributes)
-        if self._guard is not None:
-            self._guard(ctx, obj, None)
+        attributes.name = obj["metadata"].get("name", "")
         reservation = self.strategy.reserve_create(ctx, obj)
         stored = False
         try:
             self._check_create(ctx, obj)
-            await self._admission.validate(attributes)
+            await self.admission.validate(attributes)
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
@@ -193,10 +204,15 @@ class Rest:
         *,
         create: bool = False,
         uid: str = "",
+        validate: Validate | None = None,
     ) -> tuple[Item, bool]:
         """Change an object; True when it was made. `create`: a missing object may be made (apply, or a kind
-        that allows it). `uid` is a precondition."""
+        that allows it). `uid` is a precondition. `validate` stands in for validating admission of the object."""
         key = self.key(ctx.namespace, name)
+
+        async def ask(obj: Obj, old: Obj) -> None:
+            await self.admission.validate(self.attributes(ctx, "UPDATE", obj, old, options))
+
         while True:
             current = self.store.get(key)
             if current is None:
@@ -206,7 +222,7 @@ class Rest:
                 metadata.check_namespace(made, ctx.namespace)
                 return await self.create(ctx, made, options), True
             try:
-                item = await self._update_existing(ctx, key, current, change, options, uid)
+                item = await self._update_existing(ctx, key, current, change, uid, validate or ask)
             except _DeleteNow as done:
                 deleted = await self._remove(ctx, key, current, done.obj)
                 return deleted, False
@@ -214,7 +230,7 @@ class Rest:
                 return item, False
 
     async def _update_existing(
-        self, ctx: Context, key: str, current: Item, change: Change, options: Obj, uid: str
+        self, ctx: Context, key: str, current: Item, change: Change, uid: str, validate: Validate
     ) -> Item | None:
         """None when another write came between: try again."""
         old = current.obj
@@ -228,7 +244,7 @@ class Rest:
         stored = False
         try:
             self._check_update(ctx, obj, old, status_only)
-            await self._admission.validate(self._attributes(ctx, "UPDATE", obj, old, options))
+            await validate(obj, old)
             if deletion.is_finished(obj) and not self.strategy.is_held(obj):
                 raise _DeleteNow(obj)
             if ctx.dry_run:
@@ -319,38 +335,43 @@ class Rest:
 
     async def admit_update(self, ctx: Context, obj: Obj, old: Obj, options: Obj) -> None:
         """Mutating admission of an update; called by a `change` at its end."""
-        await self._admission.admit(self._attributes(ctx, "UPDATE", obj, old, options))
+        await self.admission.admit(self.attributes(ctx, "UPDATE", obj, old, options))
+        metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
 
-    async def delete(self, ctx: Context, name: str, options: Obj) -> Deleted:
-        """Delete, or mark for deletion, one object."""
+    async def delete(self, ctx: Context, name: str, options: Obj, *, admitted: bool = False) -> Deleted:
+        """Delete, or mark for deletion, one object. `admitted`: admission has had its say (evictions)."""
         key = self.key(ctx.namespace, name)
-        admitted = False
+
+        async def ask(old: Obj) -> None:
+            if not admitted:
+                await self.admission.ask(self.attributes(ctx, "DELETE", None, old, options))
+
         while True:
             item = self.store.get(key)
             if item is None:
                 raise errors.not_found(self.named.group, self.named.plural, name)
             deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
-            if not admitted:
-                attributes = self._attributes(ctx, "DELETE", None, item.obj, options)
-                await self._admission.admit(attributes)
-                await self._admission.validate(attributes)
-                admitted = True
-            outcome = await self._delete_current(ctx, key, item, options)
+            outcome = await self._delete_current(ctx, key, item, options, ask)
             if outcome is not None:
                 return outcome
 
-    async def _delete_current(self, ctx: Context, key: str, item: Item, options: Obj) -> Deleted | None:
-        """None when another write came between: try again."""
+    async def _delete_current(
+        self, ctx: Context, key: str, item: Item, options: Obj, ask: Callable[[Obj], Awaitable[None]]
+    ) -> Deleted | None:
+        """None when another write came between: try again. Admission is asked about each state that is to go, but
+        not where the deletion of a terminating object changes nothing."""
         old = item.obj
         obj = {**old, "metadata": dict(old["metadata"])}
         meta = obj["metadata"]
         terminating = self.strategy.terminate(ctx, obj, options)
         if terminating is not None:
+            await ask(old)
             return await self._terminate(ctx, key, item, obj, changed=terminating)
         now_s = ctx.world.now()
         grace = deletion.begin(meta, options, self.strategy.graceful_delete(ctx, obj, options), now_s)
         if grace.pending:
             return Deleted(old, False)
+        await ask(old)
         wanted = deletion.finalizers(meta, options, self.strategy.default_propagation)
         if wanted != (meta.get("finalizers") or []):
             meta["finalizers"] = wanted
@@ -398,22 +419,33 @@ class Rest:
         await self.strategy.after_delete(ctx, last)
         return removed
 
-    def _attributes(
-        self, ctx: Context, operation: Operation, obj: Obj | None, old: Obj | None, options: Obj
+    def attributes(
+        self,
+        ctx: Context,
+        operation: Operation,
+        obj: Obj | None,
+        old: Obj | None,
+        options: Obj,
+        *,
+        name: str = "",
+        subresource: str | None = None,
+        kind: ObjectKind = NO_KIND,
     ) -> Attributes:
-        name = (obj or old or {})["metadata"].get("name", "")
+        """What admission is asked about. The keywords are for subresources with objects of their own: the parent's
+        name, and the kind of `obj`."""
         return Attributes(
             operation,
             self.resource,
-            ctx.subresource,
+            ctx.subresource if subresource is None else subresource,
             ctx.namespace,
-            name,
+            name or (obj or old or {}).get("metadata", {}).get("name", ""),
             obj,
             old,
             ctx.user,
             ctx.dry_run,
             options,
             ctx.warnings,
+            kind,
         )
 
 

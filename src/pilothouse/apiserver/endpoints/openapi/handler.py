@@ -22,8 +22,9 @@ from pilothouse.apiserver.request import Request, Response
 
 JSON = "application/json"
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""What protobuf answers call themselves, also to those who ask by the old name: that one has an @, which Go's MIME
+parser refuses."""
 _V2_PROTOBUF_NAMES = ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", V2_PROTOBUF)
-"""The first is how older clients ask; it is no media type that Go can read, so the answer has the second."""
 _ROOT = "/openapi/v3"
 _FOREVER = "public, immutable"
 _FAR_FUTURE = "Fri, 31 Dec 2100 00:00:00 GMT"

@@ -84,6 +84,11 @@ def patched_json(patched: Obj, live: Obj, operations: list[Obj] | None = None) -
     return msgspec.json.encode(_arranged(patched, untouched)).decode()
 
 
+def sorted_json(patched: Obj) -> str:
+    """A patched custom resource as JSON text: Go marshals it as a map, keys in order."""
+    return msgspec.json.encode(patched, order="sorted").decode()
+
+
 def _remember(value: Any, untouched: dict[int, Any]) -> None:
     if isinstance(value, dict):
         untouched.setdefault(id(value), value)

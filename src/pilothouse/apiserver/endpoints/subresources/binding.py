@@ -10,14 +10,18 @@ from pilothouse.api import errors
 from pilothouse.api import field as f
 from pilothouse.api.field import go_quote
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.plugin import ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import sent
+from pilothouse.apiserver.registry.rest import admitted
 from pilothouse.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
+
+_BINDING = ObjectKind("", "v1", "Binding")
 
 
 class Binder:
@@ -29,12 +33,15 @@ class Binder:
         binding = sent.read(self._server, request, "", "v1", "Binding")
         meta = binding.setdefault("metadata", {})
         name = request.info.name or meta.get("name", "")
-        if meta.get("name", name) != name:
-            raise errors.bad_request("name in URL does not match name in Binding object")
-        _check_target(binding.get("target") or {})
         pods = self._server.router.scope("", "v1", "pods")
         assert pods is not None
         ctx = pods.context(request, dry_run=is_dry_run(options))
+        attributes = scope.rest.attributes(ctx, "CREATE", binding, None, options, name=name, kind=_BINDING)
+        await scope.rest.admission.admit(attributes)
+        if meta.get("name", name) != name:
+            raise errors.bad_request("name in URL does not match name in Binding object")
+        _check_target(binding.get("target") or {})
+        await scope.rest.admission.validate(attributes)
         ctx.subresource = "binding"
         world = self._server.world
 
@@ -43,7 +50,7 @@ class Binder:
                 raise errors.not_found("", "pods", name)
             return _bound(old, binding, world.timestamp())
 
-        await pods.rest.update(ctx, name, bind, options, uid=meta.get("uid", ""))
+        await pods.rest.update(ctx, name, bind, options, uid=meta.get("uid", ""), validate=admitted)
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         response = render.document(body, negotiation.Form(), 201)
         if request.in_process:

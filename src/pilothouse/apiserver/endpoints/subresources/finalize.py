@@ -27,7 +27,9 @@ async def update(request: Request, scope: Scope) -> Response:
         spec = {**(old.get("spec") or {}), "finalizers": finalizers}
         if not finalizers:
             del spec["finalizers"]
-        return {**old, "metadata": meta, "spec": spec}
+        obj = {**old, "metadata": meta, "spec": spec}
+        await scope.rest.admit_update(ctx, obj, old, options)
+        return obj
 
     item, _ = await scope.rest.update(ctx, name, change, options)
     return writing.answer(request, scope, item, form)

@@ -10,8 +10,9 @@ from pilothouse.api.defaults.authentication import token_request
 from pilothouse.api.resources import NODES, PODS, SECRETS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authentication
+from pilothouse.apiserver.admission.plugin import ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render, writing
-from pilothouse.apiserver.endpoints.options import write_options
+from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import sent
 from pilothouse.apiserver.request import Request, Response
@@ -25,6 +26,7 @@ _BOUND_KINDS: dict[tuple[str, str], Resource] = {
     ("v1", "Secret"): SECRETS,
     ("v1", "Node"): NODES,
 }
+_TOKEN_REQUEST = ObjectKind("authentication.k8s.io", "v1", "TokenRequest")
 _WARN_AFTER_S = 3607
 _EXTENDED_S = 365 * 24 * 3600
 
@@ -37,6 +39,11 @@ class Issuer:
         options = write_options(request, "CreateOptions")
         wanted = sent.read(self._server, request, "authentication.k8s.io", "v1", "TokenRequest")
         name, namespace = request.info.name, request.info.namespace
+        ctx = scope.context(request, dry_run=is_dry_run(options))
+        attributes = scope.rest.attributes(
+            ctx, "CREATE", wanted, None, options, name=name, kind=_TOKEN_REQUEST
+        )
+        await scope.rest.admission.admit(attributes)
         self._check_name(wanted, name)
         account = scope.rest.get(namespace, name).obj
         token_request(wanted)
@@ -46,6 +53,7 @@ class Issuer:
         found = authentication.token_request(wanted)
         if found:
             raise errors.invalid("authentication.k8s.io", "TokenRequest", "", found)
+        await scope.rest.admission.validate(attributes)
         expiration = min(
             spec["expirationSeconds"],
             self._server.options.token_expiration_s_max or spec["expirationSeconds"],
