@@ -72,10 +72,6 @@ _FLOW_PRODUCER = "api-priority-and-fairness-config-producer-v1"
 _FLOW_CONSUMER = "api-priority-and-fairness-config-consumer-v1"
 
 
-_AGGREGATOR = "apiregistration.k8s.io"
-"""Serves the APIService kind, and has none for itself."""
-
-
 def first_service_ip(service_range: str) -> str:
     """The address of the `kubernetes` service: the first of the (first) range."""
     return str(next(ipaddress.ip_network(service_range.partition(",")[0]).hosts()))
@@ -86,10 +82,10 @@ def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     found = [_namespace(name) for name in NAMESPACES]
     found += _fixed(facts)
     found += [
-        Made(_api_service(group, v, facts))
+        Made(_api_service(group, version, facts))
         for group, versions in catalog.groups().items()
+        for version in versions
         if group != _AGGREGATOR
-        for v in versions
     ]
     found += [Made(_service_cidr(facts)), Made(_ip_address(facts)), _service(facts)]
     found += [Made(_endpoints(facts)), Made(_slice(facts)), Made(_authentication_config(facts))]
@@ -133,6 +129,10 @@ def _namespace(name: str) -> Made:
         "status": {"phase": "Active"},
     }
     return Made(obj, filled={"spec": {"finalizers": ["kubernetes"]}})
+
+
+_AGGREGATOR = "apiregistration.k8s.io"
+"""Serves APIServices, and none for its own group."""
 
 
 def _api_service(group: str, version: str, facts: Facts) -> Obj:
