@@ -12,7 +12,7 @@ from pilothouse.api.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.controllers.endpoint_slice import MANAGED_BY, SERVICE_LABEL, TRIGGER_TIME
-from pilothouse.controllers.reconciler import Controller, controller_ref
+from pilothouse.controllers.reconciler import Controller, Environment, controller_ref
 
 CONTROLLER = "endpointslicemirroring-controller.k8s.io"
 SUBSET_MAX = 1000
@@ -27,6 +27,10 @@ Key = tuple[str, tuple[Any, ...]]
 
 class EndpointSliceMirroringController(Controller):
     name: ClassVar[str] = "endpointslice-mirroring-controller"
+
+    def __init__(self, env: Environment, *, subset_max: int = SUBSET_MAX) -> None:
+        super().__init__(env)
+        self._subset_max = subset_max
 
     def setup(self) -> None:
         self._endpoints = self.watch(ENDPOINTS)
@@ -45,7 +49,7 @@ class EndpointSliceMirroringController(Controller):
         return None
 
     async def _sync(self, endpoints: Obj, present: list[Obj]) -> None:
-        wanted, skipped = slices(endpoints)
+        wanted, skipped = slices(endpoints, self._subset_max)
         left = sorted(present, key=lambda s: str(s["metadata"]["name"]))
         for key, entries in wanted.items():
             body = new_slice(endpoints, key, entries)
@@ -59,7 +63,7 @@ class EndpointSliceMirroringController(Controller):
             await self._delete(found)
         if skipped:
             message = (
-                f"A max of {SUBSET_MAX} addresses can be mirrored to EndpointSlices per Endpoints subset. "
+                f"A max of {self._subset_max} addresses can be mirrored to EndpointSlices per Endpoints subset. "
                 f"{skipped} addresses were skipped"
             )
             typed = {**endpoints, "apiVersion": "v1", "kind": ENDPOINTS.kind}
@@ -100,7 +104,7 @@ def is_mirrored(endpoints: Obj, service: Obj) -> bool:
     return not service["spec"].get("selector")
 
 
-def slices(endpoints: Obj) -> tuple[dict[Key, list[Obj]], int]:
+def slices(endpoints: Obj, subset_max: int = SUBSET_MAX) -> tuple[dict[Key, list[Obj]], int]:
     """The endpoints of each slice, and how many addresses were too many."""
     found: dict[Key, list[Obj]] = {}
     skipped = 0
@@ -109,8 +113,8 @@ def slices(endpoints: Obj) -> tuple[dict[Key, list[Obj]], int]:
             *((a, True) for a in subset.get("addresses") or ()),
             *((a, False) for a in subset.get("notReadyAddresses") or ()),
         ]
-        skipped += max(len(addresses) - SUBSET_MAX, 0)
-        for address, ready in addresses[:SUBSET_MAX]:
+        skipped += max(len(addresses) - subset_max, 0)
+        for address, ready in addresses[:subset_max]:
             family = "IPv6" if ":" in address["ip"] else "IPv4"
             found.setdefault(_key(family, subset.get("ports")), []).append(_endpoint(address, ready))
     return found, skipped

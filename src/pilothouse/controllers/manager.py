@@ -19,7 +19,7 @@ from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
-from pilothouse.controllers.endpoint_slice_mirroring import EndpointSliceMirroringController
+from pilothouse.controllers.endpoint_slice_mirroring import SUBSET_MAX, EndpointSliceMirroringController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
@@ -29,7 +29,7 @@ from pilothouse.controllers.node_lifecycle import (
     NodeLifecycleController,
 )
 from pilothouse.controllers.node_ttl import NodeTtlController
-from pilothouse.controllers.pod_gc import PodGarbageCollector
+from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
@@ -61,6 +61,8 @@ class Settings:
     node_grace_s: float = GRACE_PERIOD_S
     node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
     quota_sync_s: float = QUOTA_RESYNC_S
+    terminated_pods_max: int = TERMINATED_MAX
+    mirrored_max: int = SUBSET_MAX
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -88,13 +90,14 @@ TABLE: dict[str, Entry] = {
         "endpointslice-controller", lambda env, s: EndpointSliceController(env)
     ),
     "endpointslice-mirroring-controller": Entry(
-        "endpointslicemirroring-controller", lambda env, s: EndpointSliceMirroringController(env)
+        "endpointslicemirroring-controller",
+        lambda env, s: EndpointSliceMirroringController(env, subset_max=s.mirrored_max),
     ),
     "replicationcontroller-controller": Entry(
         "replication-controller", lambda env, s: ReplicationController(env)
     ),
     "pod-garbage-collector-controller": Entry(
-        "pod-garbage-collector", lambda env, s: PodGarbageCollector(env)
+        "pod-garbage-collector", lambda env, s: PodGarbageCollector(env, terminated_max=s.terminated_pods_max)
     ),
     "resourcequota-controller": Entry(
         "resourcequota-controller", lambda env, s: ResourceQuotaController(env, resync_s=s.quota_sync_s)

@@ -15,12 +15,12 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.controllers.pods import condition, is_ready, is_terminal, is_terminating, with_condition
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.controllers.reconciler import Controller, Environment
 
 PERIOD_S = 20.0
 QUARANTINE_S = 40.0
 TERMINATED_MAX = 12_500
-"""--terminated-pod-gc-threshold"""
+"""--terminated-pod-gc-threshold; 0 keeps all."""
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _ROUND = "round"
 
@@ -28,6 +28,10 @@ _ROUND = "round"
 class PodGarbageCollector(Controller):
     name: ClassVar[str] = "pod-garbage-collector-controller"
     workers: ClassVar[int] = 1
+
+    def __init__(self, env: Environment, *, terminated_max: int = TERMINATED_MAX) -> None:
+        super().__init__(env)
+        self._terminated_max = terminated_max
 
     def setup(self) -> None:
         self._pods = self.informer(PODS)
@@ -38,7 +42,7 @@ class PodGarbageCollector(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         pods = list(self._pods.list())
-        for pod in surplus(pods, TERMINATED_MAX):
+        for pod in surplus(pods, self._terminated_max):
             await self._remove(pod)
         for pod in pods:
             if is_terminating(pod) and self._is_out_of_service(pod):
@@ -117,7 +121,9 @@ class PodGarbageCollector(Controller):
 
 
 def surplus(pods: list[Obj], most: int) -> list[Obj]:
-    """The oldest finished pods beyond `most`; evicted ones go first."""
+    """The oldest finished pods beyond `most`, evicted ones first; none when `most` is 0."""
+    if most <= 0:
+        return []
     finished = [p for p in pods if is_terminal(p)]
     finished.sort(key=_by_worth)
     return finished[: max(len(finished) - most, 0)]

@@ -84,6 +84,7 @@ def test_the_oldest_finished_pods_beyond_the_threshold_go_evicted_ones_first() -
     ]
     assert [p["metadata"]["name"] for p in pod_gc.surplus(pods, 1)] == ["b", "a"]
     assert pod_gc.surplus(pods, 3) == []
+    assert pod_gc.surplus(pods, 0) == []
 
 
 def test_nodes_say_how_long_secrets_may_be_kept(simulate: Any) -> None:

@@ -131,6 +131,13 @@ def test_endpoints_of_a_service_without_a_selector_are_mirrored(simulate: Any) -
     simulate(scenario)
 
 
+def test_a_subset_is_mirrored_up_to_the_limit() -> None:
+    addresses = [{"ip": f"192.0.2.{n}"} for n in range(1, 6)]
+    found, skipped = mirroring.slices({"subsets": [{"addresses": addresses}]}, 3)
+    assert skipped == 2
+    assert [len(entries) for entries in found.values()] == [3]
+
+
 def test_endpoints_that_ask_for_it_are_not_mirrored() -> None:
     service: Obj = {"spec": {}}
     labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
