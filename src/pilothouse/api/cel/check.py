@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.declarations import Overload
-from pilothouse.api.cel.syntax import Expr, Tree, Unsigned
+from pilothouse.api.cel.nodes import Expr, Tree, Unsigned
 from pilothouse.api.cel.types import CelType, Fields, field_of, format_type
 
 _CONSTANTS: dict[type, CelType] = {
@@ -44,6 +44,8 @@ _TYPE_NAMES = {
         "google.protobuf.Duration": t.DURATION,
     }.items()
 }
+BINDING = "cel.bind"
+"""Among an environment's functions: whether it knows the macro."""
 _NULLABLE = ("null", "struct", "opaque", "optional")
 _TWO_VARIABLE_MACROS = {"all", "exists", "existsOne", "transformList", "transformMap", "transformMapEntry"}
 
@@ -168,6 +170,8 @@ class Checker:
     def _call(self, node: Expr) -> CelType:
         if node.name == "_?._":
             return self._optional_field(node)
+        if is_binding(node) and BINDING in self._scope.functions:
+            return self._binding(node)
         if node.target is not None and node.name in _TWO_VARIABLE_MACROS and len(node.args) in (3, 4):
             result = self._two_variables(node)
             if result is not None:
@@ -355,6 +359,16 @@ class Checker:
         self._locals.pop()
         return result
 
+    def _binding(self, node: Expr) -> CelType:
+        """`cel.bind(v, value, body)`: a name for a value (ext.Bindings)."""
+        variable, value, body = node.args
+        if variable.kind != "ident":
+            return self._fail(variable.id, "cel.bind() variable names must be simple identifiers")
+        self._locals.append({variable.name: self._substitute(self._check(value))})
+        result = self._substitute(self._check(body))
+        self._locals.pop()
+        return result
+
     def _optional_map(self, node: Expr) -> CelType:
         """`x.optMap(v, …)`: the body sees what the optional holds."""
         variable, body = node.args
@@ -434,6 +448,17 @@ class Checker:
             return value
         inner = tuple(self._substitute(p, free_is_dyn) for p in value.parameters)
         return CelType(value.kind, value.name, inner)
+
+
+def is_binding(node: Expr) -> bool:
+    target = node.target
+    return (
+        node.name == "bind"
+        and len(node.args) == 3
+        and target is not None
+        and target.kind == "ident"
+        and target.name == "cel"
+    )
 
 
 def _mentions(value: CelType, name: str) -> bool:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pilothouse.api.cel import types as t
-from pilothouse.api.cel.check import Checker, Scope
+from pilothouse.api.cel.check import BINDING, Checker, Scope
 from pilothouse.api.cel.declarations import AUTHORIZER, FUNCTIONS, QUANTITY, RESOURCE_CHECK, Overload
 from pilothouse.api.cel.evaluate import EvalError, Function, evaluate
 from pilothouse.api.cel.functions import FUNCTIONS as IMPLEMENTATIONS
-from pilothouse.api.cel.syntax import CelSyntaxError, Expr, Tree, parse
+from pilothouse.api.cel.nodes import CelSyntaxError, Expr, Tree
+from pilothouse.api.cel.syntax import parse
 from pilothouse.api.cel.types import CelType, Fields
 from pilothouse.api.go_regex_syntax import regexp_error
 
@@ -237,5 +238,6 @@ DEVICE = Environment(
             "allowMultipleAllocations": t.BOOL,
         }
     },
+    functions={**FUNCTIONS, BINDING: ()},
 )
 """What device selectors see (k8s.io/dynamic-resource-allocation/cel)."""

@@ -22,7 +22,7 @@ from pilothouse.api.cel.cost_functions import Argument, Call, estimate_call
 from pilothouse.api.cel.cost_macros import expand
 from pilothouse.api.cel.decl_types import DeclType
 from pilothouse.api.cel.declarations import Overload
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.cel.types import CelType
 
 Path = tuple[str, ...]
@@ -51,16 +51,36 @@ class _Local(NamedTuple):
     entries: _Entries | None
 
 
-def cost_max(program: Program, root: DeclType) -> int:
-    """The most that a run can cost. `root`: what `self` and `oldSelf` are."""
-    return _Coster(program, root).cost(program.tree.root).most
+Sizes = Callable[[Path], Estimate | None]
+"""The size of what lies at a path that begins with a variable; None when nothing is known of it."""
+
+
+def cost_max(program: Program, sizes: Sizes) -> int:
+    """The most that a run can cost."""
+    return _Coster(program, sizes).cost(program.tree.root).most
+
+
+def schema_sizes(root: DeclType) -> Sizes:
+    """Sizes in rules on a schema. The first step is taken for `self` whatever it is, as upstream does."""
+
+    def size(path: Path) -> Estimate | None:
+        node = root if path else None
+        for step in path[1:]:
+            node = node and step_into(node, step)
+        return None if node is None else Estimate(0, node.elements_max)
+
+    return size
+
+
+def step_into(node: DeclType, step: str) -> DeclType | None:
+    return _STEPS[step](node) if step in _STEPS else (node.fields or {}).get(step)
 
 
 class _Coster:
-    def __init__(self, program: Program, root: DeclType) -> None:
+    def __init__(self, program: Program, sizes: Sizes) -> None:
         self._types: dict[int, CelType] = dict(program.types)
         self._overloads: dict[int, Sequence[Overload]] = dict(program.overloads)
-        self._root = root
+        self._schema_size = sizes
         self._paths: dict[int, Path] = {}
         self._sizes: dict[int, Estimate] = {}
         self._entries: dict[int, _Entries] = {}
@@ -304,18 +324,6 @@ class _Coster:
             return self._entries[node.id]
         local = self._local(node.name) if node.kind == "ident" else None
         return local.entries if local is not None else None
-
-    def _schema_size(self, path: Path) -> Estimate | None:
-        """What the schema says at a path. The first step is taken for `self` whatever it is, as upstream does."""
-        if not path:
-            return None
-        node = self._root
-        for step in path[1:]:
-            inner = _STEPS[step](node) if step in _STEPS else (node.fields or {}).get(step)
-            if inner is None:
-                return None
-            node = inner
-        return Estimate(0, node.elements_max)
 
 
 _STEPS: dict[str, Callable[[DeclType], DeclType | None]] = {

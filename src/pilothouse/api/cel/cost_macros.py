@@ -3,6 +3,7 @@ become (cel-go's ext/comprehensions.go and cel/library.go optMap).
 
     x.all(i, v, p)       a loop: @result && p
     x.optMap(v, e)       x.hasValue() ? optional.of(bind v = x.value() in e) : optional.none()
+    cel.bind(v, x, e)    a loop that never runs, with v for its accumulator
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.declarations import FUNCTIONS, Overload
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.cel.types import CelType
 
 _RESULT = "@result"
@@ -49,6 +50,14 @@ class _Writer:
 
     def type(self, node: Expr) -> CelType:
         return self._types.get(node.id, t.DYN)
+
+    def binding(self, name: str, value: Expr, body: Expr) -> Expr:
+        of = self.type(value)
+        args = [value, self.const(False, t.BOOL), self.name(name, of), body]
+        over = self.node("list", t.list_of(t.DYN))
+        return self.node(
+            "comprehension", self.type(body), target=over, variables=("#unused", "", name), args=args
+        )
 
     def loop(self, node: Expr, start: Expr, condition: Expr, step: Expr, result: Expr) -> Expr:
         variables = (node.args[0].name, node.args[1].name, _RESULT)
@@ -112,23 +121,16 @@ def _transform_map_entry(write: _Writer, node: Expr) -> Expr:
     return _transform(write, node, of, write.node("map", of), step)
 
 
+def _bind(write: _Writer, node: Expr) -> Expr:
+    return write.binding(node.args[0].name, *node.args[1:])
+
+
 def _optional(write: _Writer, node: Expr) -> Expr:
     variable, body = node.args
     assert node.target is not None
     held = write.type(node.target)
     inner = held.parameters[0] if held.kind == "optional" else t.DYN
-    bound = write.node(
-        "comprehension",
-        write.type(body),
-        target=write.node("list", t.list_of(t.DYN)),
-        variables=("#unused", "", variable.name),
-        args=[
-            write.call("value", inner, target=node.target),
-            write.const(False, t.BOOL),
-            write.name(variable.name, inner),
-            body,
-        ],
-    )
+    bound = write.binding(variable.name, write.call("value", inner, target=node.target), body)
     of = t.optional_of(write.type(body))
     made = write.call("optional.of", of, bound) if node.name == "optMap" else bound
     has = write.call("hasValue", t.BOOL, target=node.target)
@@ -144,5 +146,6 @@ _MACROS: dict[str, tuple[tuple[int, ...], Callable[[_Writer, Expr], Expr]]] = {
     "transformMapEntry": ((3, 4), _transform_map_entry),
     "optMap": ((2,), _optional),
     "optFlatMap": ((2,), _optional),
+    "bind": ((3,), _bind),
 }
 """By name: how many arguments they have, and how they are written out."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from pilothouse.api.cel.syntax import Expr, Tree, Unsigned
+from pilothouse.api.cel.nodes import Expr, Tree, Unsigned
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 UINT_MAX = (1 << 64) - 1
@@ -80,20 +80,11 @@ class Run:
     def __init__(self, functions: Mapping[str, Function], variables: Mapping[str, Any]) -> None:
         self._functions = functions
         self._variables = variables
+        self._dotted = any("." in name for name in variables)
         self._locals: list[dict[str, Any]] = []
-        self._kinds: dict[str, Callable[[Expr], Any]] = {
-            "const": lambda node: node.value,
-            "ident": self._ident,
-            "select": self._select,
-            "call": self._call,
-            "list": self._list,
-            "map": self._map,
-            "struct": self._struct,
-            "comprehension": self._comprehension,
-        }
 
     def value(self, node: Expr) -> Any:
-        return self._kinds[node.kind](node)
+        return KINDS[node.kind](self, node)
 
     def _ident(self, node: Expr) -> Any:
         found = self._find(node.name)
@@ -108,8 +99,7 @@ class Run:
         return self._variables.get(name, TYPES.get(name, _MISSING))
 
     def _select(self, node: Expr) -> Any:
-        qualified = _qualified(node)
-        if qualified:
+        if self._dotted and (qualified := _qualified(node)):
             found = self._find(qualified)
             if found is not _MISSING:
                 return found
@@ -227,6 +217,17 @@ class Run:
     def _optional_index(self, node: Expr) -> Optional:
         return _at(self.value(node.args[0]), self.value(node.args[1]))
 
+    def _binding(self, node: Expr) -> Any:
+        """`cel.bind(v, value, body)`; the checker has seen to it that the environment knows it."""
+        if node.target is None or node.target.name != "cel" or len(node.args) != 3:
+            return _MISSING
+        variable, value, body = node.args
+        self._locals.append({variable.name: self.value(value)})
+        try:
+            return self.value(body)
+        finally:
+            self._locals.pop()
+
     def _optional_map(self, node: Expr) -> Any:
         holder = self.value(node.target) if node.target else NONE
         if not isinstance(holder, Optional) or not holder.has_value:
@@ -288,6 +289,19 @@ class Run:
         return _TWO_VARIABLES[node.name](found)
 
 
+KINDS: dict[str, Callable[[Run, Expr], Any]] = {
+    "const": lambda run, node: node.value,
+    "ident": Run._ident,
+    "select": Run._select,
+    "call": Run._call,
+    "list": Run._list,
+    "map": Run._map,
+    "struct": Run._struct,
+    "comprehension": Run._comprehension,
+}
+"""How each kind of node is evaluated."""
+
+
 class _Pending(NamedTuple):
     """An accumulator that an error is in."""
 
@@ -318,7 +332,7 @@ _TWO_VARIABLES: dict[str, Callable[[list[tuple[Any, Any]]], Any]] = {
     "transformMap": dict,
     "transformMapEntry": _merged,
 }
-_MACROS = {"optMap", "optFlatMap", *_TWO_VARIABLES}
+_MACROS = {"bind", "optMap", "optFlatMap", *_TWO_VARIABLES}
 _SPECIAL: dict[str, Callable[[Run, Expr], Any]] = {
     "_&&_": Run._and,
     "_||_": Run._or,
@@ -329,6 +343,7 @@ _SPECIAL: dict[str, Callable[[Run, Expr], Any]] = {
     "_[?_]": Run._optional_index,
     "optMap": Run._optional_map,
     "optFlatMap": Run._optional_map,
+    "bind": Run._binding,
     **{name: Run._two_variables for name in _TWO_VARIABLES},
 }
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.compiler import CompileError, Environment, Program
-from pilothouse.api.cel.cost import cost_max
+from pilothouse.api.cel.cost import cost_max, schema_sizes
 from pilothouse.api.cel.decl_types import REQUEST_BYTES_MAX, DeclType
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.cel.types import CelType
 
 Rule = Mapping[str, Any]
@@ -40,7 +40,7 @@ class RuleCompiler:
 
     def __init__(self, declared: DeclType) -> None:
         structs: dict[str, Mapping[str, CelType]] = {}
-        self._declared = declared
+        self._sizes = schema_sizes(declared)
         scoped = declared.named(_TYPE_NAME, structs).cel
         optional = t.optional_of(scoped)
         self._plain = Environment({_SELF: scoped, _OLD_SELF: scoped}, structs=structs)
@@ -62,7 +62,7 @@ class RuleCompiler:
             return compiled
         compiled.program = program
         compiled.uses_old_self = _names(program.tree.root, _OLD_SELF)
-        compiled.cost_max = cost_max(program, self._declared)
+        compiled.cost_max = cost_max(program, self._sizes)
         if rule.get("messageExpression"):
             self._compile_message(environment, rule["messageExpression"], compiled)
         return compiled
@@ -77,7 +77,7 @@ class RuleCompiler:
             compiled.message_error = "messageExpression must evaluate to a string"
             return
         compiled.message = program
-        compiled.message_cost_max = cost_max(program, self._declared)
+        compiled.message_cost_max = cost_max(program, self._sizes)
 
 
 def cardinality_max(declared: DeclType) -> int:

@@ -1,13 +1,14 @@
 """From text to tree. The parser is cel-expr-python's; its answer, a serialized ParsedExpr, is read here.
 
 Its messages are google/cel's own, and differ from the Go parser's in a few words; `_GO_TEXTS` has those.
+It gives up at a depth of 32, where the Go parser goes on: deep_syntax is for those.
 Field numbers are those of cel/expr/syntax.proto.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from struct import unpack
 from typing import Any
@@ -15,57 +16,27 @@ from typing import Any
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional
 
+from pilothouse.api.cel.deep_syntax import parse_deep, refuse_unsupported
+from pilothouse.api.cel.macros import NO_IDENTIFIER, NO_NAME
+from pilothouse.api.cel.nodes import CelSyntaxError, Entry, Expr, Tree, Unsigned
 
-class CelSyntaxError(ValueError):
-    """The text is no CEL; the message is what upstream's issues print, one ERROR block for each."""
-
-
-@dataclass(slots=True)
-class Expr:
-    """One node. `kind`: const, ident, select, call, list, struct, map, comprehension."""
-
-    id: int
-    kind: str
-    value: Any = None
-    """const: the value."""
-    name: str = ""
-    """ident, select (the field), call (the function), struct (the type)."""
-    target: Expr | None = None
-    """select: the operand; call: the receiver; comprehension: the range."""
-    args: list[Expr] = field(default_factory=list)
-    """call, list: in order. comprehension: start, condition, step, result."""
-    entries: list[Entry] = field(default_factory=list)
-    """struct and map."""
-    test_only: bool = False
-    optional: frozenset[int] = frozenset()
-    """list: indices of optional elements."""
-    variables: tuple[str, str, str] = ("", "", "")
-    """comprehension: iteration variables (the second may be empty) and accumulator."""
-
-
-@dataclass(slots=True)
-class Entry:
-    id: int
-    key: Expr | str
-    value: Expr
-    optional: bool = False
-
-
-@dataclass(slots=True)
-class Tree:
-    """`positions`: node id to offset in code points."""
-
-    root: Expr
-    positions: dict[int, int]
-
-
+_SIMPLE_NAME = "() variable name must be a simple identifier"
 _GO_TEXTS = {
     "has() argument must be a field selection": "invalid argument to has() macro",
-    "() variable name must be a simple identifier": "argument must be a simple name",
+    **dict.fromkeys([name + _SIMPLE_NAME for name in ("all", "exists", "exists_one")], NO_NAME),
+    **dict.fromkeys([name + _SIMPLE_NAME for name in ("map", "filter")], NO_IDENTIFIER),
+    "invalid hex int literal": "invalid int literal",
+    "invalid hex uint literal": "invalid uint literal",
 }
-
-
+_GO_PATTERNS = [
+    (re.compile(r"Invalid string literal: Illegal escape sequence: .*"), "invalid unicode code point"),
+    (re.compile(r"Invalid bytes literal: Illegal escape sequence: .*"), "unable to unescape string"),
+]
+_LEFT = ("Expression recursion limit exceeded", "Exceeded max recursion depth", "variable name cannot be")
+"""Errors after which our own parser has its turn: too deep, or placed elsewhere."""
 _NO_TREE = "<<nil>> parsetree"
+_OWN_WAY = re.compile(r"existsOne|\w\s*\{")
+"""A macro that cel-expr-python has not, and messages, which it places elsewhere."""
 
 
 @cache
@@ -78,8 +49,17 @@ def parse(expression: str) -> Tree:
     try:
         parsed = _parser().compile(expression, disable_check=True)
     except RuntimeError as error:
+        if any(text in str(error) for text in _LEFT):
+            return parse_deep(expression, _literal)
         raise CelSyntaxError(_go_text(str(error))) from None
+    refuse_unsupported(expression)
+    if _OWN_WAY.search(expression):
+        return parse_deep(expression, _literal)
     return _tree(parsed.serialize())
+
+
+def _literal(text: str) -> Any:
+    return parse(text).root.value
 
 
 def _go_text(text: str) -> str:
@@ -91,12 +71,16 @@ def _go_text(text: str) -> str:
             continue
         if line.startswith("ERROR: "):
             head, separator, message = line.partition(": ")[2].partition(": ")
-            for theirs, ours in _GO_TEXTS.items():
-                if message.endswith(theirs):
-                    message = ours
-            line = f"ERROR: {head}{separator}{message}"
+            line = f"ERROR: {head}{separator}{_go_message(message)}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def _go_message(message: str) -> str:
+    for pattern, ours in _GO_PATTERNS:
+        if pattern.fullmatch(message):
+            return ours
+    return _GO_TEXTS.get(message, message)
 
 
 # Reading protobuf: a message is a list of (field number, value); length-delimited values stay bytes.
@@ -165,10 +149,6 @@ def _constant(data: bytes) -> Any:
             case 7:
                 return value
     return None
-
-
-class Unsigned(int):
-    """A uint literal (`1u`)."""
 
 
 def _expr(data: bytes) -> Expr:

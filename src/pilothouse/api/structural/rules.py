@@ -19,7 +19,7 @@ from pilothouse.api.cel import metering
 from pilothouse.api.cel import types as t
 from pilothouse.api.cel.compiler import CompileError, Environment, Program
 from pilothouse.api.cel.evaluate import NONE, EvalError, Optional
-from pilothouse.api.cel.syntax import Expr
+from pilothouse.api.cel.nodes import Expr
 from pilothouse.api.structural.correlation import MISSING, Elements, same
 from pilothouse.api.structural.declared import Declared, declare, to_cel
 from pilothouse.api.structural.schema import JsonSchema, Structural, structural

@@ -15,6 +15,8 @@ import msgspec
 from pilothouse.api import field as f
 from pilothouse.api.cel import types as cel
 from pilothouse.api.cel.compiler import DEVICE, CompileError
+from pilothouse.api.cel.cost import cost_max
+from pilothouse.api.cel.devices import COST_MAX, device_sizes
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import fields, gotext, names
 from pilothouse.api.validation.storage import csi_driver_name as driver_name
@@ -288,13 +290,15 @@ def _expression(expression: str, path: str) -> f.Errors:
     if len(expression.encode()) > EXPRESSION_BYTES_MAX:
         return [f.too_long(path, expression, EXPRESSION_BYTES_MAX)]
     try:
-        result = DEVICE.check(expression)
+        program = DEVICE.program(expression)
     except CompileError as error:
         return [f.invalid(path, expression, str(error))]
-    if result in (cel.BOOL, cel.ANY, cel.DYN):
-        return []
-    why = f"must evaluate to bool or the unknown type, not {result}"
-    return [f.invalid(path, expression, why)]
+    if program.type not in (cel.BOOL, cel.ANY, cel.DYN):
+        why = f"must evaluate to bool or the unknown type, not {program.type}"
+        return [f.invalid(path, expression, why)]
+    if cost_max(program, device_sizes) > COST_MAX:
+        return [f.forbidden(path, "too complex, exceeds cost limit")]
+    return []
 
 
 def _constraint(constraint: Obj, path: str, known: RequestNames) -> f.Errors:

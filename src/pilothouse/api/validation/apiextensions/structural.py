@@ -211,7 +211,6 @@ def _values(
 
 _FORBIDDEN = (
     ("type", "must be empty to be structural"),
-    ("additionalProperties", "must be undefined to be structural"),
     ("default", "must be undefined to be structural"),
     ("title", "must be empty to be structural"),
     ("description", "must be empty to be structural"),
@@ -235,6 +234,8 @@ def _nested(schema: Schema, path: str, *, skip_any_of: bool = False) -> f.Errors
     for key, inner in properties(schema).items():
         errors += _nested(inner, f"{path}.properties[{key}]")
     errors += [f.forbidden(f"{path}.{key}", why) for key, why in _FORBIDDEN if schema.get(key) is not None]
+    if schema_of(schema, "additionalProperties") is not None:
+        errors.append(f.forbidden(f"{path}.additionalProperties", "must be undefined to be structural"))
     if "metadata" in properties(schema):
         why = "must not be specified in a nested context"
         errors.append(f.forbidden(f"{path}.properties[metadata]", why))

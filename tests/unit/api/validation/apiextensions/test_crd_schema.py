@@ -115,6 +115,11 @@ def test_the_root(schema: Obj, expected: list[str]) -> None:
             {"x-kubernetes-int-or-string": True},
             ["$.{0}.x-kubernetes-int-or-string: Forbidden: must be false to be structural"],
         ),
+        (
+            {"additionalProperties": STRING},
+            ["$.{0}.additionalProperties: Forbidden: must be undefined to be structural"],
+        ),
+        ({"additionalProperties": False}, []),
         ({"minLength": 1}, []),
         ({"enum": ["a"]}, []),
         (
