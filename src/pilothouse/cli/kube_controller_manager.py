@@ -97,6 +97,8 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         node_grace_s=values["node-monitor-grace-period"],
         node_startup_grace_s=values["node-startup-grace-period"],
         quota_sync_s=values["resource-quota-sync-period"],
+        terminated_pods_max=values["terminated-pod-gc-threshold"],
+        mirrored_max=values["mirroring-max-endpoints-per-subset"],
     )
 
 
@@ -141,6 +143,18 @@ COMMAND = Command(
                 ),
                 Flag("node-monitor-grace-period", DURATION, 50.0, "After this silence a node is Unknown."),
                 Flag("node-startup-grace-period", DURATION, 60.0, "The same for a node that has just come."),
+                Flag(
+                    "terminated-pod-gc-threshold",
+                    COUNT,
+                    12500,
+                    "Finished pods that may exist before the oldest are deleted; 0 for any number.",
+                ),
+                Flag(
+                    "mirroring-max-endpoints-per-subset",
+                    COUNT,
+                    1000,
+                    "Addresses of one subset of Endpoints that are mirrored into slices.",
+                ),
                 no_effect(
                     "node-monitor-period",
                     DURATION,
@@ -236,13 +250,11 @@ COMMAND = Command(
                     "pvclaimbinder-sync-period", DURATION, 15.0, "claims are looked at when they change"
                 ),
                 no_effect("max-endpoints-per-slice", COUNT, 100, "it is always 100"),
-                no_effect("mirroring-max-endpoints-per-subset", COUNT, 1000, "it is always 1000"),
                 no_effect(
                     "mirroring-endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"
                 ),
                 no_effect("endpoint-updates-batch-period", DURATION, 0.0, "updates are not held back"),
                 no_effect("endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"),
-                no_effect("terminated-pod-gc-threshold", COUNT, 12500, "it is the controller's default"),
                 no_effect(
                     "legacy-service-account-token-clean-up-period", DURATION, 31536000.0, "tokens are kept"
                 ),

@@ -139,12 +139,13 @@ def fit(ds: Obj, node: Obj) -> Fit:
     spec = daemon_spec(ds["spec"]["template"])
     if spec.get("nodeName") not in (None, "", node["metadata"]["name"]):
         return NOWHERE
-    if not node_selector.matches({"spec": spec}, node):
+    pod = {"spec": spec}
+    if not node_selector.matches(pod, node):
         return NOWHERE
     found = taints.of_node(node)
-    if taints.untolerated({"spec": spec}, found) is None:
+    if taints.untolerated(pod, found) is None:
         return Fit(True, True)
-    return Fit(False, taints.untolerated({"spec": spec}, found, (taints.NO_EXECUTE,)) is None)
+    return Fit(False, taints.untolerated(pod, found, (taints.NO_EXECUTE,)) is None)
 
 
 def pods_by_node(pods: Iterable[Obj]) -> ByNode:

@@ -22,6 +22,7 @@ from pilothouse.api.resources import (
 )
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
+from pilothouse.client.pod_conditions import condition_patch
 from pilothouse.controllers import disruption_rules as rules
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.reconciler import Controller, controller_of
@@ -212,7 +213,7 @@ class DisruptionController(Controller):
             "reason": None,
             "message": None,
         }
-        patch = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [target]}}
+        patch = condition_patch(pod, target)
         try:
             await self.client.patch(
                 PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"

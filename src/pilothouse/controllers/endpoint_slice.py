@@ -127,7 +127,7 @@ class EndpointSliceController(Controller):
             },
             "addressType": family,
             "endpoints": endpoints,
-            "ports": ports or [],
+            "ports": ports or None,
         }
         try:
             await self.client.create(ENDPOINT_SLICES, body, meta["namespace"])
@@ -152,7 +152,7 @@ class EndpointSliceController(Controller):
             "kind": "EndpointSlice",
             "metadata": meta,
             "endpoints": endpoints,
-            "ports": ports or [],
+            "ports": ports or None,
         }
         await self.client.update(ENDPOINT_SLICES, body)
 

@@ -231,8 +231,8 @@ class _Sync:
             active, end = await self._go_on(t, backoff, satisfied)
         t.status.update(active=active, ready=t.ready, terminating=t.terminating)
         left_s = rules.deadline_left_s(t, c.world.now())
-        if left_s is not None and end is None:
-            self._again_s.append(max(left_s, 0.0))
+        if left_s is not None and left_s > 0 and end is None:
+            self._again_s.append(left_s)
         await self._track(t, end, backoff)
         if self._failure is not None:
             raise self._failure

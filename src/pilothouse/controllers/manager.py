@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
+from pilothouse.controllers.endpoint_slice_mirroring import SUBSET_MAX, EndpointSliceMirroringController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
@@ -26,6 +28,8 @@ from pilothouse.controllers.node_lifecycle import (
     STARTUP_GRACE_PERIOD_S,
     NodeLifecycleController,
 )
+from pilothouse.controllers.node_ttl import NodeTtlController
+from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
@@ -37,6 +41,10 @@ from pilothouse.controllers.service_account_token import MakeToken, TokenControl
 from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
+from pilothouse.controllers.volume_protection import (
+    ClaimProtectionController,
+    VolumeProtectionController,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +61,8 @@ class Settings:
     node_grace_s: float = GRACE_PERIOD_S
     node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
     quota_sync_s: float = QUOTA_RESYNC_S
+    terminated_pods_max: int = TERMINATED_MAX
+    mirrored_max: int = SUBSET_MAX
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -79,8 +89,15 @@ TABLE: dict[str, Entry] = {
     "endpointslice-controller": Entry(
         "endpointslice-controller", lambda env, s: EndpointSliceController(env)
     ),
+    "endpointslice-mirroring-controller": Entry(
+        "endpointslicemirroring-controller",
+        lambda env, s: EndpointSliceMirroringController(env, subset_max=s.mirrored_max),
+    ),
     "replicationcontroller-controller": Entry(
         "replication-controller", lambda env, s: ReplicationController(env)
+    ),
+    "pod-garbage-collector-controller": Entry(
+        "pod-garbage-collector", lambda env, s: PodGarbageCollector(env, terminated_max=s.terminated_pods_max)
     ),
     "resourcequota-controller": Entry(
         "resourcequota-controller", lambda env, s: ResourceQuotaController(env, resync_s=s.quota_sync_s)
@@ -101,6 +118,7 @@ TABLE: dict[str, Entry] = {
     "disruption-controller": Entry(
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),
+    "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
@@ -109,6 +127,15 @@ TABLE: dict[str, Entry] = {
     ),
     "taint-eviction-controller": Entry(
         "taint-eviction-controller", lambda env, s: TaintEvictionController(env)
+    ),
+    "clusterrole-aggregation-controller": Entry(
+        "clusterrole-aggregation-controller", lambda env, s: ClusterRoleAggregationController(env)
+    ),
+    "persistentvolumeclaim-protection-controller": Entry(
+        "pvc-protection-controller", lambda env, s: ClaimProtectionController(env)
+    ),
+    "persistentvolume-protection-controller": Entry(
+        "pv-protection-controller", lambda env, s: VolumeProtectionController(env)
     ),
     "ttl-after-finished-controller": Entry(
         "ttl-after-finished-controller", lambda env, s: TtlAfterFinishedController(env)

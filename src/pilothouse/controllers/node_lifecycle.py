@@ -17,6 +17,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import LEASES, NODES, PODS
 from pilothouse.api.types import Obj
+from pilothouse.client.pod_conditions import condition_patch
 from pilothouse.controllers.pods import condition, is_terminal
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.kit.world import parse_timestamp
@@ -157,13 +158,8 @@ class NodeLifecycleController(Controller):
             if ready is None or ready["status"] != "True" or is_terminal(pod):
                 continue
             meta = pod["metadata"]
-            patch = {
-                "status": {
-                    "conditions": [
-                        {"type": "Ready", "status": "False", "lastTransitionTime": self.world.timestamp()}
-                    ]
-                }
-            }
+            new = {"type": "Ready", "status": "False", "lastTransitionTime": self.world.timestamp()}
+            patch = condition_patch(pod, new)
             try:
                 await self.client.patch(
                     PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
@@ -185,7 +181,8 @@ class NodeLifecycleController(Controller):
 
 
 def wanted_taints(node: Obj, now: str) -> list[Obj]:
-    """A node's taints as its conditions and spec.unschedulable ask for; those of others stay."""
+    """A node's taints as its conditions and spec.unschedulable ask for; those of others stay. A node that has no
+    Ready condition yet loses the taint that admission gave it, as upstream's does."""
     spec = node.get("spec") or {}
     present = spec.get("taints") or []
     out = [t for t in present if not _is_managed(t)]
@@ -197,9 +194,6 @@ def wanted_taints(node: Obj, now: str) -> list[Obj]:
             wanted.append((key, "NoSchedule"))
             if kind == "Ready":
                 wanted.append((key, "NoExecute"))
-    ready = condition(node, "Ready")
-    if ready is None:
-        out += [t for t in present if t["key"] == NOT_READY and t["effect"] == "NoSchedule"]
     if spec.get("unschedulable"):
         wanted.append((UNSCHEDULABLE, "NoSchedule"))
     by_key = {(t["key"], t["effect"]): t for t in present}

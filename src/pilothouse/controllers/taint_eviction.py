@@ -11,6 +11,7 @@ from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.taints import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.pod_conditions import condition_patch
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.world import parse_timestamp
@@ -72,13 +73,11 @@ class TaintEvictionController(Controller):
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
         }
-        present = [c["type"] for c in (pod.get("status") or {}).get("conditions") or ()]
-        order = [{"type": kind} for kind in dict.fromkeys([*present, target["type"]])]
         try:
             await self.client.patch(
                 PODS,
                 name,
-                {"status": {"conditions": [target], "$setElementOrder/conditions": order}},
+                condition_patch(pod, target),
                 namespace,
                 patch_type="strategic",
                 subresource="status",

@@ -1,7 +1,8 @@
 """What a simulated container does: run until it is told to end, or end as its command plainly would.
 
 Understood as a command, also behind `sh -c` and chained by `;`, `&&`, `||` or new lines: `true`, `false`, `:`,
-`exit N`, `sleep N`, `echo …`, with `exec` and `set -e` before them. Anything else runs. Nothing is executed.
+`exit N`, `sleep N`, `echo …`, `test …` and `[ … ]`, with `exec` and `set -e` before them, and with the variables that
+`nodes.environment` knows. Anything else runs. Nothing is executed.
 
 Annotations on the pod say more than a command can, for one container with its name behind a dot
 (`pilothouse.dev/exit-code.web: "3"`), for all without:
@@ -21,13 +22,14 @@ fails; `initialDelaySeconds` and thresholds count.
 from __future__ import annotations
 
 import math
+import operator
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from pilothouse.api.types import Obj
-from pilothouse.nodes import images
+from pilothouse.nodes import environment, images
 
 PREFIX = "pilothouse.dev/"
 INVALID_IMAGE_NAME = "InvalidImageName"
@@ -80,7 +82,8 @@ def plan(pod: Obj, container: Obj) -> Plan:
     plain = not (annotations and any(key.startswith(PREFIX) for key in annotations))
     if plain and not (words[0] or words[1]) and not container.keys() & _SHAPING:
         return RUNS
-    commanded = of_command([*(words[0] or ()), *(words[1] or ())])
+    variables = environment.of_container(pod, container)
+    commanded = of_command([*(words[0] or ()), *(words[1] or ())], variables)
     probed = _probed(commanded, container)
     return probed if plain else _annotated(probed, annotations, container["name"])
 
@@ -127,12 +130,13 @@ def _number(text: str | None) -> float | None:
 # -- commands -------------------------------------------------------------------------------------------
 
 
-def of_command(words: list[str]) -> Plan:
+def of_command(words: list[str], variables: environment.Environment = _NO_ANNOTATIONS) -> Plan:
     """What a command does; `words` is command and args of a container, empty for the image's own."""
     if not words:
         return RUNS
+    words = [environment.in_word(word, variables) for word in words]
     if words[0] in _SHELLS and len(words) >= 3 and words[1] in ("-c", "-ec", "-exc", "-xc"):
-        return _script(words[2], exits="e" in words[1])
+        return _script(environment.in_script(words[2], variables), exits="e" in words[1])
     return _simple(words) or RUNS
 
 
@@ -215,6 +219,8 @@ def _simple(words: list[str]) -> Plan | None:
         return Plan(0.0, 1)
     if name == "echo":
         return Plan(0.0, 0, tuple(Line(0.0, line) for line in _echo(words[1:]).split("\n")))
+    if name in ("test", "["):
+        return _test(words[1:] if name == "test" else words[1:-1])
     if name == "exit":
         return _exit(words, 0)
     if name == "sleep" and len(words) > 1:
@@ -226,6 +232,41 @@ def _exit(words: list[str], last: int) -> Plan | None:
     """Without a number, the code of what came before."""
     code = words[1] if len(words) > 1 else str(last)
     return Plan(0.0, int(code) & 0xFF) if code.isdecimal() else None
+
+
+_COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    "-eq": operator.eq,
+    "-ne": operator.ne,
+    "-lt": operator.lt,
+    "-le": operator.le,
+    "-gt": operator.gt,
+    "-ge": operator.ge,
+}
+
+
+def _test(words: list[str]) -> Plan | None:
+    """Strings and whole numbers (POSIX test); None for files and whatever else it can ask."""
+    match words:
+        case ["!", *rest]:
+            found = _test(rest)
+            return None if found is None else Plan(0.0, 1 - found.exit_code)
+        case ["-n", text] | [text]:
+            holds = bool(text)
+        case ["-z", text]:
+            holds = not text
+        case [a, "=" | "==", b]:
+            holds = a == b
+        case [a, "!=", b]:
+            holds = a != b
+        case [a, comparison, b] if comparison in _COMPARISONS and _is_whole(a) and _is_whole(b):
+            holds = _COMPARISONS[comparison](int(a), int(b))
+        case _:
+            return None
+    return Plan(0.0, 0 if holds else 1)
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def _echo(words: list[str]) -> str:

@@ -7,6 +7,7 @@ import logging
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
+from pilothouse.client.pod_conditions import condition_patch
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.pod_info import PodInfo
 
@@ -66,19 +67,10 @@ class Reporter:
         renominated = nominated is not None and nominated != info.nominated
         if not changed and not renominated:
             return None
-        patch = condition_patch(info, condition)
+        patch = condition_patch(info.pod, condition)
         if renominated:
             patch["status"]["nominatedNodeName"] = nominated or None
         return patch
-
-
-def condition_patch(info: PodInfo, condition: Obj) -> Obj:
-    """A strategic merge patch that sets one condition and keeps the order in which they stand; refused when the pod
-    is another one meanwhile."""
-    types = [c["type"] for c in (info.pod.get("status") or {}).get("conditions") or ()]
-    order = [*types, *({condition["type"]} - set(types))]
-    conditions = {"$setElementOrder/conditions": [{"type": t} for t in order], "conditions": [condition]}
-    return {"metadata": {"uid": info.uid}, "status": conditions}
 
 
 def shortened(message: str) -> str:

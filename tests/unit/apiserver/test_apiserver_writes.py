@@ -319,3 +319,17 @@ def test_ephemeral_containers_have_no_lifecycle_however_empty(api: Api) -> None:
     assert answer.causes == [
         ("spec.ephemeralContainers[0].lifecycle", "Forbidden: cannot be set for an Ephemeral Container")
     ]
+
+
+def test_a_gated_pod_says_since_when(api: Api) -> None:
+    """KEP-3521: the condition is the API server's; no scheduler looks at the pod."""
+    api("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "gated"}})
+    spec = {
+        "containers": [{"name": "c", "image": "x"}],
+        "schedulingGates": [{"name": "example.com/g"}],
+        "serviceAccountName": "gated",
+    }
+    made = api("POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": "gated"}, "spec": spec})
+    (condition,) = made.body["status"]["conditions"]
+    assert condition["reason"] == "SchedulingGated"
+    assert condition["lastTransitionTime"] == made.body["metadata"]["creationTimestamp"]

@@ -50,6 +50,12 @@ def test_a_plain_command(words: list[str], expected: Any) -> None:
         ("echo 'a; b' # exit 9\nexit 5", (0.0, 5, ["a; b"])),
         ("echo a &&\n  echo b", (0.0, 0, ["a", "b"])),
         ("exec sleep 5", (5.0, 0, [])),
+        ("test 2 -gt 1 && exit 4", (0.0, 4, [])),
+        ("[ a = b ] || exit 5", (0.0, 5, [])),
+        ("[ ! -z x ]; exit", (0.0, 0, [])),
+        ("test -f /tmp/x; exit 1", RUNS),
+        ("exit $((7 / 2 + 1))", (0.0, 4, [])),
+        ("exit $UNKNOWN", RUNS),
         ("echo up; while true; do sleep 1; done", (None, 0, ["up"])),
         ("echo up; exec nginx", (None, 0, ["up"])),
         ("echo x | tee /log; exit 1", RUNS),
@@ -81,6 +87,16 @@ def test_annotations_say_more_than_a_command() -> None:
 def test_annotations_for_one_container() -> None:
     assert of_pod({}, run_seconds__c="3", run_seconds="9").run_s == 3.0
     assert of_pod({}, run_seconds__d="3").run_s is None
+
+
+def test_variables_that_the_pod_tells_of() -> None:
+    index = {"name": "INDEX", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['job-index']"}}}
+    env = [index, {"name": "TEXT", "value": "no. $(INDEX)"}]
+    script = {"command": ["sh", "-c", "echo $TEXT '$TEXT' ${TEXT}; exit $((INDEX % 2 + $INDEX))"], "env": env}
+    pod = {"metadata": {"labels": {"job-index": "3"}}}
+    assert does(plan(pod, {"name": "c", **script})) == (0.0, 4, ["no. 3 $TEXT no. 3"])
+    plain = {"command": ["sleep", "$(INDEX)0"], "env": env}
+    assert does(plan(pod, {"name": "c", **plain})) == (30.0, 0, [])
 
 
 def test_annotations_that_are_no_numbers_count_as_absent() -> None:

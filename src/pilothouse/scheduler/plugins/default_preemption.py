@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import POD_DISRUPTION_BUDGETS, PODS
 from pilothouse.api.types import Obj
+from pilothouse.client.pod_conditions import condition_patch
 from pilothouse.scheduler import preemption
 from pilothouse.scheduler.diagnosis import Diagnosis, fit_error
 from pilothouse.scheduler.framework import Cycle, Nomination, PostFilterPlugin
 from pilothouse.scheduler.handle import Handle
-from pilothouse.scheduler.outcome import condition_patch
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.preemption import Candidate
 
@@ -70,7 +70,7 @@ class DefaultPreemption(PostFilterPlugin):
         client, meta = self._handle.client, victim.pod["metadata"]
         try:
             if not _is_victim(victim):
-                patch = condition_patch(victim, self._condition(victim, scheduler))
+                patch = condition_patch(victim.pod, self._condition(victim, scheduler))
                 await client.patch(
                     PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
                 )

@@ -50,6 +50,11 @@ def test_groups_are_in_upstream_s_order_with_their_preferred_version_first(disco
     assert autoscaling["preferredVersion"] == {"groupVersion": "autoscaling/v2", "version": "v2"}
 
 
+def test_a_group_says_first_what_it_is(discovery: Discovery) -> None:
+    """People read it raw: the order of Go's struct."""
+    assert list(document(discovery, "/apis/apps"))[:3] == ["kind", "apiVersion", "name"]
+
+
 def test_a_subresource_of_another_group_names_it(discovery: Discovery) -> None:
     resources = document(discovery, "/apis/apps/v1")["resources"]
     scale = next(r for r in resources if r["name"] == "deployments/scale")
