@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from pilothouse.api.schema import nesting
 from pilothouse.api.schema.definitions import Definitions
 from pilothouse.api.schema.types import short_name
 from pilothouse.api.types import Obj
@@ -185,6 +186,10 @@ _CODES: dict[str, _Code] = {
     "r": _Code(_BYTES, lambda v: _block(b"\x0a", msgspec.json.encode(v)), _read_raw),
     "w": _Code(_BYTES, _write_wrapped, lambda data: [_text(v) for _, v in fields(data)]),  # type: ignore[arg-type]
 }
+
+
+_MALFORMED = (TypeError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
+"""What readers trip over when a field has another wire type than its number says."""
 
 
 @lru_cache(maxsize=1)
@@ -431,8 +436,18 @@ class Codec:
             )
         if len(body) == len(MAGIC):
             raise ValueError("empty body")
+        try:
+            obj = self._decode(body[len(MAGIC) :], api_version, kind)
+        except _MALFORMED:
+            raise ValueError("proto: wrong wireType") from None
+        too_deep = nesting.exceeded(obj)
+        if too_deep:
+            raise ValueError(too_deep)
+        return obj
+
+    def _decode(self, message: bytes, api_version: str, kind: str) -> Obj:
         raw = b""
-        for number, content in fields(body[len(MAGIC) :]):
+        for number, content in fields(message):
             if number == 1:
                 named: dict[int, Any] = dict(fields(content))  # type: ignore[arg-type]
                 api_version = _text(named.get(1, b"")) or api_version

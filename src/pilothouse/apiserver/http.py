@@ -10,12 +10,17 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import lru_cache, partial
+from http import HTTPStatus
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
-from aiohttp import WSMsgType, web
-from aiohttp.http_exceptions import HttpProcessingError
+import msgspec
+from aiohttp import HttpVersion11, WSMsgType, web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
 from pilothouse.api import errors
@@ -25,6 +30,18 @@ from pilothouse.apiserver.request import Request, Response
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
+HEAD_BYTES_MAX = 1024 * 1024
+"""Request line and headers together (net/http DefaultMaxHeaderBytes)."""
+HEAD_TIMEOUT_S = 32.0
+"""From the first byte of a request's head to its last (kube-apiserver's ReadHeaderTimeout)."""
+IDLE_TIMEOUT_S = 90.0
+"""How long a connection may wait for its next request (kube-apiserver's IdleTimeout)."""
+STALL_TIMEOUT_S = 60.0
+"""How long a client may take for the next piece of an answer; then its connection is cut, and what waits for it
+goes away."""
+_PIECE_BYTES = 64 * 1024
+"""What goes to the transport at once; larger answers wait for the client to read (back-pressure)."""
+_HEADERS_MAX = 10_000
 _DRAIN_BYTES_MAX = 16 * 1024 * 1024
 """How much of an oversized body is read so that the client sees the answer rather than a reset."""
 
@@ -58,7 +75,16 @@ class HttpServer:
         if self._socket is None:
             await self.bind()
         assert self._socket is not None
-        server = web.Server(self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=180)
+        server = _Server(
+            self._serve,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            max_line_size=HEAD_BYTES_MAX,
+            max_field_size=HEAD_BYTES_MAX,
+            max_headers=_HEADERS_MAX,
+            auto_decompress=False,  # a small zipped body can become a huge one; upstream reads none either
+        )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.SockSite(self._runner, self._socket, ssl_context=self._tls, backlog=1024)
@@ -72,8 +98,8 @@ class HttpServer:
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
         request = Request(
             raw.method,
-            unquote(raw.rel_url.raw_path),
-            parse_qs(raw.rel_url.raw_query_string, keep_blank_values=True)
+            unquote(_text(raw.rel_url.raw_path)),
+            parse_qs(_text(raw.rel_url.raw_query_string), keep_blank_values=True)
             if raw.rel_url.raw_query_string
             else {},
             _headers(raw),
@@ -83,15 +109,74 @@ class HttpServer:
         )
         if _is_upgrade(request):
             request.upgrade = _Upgrade(raw)
-        try:
-            if raw.can_read_body:
-                request.body = await _read_body(raw)
-        except errors.ApiError as refusal:
-            return _refusal(refusal)
+        if raw.can_read_body:
+            request.receive = partial(_read_body, raw)
         response = await self._handler(request)
         if request.upgrade is not None and request.upgrade.taken is not None:
             return request.upgrade.taken  # type: ignore[no-any-return]
         return await _send(raw, request, response)
+
+
+class _Connection(RequestHandler):
+    """aiohttp's connection, with net/http's bounds on the size and the time of a request's head.
+
+    aiohttp bounds each line alone, and lets a client send a head byte by byte for as long as it is idle."""
+
+    __slots__ = ("_head_bytes", "_late")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._late: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._head_goes_on(len(data))
+        elif self._head_bytes:
+            self._head_ended()
+
+    def _head_goes_on(self, size: int) -> None:
+        self._head_bytes += size
+        if self._late is None:
+            self._late = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self.force_close)
+        if self._head_bytes > HEAD_BYTES_MAX and self.transport is not None:
+            self.transport.write(_plain_answer(431).encoded())
+            self._head_ended()
+            self.force_close()
+
+    def _head_ended(self) -> None:
+        self._head_bytes = 0
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._head_ended()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered as net/http does, and is no news; a failure of the server is. Go takes any
+        word for a method and lets the API refuse it; aiohttp's parser knows a list of them."""
+        if isinstance(exc, BadHttpMethod):
+            return cast(web.StreamResponse, _not_supported())
+        if status < 500:
+            log.debug("no HTTP request: %s", message, extra={"remote": request.remote})
+        else:
+            log.error("request failed", exc_info=exc, extra={"method": request.method, "path": request.path})
+        return cast(web.StreamResponse, _plain_answer(431 if isinstance(exc, LineTooLong) else status))
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -106,13 +191,26 @@ def _listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+_SINGLE = frozenset(("authorization", "content-type", "impersonate-user", "impersonate-uid", "user-agent"))
+"""Headers of which the first one counts (Go's Header.Get)."""
+
+
+def _text(value: str) -> str:
+    """Bytes that are no UTF-8 come as lone surrogates, which nothing behind could encode again."""
+    if value.isascii():
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _headers(raw: web.BaseRequest) -> dict[str, str]:
     """Lower-case names; repeated headers joined by a comma (Impersonate-Group and Accept repeat), which
     impersonation splits again on `\\n` where a value may hold commas."""
     headers: dict[str, str] = {}
     for key, value in raw.headers.items():
-        key = key.lower()
-        if key in headers:
+        key, value = key.lower(), _text(value)
+        if key in _SINGLE:
+            headers.setdefault(key, value)
+        elif key in headers:
             separator = "\n" if key.startswith("impersonate-") else ", "
             headers[key] = headers[key] + separator + value
         else:
@@ -149,23 +247,13 @@ async def _read_body(raw: web.BaseRequest) -> bytes:
     return b"".join(chunks)
 
 
-def _refusal(refusal: errors.ApiError) -> web.Response:
-    import msgspec
-
-    response = web.Response(
-        status=refusal.code, body=msgspec.json.encode(refusal.status()), content_type="application/json"
-    )
-    response.force_close()
-    return response
-
-
 async def _send(raw: web.BaseRequest, request: Request, response: Response) -> web.StreamResponse:
     headers: CIMultiDict[str] = CIMultiDict(response.headers)
     for text in request.warnings:
         headers.add("Warning", warning_header(text))
     headers.setdefault("Cache-Control", "no-cache, private")
     if isinstance(response.body, bytes):
-        return _Answer(status=response.status, body=response.body, headers=headers)
+        return cast(web.StreamResponse, _Answer(response.status, headers, response.body))
     return await _stream(raw, response.status, headers, response.body)
 
 
@@ -173,11 +261,13 @@ async def _stream(
     raw: web.BaseRequest, status: int, headers: CIMultiDict[str], chunks: AsyncIterator[bytes]
 ) -> web.StreamResponse:
     stream = _Stream(status=status, headers=headers)
-    stream.enable_chunked_encoding()
-    await stream.prepare(raw)
+    if raw.version >= HttpVersion11:
+        stream.enable_chunked_encoding()
     try:
+        await stream.prepare(raw)
         async for chunk in chunks:
-            await stream.write(chunk)
+            for piece in _pieces(chunk):
+                await _in_time(raw, stream.write(piece))
         await stream.write_eof()
     except (ConnectionError, HttpProcessingError):
         log.debug("client went away during a stream", extra={"path": raw.path})
@@ -188,6 +278,28 @@ async def _stream(
     return stream
 
 
+def _pieces(data: bytes) -> Iterator[bytes | memoryview]:
+    if len(data) <= _PIECE_BYTES:
+        yield data
+        return
+    whole = memoryview(data)
+    for at in range(0, len(data), _PIECE_BYTES):
+        yield whole[at : at + _PIECE_BYTES]
+
+
+async def _in_time(raw: web.BaseRequest, write: Awaitable[None]) -> None:
+    """Wait until the client has taken what was written before; one that does not is cut off."""
+    transport = raw.transport
+    try:
+        async with asyncio.timeout(STALL_TIMEOUT_S):
+            await write
+    except TimeoutError:
+        log.info("client does not read its answer: connection cut", extra={"path": raw.path})
+        if transport is not None:
+            transport.abort()
+        raise ConnectionResetError("the client does not read") from None
+
+
 class _Nameless:
     """aiohttp names itself and its version in every answer; upstream's server says nothing about itself."""
 
@@ -196,12 +308,78 @@ class _Nameless:
         await super()._write_headers()  # type: ignore[misc]
 
 
-class _Answer(_Nameless, web.Response):
-    pass
-
-
 class _Stream(_Nameless, web.StreamResponse):
     pass
+
+
+class _Answer:
+    """A whole answer; head and body of a small one go out in one write. aiohttp's own preparation of a response
+    (cookies, compression, ranges, drain) costs a fifth of a GET; of its interface the server needs what stands here."""
+
+    def __init__(self, status: int, headers: CIMultiDict[str], body: bytes, *, close: bool = False) -> None:
+        self.status = status
+        self.keep_alive = not close
+        self._headers = headers
+        self._body = body
+
+    def encoded(self) -> bytes:
+        """The whole answer as it goes over the wire."""
+        return self._head() + self._body
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        self.keep_alive = self.keep_alive and request.keep_alive and request.version >= HttpVersion11
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        body = b"" if request.method == "HEAD" else self._body
+        if len(body) <= _PIECE_BYTES:
+            transport.write(self._head() + body)
+        else:
+            transport.write(self._head())
+            for piece in _pieces(body):
+                transport.write(piece)
+                await self._back_pressure(request, transport)
+        await self._back_pressure(request, transport)
+
+    async def _back_pressure(self, request: web.BaseRequest, transport: asyncio.WriteTransport) -> None:
+        """One who asks and asks and never reads must not fill the memory."""
+        if transport.get_write_buffer_size() > _PIECE_BYTES:
+            await _in_time(request, request.writer.drain())
+
+    def _head(self) -> bytes:
+        lines = [_status_line(self.status)]
+        for name, value in self._headers.items():
+            if "\n" in value or "\r" in value:
+                raise ValueError(f"header {name} has a line break")
+            lines.append(f"{name}: {value}")
+        lines.append(f"Content-Length: {len(self._body)}")
+        lines.append(f"Date: {rfc822_formatted_time()}")
+        lines.append("\r\n" if self.keep_alive else "Connection: close\r\n\r\n")
+        return "\r\n".join(lines).encode()
+
+    async def write_eof(self) -> None:
+        """Nothing is left to write."""
+
+
+def _not_supported() -> _Answer:
+    refusal = errors.method_not_supported()
+    headers = CIMultiDict({"Content-Type": "application/json"})
+    return _Answer(refusal.code, headers, msgspec.json.encode(refusal.status()), close=True)
+
+
+def _plain_answer(status: int) -> _Answer:
+    """net/http's own answers; the connection ends with them."""
+    headers = CIMultiDict({"Content-Type": "text/plain; charset=utf-8"})
+    return _Answer(status, headers, _status_text(status).encode(), close=True)
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> str:
+    return f"HTTP/1.1 {_status_text(status)}"
+
+
+def _status_text(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
 
 
 class _Upgrade:

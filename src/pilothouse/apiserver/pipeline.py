@@ -1,6 +1,6 @@
 """A request's way through the API server, in reading order.
 
-    request → request info → authentication → impersonation → limits → authorization → handler
+    request → request info → authentication → impersonation → limits → authorization → body → handler
       → answer, in protobuf for those who asked
 
 Each step is one call below; a step refuses by raising ApiError, which becomes a Status here and nowhere else.
@@ -9,16 +9,18 @@ What a handler does with a resource is in `endpoints`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from pilothouse.api import errors
+from pilothouse.api.cron import duration_error
 from pilothouse.api.field import go_quote
 from pilothouse.apiserver import request_info
 from pilothouse.apiserver.authz.rbac import Decision
 from pilothouse.apiserver.endpoints import render
-from pilothouse.apiserver.limits import InFlight
+from pilothouse.apiserver.limits import InFlight, is_long_running
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.request import Request, RequestInfo, Response, UserInfo
 from pilothouse.kit.world import World
@@ -52,6 +54,7 @@ class Pipeline:
         metrics: RequestMetrics,
         handler: Handler,
         finish: Callable[[Request, Response], Response],
+        request_timeout_s: float = 60.0,
     ) -> None:
         self._world = world
         self._authenticator = authenticator
@@ -61,6 +64,7 @@ class Pipeline:
         self._metrics = metrics
         self._handler = handler
         self._finish = finish
+        self._request_timeout_s = request_timeout_s
 
     async def handle(self, request: Request) -> Response:
         started = self._world.clock.monotonic()
@@ -77,6 +81,8 @@ class Pipeline:
     async def _steps(self, request: Request) -> Response:
         request.info = request_info.parse(request.method, request.path, request.query)
         request.received_s = self._world.now()
+        if "timeout" in request.query:
+            _check_timeout(request)
         if request.user is None:
             request.user = await self._authenticator.authenticate(request)
         if _impersonates(request):
@@ -84,14 +90,40 @@ class Pipeline:
         place = self._in_flight.take(request)
         try:
             self._authorize(request.user, request.info)
-            return await self._handler(request)
+            if request.in_process or is_long_running(request):
+                return await self._run(request)
+            return await self._run_in_time(request)
         finally:
             place.running -= 1
+
+    async def _run(self, request: Request) -> Response:
+        if request.receive is not None:
+            request.body = await request.receive()
+        return await self._handler(request)
+
+    async def _run_in_time(self, request: Request) -> Response:
+        """504 when neither body nor answer is there in time (WithRequestDeadline, finisher.FinishRequest)."""
+        try:
+            async with asyncio.timeout(self._request_timeout_s) as deadline:
+                return await self._run(request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise errors.timeout(
+                "request did not complete within requested timeout - context deadline exceeded"
+            ) from None
 
     def _authorize(self, user: UserInfo, info: RequestInfo) -> None:
         decision = self._authorizer.authorize(user, info)
         if not decision.allowed:
             raise refusal(user, info, decision.reason)
+
+
+def _check_timeout(request: Request) -> None:
+    """400 for a `timeout` that is no duration (WithRequestDeadline); long-running requests have none."""
+    problem = duration_error(request.param("timeout")) if request.param("timeout") else ""
+    if problem and not is_long_running(request):
+        raise errors.bad_request(f"invalid timeout specified in the request URL - {problem}")
 
 
 def _impersonates(request: Request) -> bool:

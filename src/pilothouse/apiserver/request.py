@@ -5,7 +5,7 @@ A transport (HTTP or in-process) makes a `Request` and renders a `Response`; not
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,8 @@ class Request:
     """Wall-clock time of its arrival, seconds since 1970."""
     in_process: bool = False
     """The caller shares our memory: answers may be dicts (`Response.obj`) and watch events WatchEvent tuples."""
+    receive: Callable[[], Awaitable[bytes]] | None = None
+    """Reads the body from the wire, once the request is authorized; raises ApiError 413. None: nothing to read."""
     upgrade: Any = None
     """The transport's handle for taking over the connection (WebSocket, SPDY); None when it has none."""
 

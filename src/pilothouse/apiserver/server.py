@@ -10,7 +10,8 @@ import asyncio
 import logging
 import platform
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -31,12 +32,17 @@ from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz import escalation
+from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.bootstrap.objects import Facts, objects
+from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
-from pilothouse.apiserver.endpoints import negotiation, render
-from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.customresources.serving import CustomResources
+from pilothouse.apiserver.endpoints import negotiation, render, writing
+from pilothouse.apiserver.endpoints.apply.compare import Walkers
+from pilothouse.apiserver.endpoints.apply.field_set import LEAF
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
@@ -50,7 +56,7 @@ from pilothouse.apiserver.pipeline import Pipeline, refusal
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
-from pilothouse.apiserver.registry.rest import Rest
+from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 from pilothouse.apiserver.request import LOOPBACK, Request, Response
 from pilothouse.apiserver.router import Router
@@ -59,12 +65,19 @@ from pilothouse.apiserver.storage.compactor import Compactor
 from pilothouse.apiserver.storage.leases import LeaseManager
 from pilothouse.apiserver.storage.store import ResourceStore
 from pilothouse.apiserver.storage.watch_cache import WatchCache
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_RAW = negotiation.Form(pretty=True)
+"""Of documents that are no objects: always JSON, always indented (responsewriters.WriteRawJSON)."""
+_COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
+_ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
+"""Resources that errors call otherwise (registry/core/componentstatus)."""
+_HEALTH_KEY = b"/registry/health"
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @dataclass(slots=True)
@@ -95,6 +108,8 @@ class Options:
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
     watch_timeout_s_min: float = 1800.0
+    request_timeout_s: float = 60.0
+    """For requests that are not long-running, body included."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
@@ -119,7 +134,8 @@ class ApiServer:
         self._cache = WatchCache(backend, keys.ROOT.encode(), world)
         self._leases = LeaseManager(backend, world)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
-        self.authorizer = Modes(Rbac(self.lister), options.authorization_modes)
+        self._rbac = Rbac(self.lister)
+        self.authorizer = Modes(self._rbac, options.authorization_modes)
         system = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
             Environment(
@@ -153,9 +169,13 @@ class ApiServer:
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
+        self.token_fields = self._token_fields()
         self._ready = False
         self._stopping = False
         self._add_builtins()
+        self._custom = CustomResources(
+            self, SystemObjects(self), self._builtins.types.get(_OBJECT_META), self._describe_meta
+        )
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
@@ -168,7 +188,11 @@ class ApiServer:
             RequestMetrics(metrics),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
+            options.request_timeout_s,
         )
+
+    def _describe_meta(self, path: str) -> str:
+        return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
 
     def _kind_of(self, request: Request) -> str:
         info = request.info
@@ -206,21 +230,31 @@ class ApiServer:
             self.discovery.add(served)
             self.openapi.add(served)
 
-    def add_kind(self, kind: Kind) -> Scope:
-        """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom)
+    def add_kind(
+        self,
+        kind: Kind,
+        rest: Rest | None = None,
+        versions: dict[str, Version] | None = None,
+        walkers: Walkers | None = None,
+    ) -> Scope:
+        """Serve a kind. Versions of a built-in resource share a registry; those of custom ones differ in what
+        they validate, and bring their own; the same goes for what field ownership must know."""
+        if rest is None:
+            rest = self.rest(kind.storage, kind.strategy).facing(
+                _ERROR_NAMES.get(kind.resource, kind.resource)
+            )
         scope = Scope(
             kind=kind,
             rest=rest,
             shared=self._shared,
-            fields=self._field_manager(kind),
-            status_fields=self._field_manager(kind, "status"),
+            fields=self._field_manager(kind, "", versions, walkers),
+            status_fields=self._field_manager(kind, "status", versions, walkers),
             known_kind=self.catalog.is_registered,
         )
         self.router.add_scope(scope)
         return scope
 
-    def rest(self, resource: Resource, strategy: Strategy, *, custom: bool = False) -> Rest:
+    def rest(self, resource: Resource, strategy: Strategy) -> Rest:
         key = (resource.group, resource.plural)
         found = self._rests.get(key)
         if found is None:
@@ -229,15 +263,35 @@ class ApiServer:
                 self._backend,
                 self._cache,
                 resource,
-                custom=custom,
                 leases=self._leases if is_event else None,
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
             self.lister.add(store)
-            found = self._rests[key] = Rest(resource, strategy, store, self.admission)
+            found = Rest(resource, strategy, store, self.admission, self._guard(resource))
+            found.stored_form = self._builtins.stored_form(resource) or found.stored_form
+            self._rests[key] = found
         return found
 
-    def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
+    def _guard(self, resource: Resource) -> Guard | None:
+        if resource.group != escalation.GROUP:
+            return None
+        return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
+
+    async def open_store(self, resource: Resource) -> ResourceStore:
+        """The store of a custom resource, with what it holds already."""
+        store = ResourceStore(self._backend, self._cache, resource, custom=True)
+        await self._cache.fill(store.cached)
+        self.lister.add(store)
+        return store
+
+    def close_store(self, store: ResourceStore) -> None:
+        """Forget a custom resource; its watches end."""
+        self.lister.remove(store)
+        self._cache.drop(store.cached)
+
+    def _field_manager(
+        self, kind: Kind, subresource: str, versions: dict[str, Version] | None, walkers: Walkers | None
+    ) -> FieldManager:
         def empty() -> Obj:
             return kind.decode({"metadata": {}}).obj
 
@@ -249,15 +303,28 @@ class ApiServer:
             has_status="status" in kind.subresources,
             custom_fields=kind.type.fields if kind.custom else (),
         )
-        return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
+        return FieldManager(
+            kind.type, r.group_version, reset, empty, kind=r.kind, versions=versions, walkers=walkers
+        )
+
+    def _token_fields(self) -> FieldManager:
+        """Of TokenRequest, which is no resource of its own."""
+        group, version, kind = "authentication.k8s.io", "v1", "TokenRequest"
+        type_ = self._builtins.type_of(group, version, kind)
+        empty = partial(self.decode, group, version, kind, {"metadata": {}})
+        return FieldManager(type_, f"{group}/{version}", LEAF, empty, kind=kind)
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
         """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""
         return self._builtins.decode(group, version, kind, value).obj
 
+    def viewed(self, kind: Kind, group: str, version: str, name: str) -> Kind:
+        """A kind as a subresource shows it."""
+        return self._builtins.viewed(kind, group, version, name)
+
     def _add_paths(self) -> None:
         health = Health(
-            {"ping": self._ping, "log": self._ping, "etcd": self._backend.health},
+            {"ping": self._ping, "log": self._ping, "etcd": self._reads},
             {
                 "etcd-readiness": self._backend.health,
                 "informer-sync": self._readiness,
@@ -279,6 +346,8 @@ class ApiServer:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
         await self._bootstrap()
+        await self._shared.services.repair()
+        await self._custom.start()
         self._compactor.start()
         self._ready = True
 
@@ -293,10 +362,11 @@ class ApiServer:
             self._world.timestamp(),
         )
         wanted = objects(facts, self.catalog)
-        await asyncio.gather(*(self._ensure(obj) for obj in wanted))
+        await asyncio.gather(*(self._ensure(made) for made in wanted))
 
-    async def _ensure(self, obj: Obj) -> None:
+    async def _ensure(self, made: Made) -> None:
         """Make a bootstrap object that is missing; one that somebody changed is left alone."""
+        obj = made.obj
         group, _, version = obj["apiVersion"].rpartition("/")
         served = self.catalog.by_kind(group, version, obj["kind"])
         if served is None:
@@ -312,14 +382,25 @@ class ApiServer:
         obj["metadata"].update(uid=self._world.uid(), creationTimestamp=self._world.timestamp())
         if scope.rest.strategy.generation:
             obj["metadata"]["generation"] = 1
-        manager = (
-            "api-priority-and-fairness-config-producer-v1" if "flowcontrol" in group else "kube-apiserver"
-        )
-        obj = scope.fields.update(None, obj, manager, "", self._world.timestamp())
+        now = self._world.timestamp()
+        obj = scope.fields.update(None, obj, made.maker, "", now)
+        for part, values in made.filled.items():
+            obj[part] = {**(obj.get(part) or {}), **values}
+        if made.applied:
+            identity = {
+                "kind": obj["kind"],
+                "apiVersion": obj["apiVersion"],
+                "metadata": {"name": meta["name"]},
+            }
+            status = {**identity, "status": made.applied}
+            obj = writing.field_manager(scope, "status").apply(
+                obj, status, made.applier, "status", now, force=True
+            )
         await scope.rest.store.create(key, obj)
 
     async def stop(self) -> None:
         self._stopping = True
+        await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
 
@@ -327,6 +408,15 @@ class ApiServer:
         return self.pipeline.handle(request)
 
     # -- paths ------------------------------------------------------------------------------------------
+
+    async def _reads(self) -> str:
+        """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
+        which reads one key)."""
+        try:
+            await self._backend.range(Range(_HEALTH_KEY))
+        except StoreError as error:
+            return str(error)
+        return ""
 
     async def _ping(self) -> str:
         return ""
@@ -340,7 +430,7 @@ class ApiServer:
     async def _version(self, request: Request) -> Response:
         if request.method != "GET":
             raise errors.method_not_supported()
-        return render.document(version_document(self.options.kubernetes_version), negotiation.Form())
+        return render.document(version_document(self.options.kubernetes_version), _RAW)
 
     async def _metrics(self, request: Request) -> Response:
         body = generate_latest(self.metrics)
@@ -356,7 +446,7 @@ class ApiServer:
         return response
 
     async def _root(self, request: Request) -> Response:
-        return render.document({"paths": self.router.paths()}, negotiation.Form())
+        return render.document({"paths": self.router.paths()}, _RAW)
 
 
 class SystemObjects:

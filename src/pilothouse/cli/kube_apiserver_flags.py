@@ -249,7 +249,12 @@ LIMITS = Group(
             1800,
             "Watches without a timeout end after this many seconds, or up to twice.",
         ),
-        refused("request-timeout", "requests have no deadline of their own yet", DURATION, 60.0),
+        Flag(
+            "request-timeout",
+            DURATION,
+            60.0,
+            "How long a request may take, but for watches and other long-running ones (--min-request-timeout).",
+        ),
         no_effect(
             "enable-priority-and-fairness", BOOL, True, "requests are limited by the two numbers above"
         ),
@@ -397,6 +402,7 @@ def options(values: Values) -> Serving:
         requests_inflight_max=values["max-requests-inflight"],
         mutating_inflight_max=values["max-mutating-requests-inflight"],
         watch_timeout_s_min=float(values["min-request-timeout"]),
+        request_timeout_s=values["request-timeout"],
     )
     home = values["data-dir"] or default_data_dir()
     return Serving(

@@ -18,7 +18,8 @@ Errors:
     ├── FutureRevision     the revision asked for does not exist yet
     ├── LeaseNotFound
     ├── LeaseExists
-    ├── StoreUnavailable   the write was refused: disk full, I/O error; reads still work
+    ├── StoreUnavailable   the write was refused: I/O error; reads still work
+    │   └── NoSpace        because the disk, or the quota, is full
     └── StoreClosed
 """
 
@@ -58,6 +59,11 @@ class LeaseExists(StoreError):
 
 class StoreUnavailable(StoreError):
     """A write was not done and will not appear later; the message says why and what to do."""
+
+
+class NoSpace(StoreUnavailable):
+    def __init__(self, message: str = "etcdserver: mvcc: database space exceeded") -> None:
+        super().__init__(message)
 
 
 class StoreClosed(StoreError):

@@ -7,12 +7,13 @@ to know, and then only when the text may have some (see `_may_have_duplicates`).
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
-import yaml
 
 from pilothouse.api.field import go_quote
+from pilothouse.api.schema import nesting, yaml_text
 from pilothouse.api.schema.decode import json_type
 
 _decode = msgspec.json.Decoder().decode
@@ -28,11 +29,10 @@ def body(
     `typed`: the body is read into a Go struct, where an object under a repeated key is merged into the one
     before; otherwise (custom resources) the last one stands."""
     if media_type == YAML:
-        return _yaml(raw)
-    try:
-        value = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ValueError(f"couldn't get version/kind; json parse error: {json_error(raw)}") from None
+        return yaml_text.read(raw)
+    value, wrong = json_value(raw)
+    if wrong:
+        raise ValueError(f"couldn't get version/kind; json parse error: {wrong}")
     if not isinstance(value, dict) and value is not None:
         raise ValueError(type_meta_error(value))
     if not (duplicates or typed) or not _may_have_duplicates(raw, value):
@@ -41,6 +41,42 @@ def body(
     found: list[str] = []
     _walk(pairs, "", found)
     return _merge(pairs, None) if typed and found else value, found if duplicates else []
+
+
+def json_value(raw: bytes | bytearray) -> tuple[Any, str]:
+    """The value of a JSON text, and what is wrong with it in Go's words ("": nothing)."""
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        wrong = json_error(bytes(raw))
+        if wrong:
+            return None, wrong
+        try:
+            value = _lenient(bytes(raw))
+        except (ValueError, RecursionError):
+            return None, "unexpected end of JSON input"
+    return value, nesting.exceeded(value) if nesting.may_exceed(raw) else ""
+
+
+_DIGITS_MAX = 400
+"""More than any float64 has; Python refuses to read some thousands."""
+
+
+def _lenient(raw: bytes) -> Any:
+    """A JSON text that Go reads and msgspec does not: bytes that are no UTF-8 and lone surrogates become U+FFFD,
+    numbers may be of any size."""
+    text = raw.decode("utf-8", "replace")
+    return _without_surrogates(json.loads(text, parse_int=lambda digits: int(digits[:_DIGITS_MAX])))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(v) for v in value]
+    return value
 
 
 def duplicate_fields(raw: bytes, value: Any) -> list[str]:
@@ -107,67 +143,21 @@ def _walk(value: Any, path: str, found: list[str]) -> None:
             _walk(child, f"{path}[{index}]", found)
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML as sigs.k8s.io/yaml reads it for JSON: no dates, keys become strings, repeats are noted."""
-
-    def __init__(self, stream: bytes) -> None:
-        super().__init__(stream)
-        self.repeated: list[str] = []
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    loader.flatten_mapping(node)
-    out: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        text = key if isinstance(key, str) else _key_text(key)
-        if text in out:
-            loader.repeated.append(f'line {key_node.start_mark.line + 1}: key "{text}" already set in map')
-        out[text] = loader.construct_object(value_node, deep=True)
-    return out
-
-
-def _key_text(key: Any) -> str:
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    return "null" if key is None else str(key)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _yaml(raw: bytes) -> tuple[Any, list[str]]:
-    loader = _Loader(raw)
-    try:
-        value = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise ValueError(f"error converting YAML to JSON: yaml: {_yaml_text(error)}") from None
-    finally:
-        loader.dispose()
-    return value, [f"yaml: unmarshal errors:\n  {text}" for text in loader.repeated]
-
-
-def _yaml_text(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError):
-        line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
-        return f"line {line}: {error.problem or error.context}"
-    return str(error).replace("\n", " ")
-
-
 _NUMBER_START = "-0123456789"
 
 
 def json_error(raw: bytes) -> str:
-    """encoding/json's text for the first thing that is wrong in a JSON text."""
+    """encoding/json's text for the first thing that is wrong in a JSON text; "" for one that Go accepts."""
     text = raw.decode("utf-8", "surrogateescape")
     try:
         return _Scanner(text).run()
     except IndexError:
         return "unexpected end of JSON input"
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+_NUMBER = re.compile(r"[0-9.eE+-]*")
 
 
 class _Scanner:
@@ -176,6 +166,7 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._depth = 0
 
     def run(self) -> str:
         found = self._value("looking for beginning of value")
@@ -184,22 +175,19 @@ class _Scanner:
         self._space()
         if self._at < len(self._text):
             return self._bad("after top-level value")
-        return "unexpected end of JSON input"
+        return ""
 
     def _bad(self, context: str) -> str:
         return f"invalid character {quote_char(self._text[self._at])} {context}"
 
     def _space(self) -> None:
-        while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
-            self._at += 1
+        self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
 
     def _value(self, context: str) -> str:
         self._space()
         char = self._text[self._at]
-        if char == "{":
-            return self._object()
-        if char == "[":
-            return self._array()
+        if char in "{[":
+            return self._nested(char)
         if char == '"':
             return self._string()
         if char in _NUMBER_START:
@@ -208,6 +196,14 @@ class _Scanner:
             if char == literal[0]:
                 return self._literal(literal)
         return self._bad(context)
+
+    def _nested(self, char: str) -> str:
+        self._depth += 1
+        if self._depth > nesting.NESTING_MAX:
+            return self._bad(nesting.EXCEEDED)
+        found = self._object() if char == "{" else self._array()
+        self._depth -= 1
+        return found
 
     def _object(self) -> str:
         self._at += 1
@@ -257,24 +253,25 @@ class _Scanner:
 
     def _string(self) -> str:
         self._at += 1
-        while self._text[self._at] != '"':
-            if self._text[self._at] == "\\":
+        while True:
+            self._at = _PLAIN.match(self._text, self._at).end()  # type: ignore[union-attr]
+            char = self._text[self._at]
+            if char == '"':
                 self._at += 1
-                if self._text[self._at] not in 'bfnrt\\/"u':
-                    return self._bad("in string escape code")
-            elif self._text[self._at] < " ":
+                return ""
+            if char < " ":
                 return self._bad("in string literal")
             self._at += 1
-        self._at += 1
-        return ""
+            if self._text[self._at] not in 'bfnrt\\/"u':
+                return self._bad("in string escape code")
+            self._at += 1
 
     def _number(self) -> str:
         if self._text[self._at] == "-":
             self._at += 1
             if not self._text[self._at].isdigit():
                 return self._bad("in numeric literal")
-        while self._at < len(self._text) and self._text[self._at] in "0123456789.eE+-":
-            self._at += 1
+        self._at = _NUMBER.match(self._text, self._at).end()  # type: ignore[union-attr]
         return ""
 
     def _literal(self, literal: str) -> str:

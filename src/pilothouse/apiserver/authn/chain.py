@@ -76,14 +76,22 @@ def with_group(user: UserInfo) -> UserInfo:
     return UserInfo(user.name, user.uid, (*user.groups, AUTHENTICATED), user.extra)
 
 
+_EXTRA_SPACE = (
+    "the provided Authorization header contains extra space before the bearer token, and is ignored"
+)
 _PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
 
 
 def bearer_token(request: Request) -> str:
-    """From the Authorization header, or from a WebSocket's sub-protocols; "" when there is none."""
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+    """From the Authorization header, or from a WebSocket's sub-protocols; "" when there is none. What follows a
+    second space is not looked at; a space too many leaves no token, and a warning (bearertoken.Authenticator)."""
+    parts = request.headers.get("authorization", "").strip().split(" ", 2)
+    if len(parts) > 1 and parts[0].lower() == "bearer":
+        if parts[1]:
+            return parts[1]
+        if len(parts) == 3:
+            request.warnings.append(_EXTRA_SPACE)
+            return ""
     for protocol in request.headers.get("sec-websocket-protocol", "").split(","):
         protocol = protocol.strip()
         if protocol.startswith(_PROTOCOL_PREFIX):

@@ -44,7 +44,7 @@ class ClientCertificates:
         if not self._is_signed(certificate) or not _is_for_clients(certificate):
             return None
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        if not names or not names[0].value:
+        if not names or not names[-1].value:
             return None
         groups = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         fingerprint = (
@@ -53,7 +53,7 @@ class ClientCertificates:
             else ""
         )
         user = UserInfo(
-            str(names[0].value),
+            str(names[-1].value),  # of several the last counts, as in Go's pkix.Name
             "",
             tuple(str(g.value) for g in groups),
             {"authentication.kubernetes.io/credential-id": (f"X509SHA256={fingerprint}",)},

@@ -29,6 +29,8 @@ class Grants(NamedTuple):
 
 _KINDS = (CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES)
 _GRANTS_MAX = 4096
+_NAMESPACE_LENGTH_MAX = 63
+"""Namespaces in paths are the clients' to choose: what can be none is not worth keeping."""
 
 
 class Rbac:
@@ -59,6 +61,14 @@ class Rbac:
             ]
         return [rule for rules, _ in self._grants_of(user, namespace).rules for rule in rules]
 
+    def missing(self, user: UserInfo, namespace: str) -> list[str]:
+        """Of the roles that are bound to the user and do not exist: why not."""
+        return self._grants_of(user, namespace).missing
+
+    def role_rules(self, ref: Obj, namespace: str) -> Iterable[Obj] | None:
+        """The rules of the role that a binding's roleRef names; None when there is no such role."""
+        return self._role({"roleRef": ref}, namespace, [])
+
     def _grants_of(self, user: UserInfo, namespace: str) -> Grants:
         revisions = tuple(self._lister.revision(kind) for kind in _KINDS)
         if revisions != self._revisions or len(self._grants) >= _GRANTS_MAX:
@@ -68,7 +78,9 @@ class Rbac:
         grants = self._grants.get(key)
         if grants is None:
             missing: list[str] = []
-            grants = self._grants[key] = Grants(list(self._rules(user, namespace, missing)), missing)
+            grants = Grants(list(self._rules(user, namespace, missing)), missing)
+            if len(namespace) <= _NAMESPACE_LENGTH_MAX:
+                self._grants[key] = grants
         return grants
 
     def _rules(
@@ -108,13 +120,13 @@ def _matching(binding: Obj, user: UserInfo, namespace: str) -> str:
     """The subject that names the user, as texts show it; "" for none."""
     for subject in binding.get("subjects") or ():
         kind, name = subject["kind"], subject["name"]
-        if kind == "User" and name in (user.name, "*"):
+        if kind == "User" and name == user.name:
             return f"User {go_quote(name)}"
-        if kind == "Group" and (name in user.groups or name == "*"):
+        if kind == "Group" and name in user.groups:
             return f"Group {go_quote(name)}"
         if kind == "ServiceAccount":
             where = subject.get("namespace") or namespace
-            if user.name == f"system:serviceaccount:{where}:{name}":
+            if where and user.name == f"system:serviceaccount:{where}:{name}":
                 return f"ServiceAccount {go_quote(f'{name}/{where}')}"
     return ""
 
@@ -131,7 +143,7 @@ def allows(rule: Obj, info: RequestInfo) -> bool:
     if info.verb not in verbs and "*" not in verbs:
         return False
     if not info.is_resource:
-        return any(_url_matches(url, info.path) for url in rule.get("nonResourceURLs") or ())
+        return any(url_matches(url, info.path) for url in rule.get("nonResourceURLs") or ())
     groups = rule.get("apiGroups") or ()
     if info.group not in groups and "*" not in groups:
         return False
@@ -151,7 +163,7 @@ def _resource_matches(resources: Iterable[str], info: RequestInfo) -> bool:
     return False
 
 
-def _url_matches(rule: str, path: str) -> bool:
+def url_matches(rule: str, path: str) -> bool:
     if rule in ("*", path):
         return True
     return rule.endswith("*") and path.startswith(rule.rstrip("*"))

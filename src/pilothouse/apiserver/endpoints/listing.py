@@ -14,14 +14,14 @@ Which revision a list is served at (https://kubernetes.io/docs/reference/using-a
 from __future__ import annotations
 
 import base64
-import binascii
-from typing import NamedTuple
-
-import msgspec
+import posixpath
+import re
+from typing import Any, NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.schema import parse
+from pilothouse.api.schema.decode import json_type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, selection
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
@@ -47,21 +47,57 @@ def encode_continue(position: Position) -> str:
 
 def decode_continue(token: str) -> Position:
     """400 with upstream's text for anything that is no token of ours."""
-    try:
-        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        value = msgspec.json.decode(data)
-    except binascii.Error:
-        raise _bad_token("illegal base64 data at input byte 0") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _bad_token(parse.json_error(data)) from None
-    if not isinstance(value, dict) or value.get("v") != _TOKEN_VERSION:
-        version = value.get("v") if isinstance(value, dict) else ""
-        raise _bad_token(f"server does not recognize this encoded version {go_quote(version or '')}")
-    if not value.get("rv"):
+    data = _unwrapped(token)
+    value, wrong = parse.json_value(data)
+    wrong = wrong or _mistyped(value)
+    if wrong:
+        raise _bad_token(wrong)
+    fields = value or {}
+    version, revision, start = fields.get("v") or "", fields.get("rv") or 0, fields.get("start") or ""
+    if version != _TOKEN_VERSION:
+        raise _bad_token(f"server does not recognize this encoded version {go_quote(version)}")
+    if not revision:
         raise _bad_token(f"incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
-    if not value.get("start"):
+    if not start:
         raise _bad_token(f"encoded start key empty (version {_TOKEN_VERSION})")
-    return Position(value["rv"], value["start"])
+    key = start if start.startswith("/") else f"/{start}"
+    if (
+        key.startswith("//") or posixpath.normpath(key) != key
+    ):  # upstream's guard against keys outside the prefix
+        raise _bad_token(start)
+    return Position(revision, start)
+
+
+_BASE64_URL = re.compile("[A-Za-z0-9_-]*")
+
+
+def _unwrapped(token: str) -> bytes:
+    """Base64 of the URL's alphabet, without padding; Go names the byte that it cannot take."""
+    match = _BASE64_URL.match(token)
+    good = match.end() if match else 0
+    if good < len(token) or len(token) % 4 == 1:
+        at = good if good < len(token) else len(token) - 1
+        raise _bad_token(f"illegal base64 data at input byte {at}")
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+
+
+_TOKEN_FIELDS = {"v": (str, "string"), "rv": (int, "int64"), "start": (str, "string")}
+
+
+def _mistyped(value: Any) -> str:
+    """What Go says of JSON that does not fit into a token; "" when it does."""
+    if value is None:
+        return ""
+    if not isinstance(value, dict):
+        return f"json: cannot unmarshal {json_type(value)} into Go value of type storage.continueToken"
+    for name, (wanted, go_name) in _TOKEN_FIELDS.items():
+        given = value.get(name)
+        if given is not None and (not isinstance(given, wanted) or isinstance(given, bool)):
+            return (
+                f"json: cannot unmarshal {json_type(given)} into Go struct field "
+                f"continueToken.{name} of type {go_name}"
+            )
+    return ""
 
 
 def _bad_token(why: str) -> errors.ApiError:
@@ -69,7 +105,7 @@ def _bad_token(why: str) -> errors.ApiError:
 
 
 async def get(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
     if revision and not revision.isdigit():
         raise errors.ApiError(
@@ -88,7 +124,7 @@ def _parse_uint(text: str) -> str:
 
 
 async def list_(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = list_options(request, watch=False)
     page = await read_page(request, scope, options)
     meta: Obj = {"resourceVersion": str(page.revision)}
@@ -138,6 +174,8 @@ def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) ->
     kind = scope.kind
     if form.target:
         return render.document(_transform(request, scope, page, meta, form), form)
+    if kind.custom:
+        meta = {"continue": "", **meta}  # an UnstructuredList always has one
     head = {"kind": kind.list_kind, "apiVersion": kind.resource.group_version, "metadata": meta}
     if request.in_process:
         objects = [scope.to_request_version(item.obj) for item in page.items]

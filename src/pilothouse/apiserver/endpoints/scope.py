@@ -55,6 +55,7 @@ class Scope:
             request.warnings,
             self.shared.services,
             self.kind.resource.group_version,
+            info.name,
         )
 
     def namespace(self, request: Request) -> str:

@@ -20,6 +20,8 @@ from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.storage.watch_cache import Change, Watcher
 
 BOOKMARK_PERIOD_S = 60.0
+LAST_BOOKMARK_S = 2.0
+"""How long before its end a watch gets a last bookmark: a client goes on from there with little to catch up on."""
 GATHER_S_PER_WATCHER = 0.00025
 GATHER_S_MAX = 0.05
 """After a write, what comes within this time goes out in the next one: the first event of a burst is not held up,
@@ -28,7 +30,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 async def watch(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""), watch=True)
+    form = negotiation.form_of(request, watch=True)
     options = list_options(request, watch=True)
     selected = selection.predicate(scope, options)
     revision, initial = _start(options)
@@ -109,19 +111,26 @@ class _Stream:
 
     async def _batches(self) -> AsyncIterator[list[Change]]:
         """Changes until the time is over, with a bookmark now and then."""
-        while True:
-            left = self._deadline - self._clock.monotonic()
-            if left <= 0:
-                return
-            batch = await self._watcher.next(min(left, BOOKMARK_PERIOD_S))
+        now = self._clock.monotonic()
+        bookmark_at = self._next_bookmark(now)
+        while now < self._deadline:
+            if now >= bookmark_at:
+                bookmark_at = self._next_bookmark(now)
+                if self._bookmarks:
+                    yield [Change.bookmark(self._watcher.revision)]
+            batch = await self._watcher.next(max(min(bookmark_at, self._deadline) - now, 0))
             if batch is None:
                 return
             if not self._announce_end:
                 batch = [c for c in batch if not c.initial_end]
             if batch:
                 yield batch
-            elif self._bookmarks and self._deadline - self._clock.monotonic() > 0:
-                yield [Change.bookmark(self._watcher.revision)]
+            now = self._clock.monotonic()
+
+    def _next_bookmark(self, now: float) -> float:
+        """In a minute, or shortly before the end (k8s.io/apiserver/pkg/storage/cacher nextBookmarkTime)."""
+        last = self._deadline - LAST_BOOKMARK_S
+        return min(now + BOOKMARK_PERIOD_S, last) if last > now else now + BOOKMARK_PERIOD_S
 
     def _plain(self, change: Change) -> bytes:
         if change.item is None:

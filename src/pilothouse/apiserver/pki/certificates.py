@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -37,14 +39,18 @@ class KeyPair(NamedTuple):
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Write a file that only its owner may read, whole or not at all. The directory may be anybody's (/tmp): a new
+    file of an unforeseeable name follows no link that somebody laid there."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 class Authority:
@@ -57,7 +63,8 @@ class Authority:
         self._world = world
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.files = KeyPair(directory / f"{name}.crt", directory / f"{name}.key")
-        if not self.files.key.exists():
+        if not (self.files.key.exists() and self.files.certificate.exists()):
+            # The certificate is written last: without it nobody has seen the key.
             self._make(common_name)
         self.certificate = x509.load_pem_x509_certificate(self.files.certificate.read_bytes())
         key = serialization.load_pem_private_key(self.files.key.read_bytes(), None)
@@ -142,8 +149,12 @@ class Authority:
         return files
 
     def _is_good(self, files: KeyPair, hosts: list[str]) -> bool:
-        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-        if certificate.issuer != self.certificate.subject:
+        try:
+            certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+            if certificate.public_key() != private_key(files.key).public_key():
+                return False  # the process ended between the two files
+            certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
             return False
         if (
             not certificate.not_valid_before_utc

@@ -59,7 +59,8 @@ def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) ->
     else:
         meta.pop("namespace", None)
     if meta.get("generateName") and not meta.get("name"):
-        meta["name"] = generated_name(world, meta["generateName"])
+        base = meta["generateName"]
+        meta["name"] = generated_name(world, base) if strategy.generates_names else base
 
 
 def generated_name(world: World, base: str) -> str:
@@ -83,6 +84,18 @@ def before_update(obj: Obj, old: Obj) -> None:
         meta["generation"] = before["generation"]
     else:
         meta.pop("generation", None)
+
+
+_KEPT_FOR_STATUS = ("deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences")
+
+
+def keep_for_status(meta: Obj, before: Obj) -> None:
+    """What a status write may not change where the kind says so (metav1.ResetObjectMetaForStatus)."""
+    for key in _KEPT_FOR_STATUS:
+        if key in before:
+            meta[key] = before[key]
+        else:
+            meta.pop(key, None)
 
 
 def check_namespace(obj: Obj, namespace: str) -> None:

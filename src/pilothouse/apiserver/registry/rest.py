@@ -8,6 +8,7 @@ conflict.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from pilothouse.api import field as f
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import meta as meta_validation
+from pilothouse.api.validation import names
 from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.plugin import NO_KIND, Attributes, ObjectKind, Operation
 from pilothouse.apiserver.registry import deletion, metadata
@@ -26,6 +28,7 @@ from pilothouse.apiserver.storage.store import ResourceStore
 Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
 
+_NAMES_TRIED_MAX = 8
 Validate = Callable[[Obj, Obj], Awaitable[None]]
 """Validating admission of an update: the wanted object and the stored one. Raises ApiError."""
 
@@ -43,6 +46,12 @@ RETURNS_DELETED = frozenset(
     )
 )  # fmt: skip
 """Kinds whose deletion answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
+
+
+Guard = Callable[[Context, Obj, Obj | None], None]
+"""Refuses (ApiError) a new state, given the one before, once mutating admission is over."""
+
+_NO_NAMES = frozenset((".", ".."))
 
 
 class Deleted(NamedTuple):
@@ -64,27 +73,67 @@ class Rest:
     """One kind's registry. `resource` is the storage version."""
 
     def __init__(
-        self, resource: Resource, strategy: Strategy, store: ResourceStore, admission: Chain
+        self,
+        resource: Resource,
+        strategy: Strategy,
+        store: ResourceStore,
+        admission: Chain,
+        guard: Guard | None = None,
     ) -> None:
         self.resource = resource
+        self.stored_form: Callable[[Obj], None] = _as_it_is
+        """Changes an object into what is read back once it is stored (`api.schema.stored`)."""
+        self.named = resource
+        """What errors call it: the resource that was asked for, where two groups share a store (events)."""
         self.strategy = strategy
         self.store = store
         self.admission = admission
+        self._guard = guard
+
+    def facing(self, resource: Resource) -> Rest:
+        """The same registry as another group serves it."""
+        if (resource.group, resource.plural) == (self.resource.group, self.resource.plural):
+            return self
+        other = Rest(self.resource, self.strategy, self.store, self.admission, self._guard)
+        other.named = resource
+        other.stored_form = self.stored_form
+        return other
 
     def key(self, namespace: str, name: str) -> str:
+        """Where an object lies; 400 for a name that could lead elsewhere (registry NamespaceKeyFunc)."""
+        if name in _NO_NAMES or "/" in name or "%" in name:
+            why = ";".join(names.path_segment(name))
+            raise errors.bad_request(f"Name parameter invalid: {f.go_quote(name)}: {why}")
         return self.store.key(namespace, name)
 
     def get(self, namespace: str, name: str) -> Item:
         item = self.store.get(self.key(namespace, name))
         if item is None:
-            raise errors.not_found(self.resource.group, self.resource.plural, name)
+            raise errors.not_found(self.named.group, self.named.plural, name)
         return item
 
     async def create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
-        """Store a new object. Raises what admission and validation refuse, 409 when the name is taken."""
+        """Store a new object. Raises what admission and validation refuse, 409 when the name is taken. A generated
+        name that is taken is not the client's fault: others are tried."""
+        meta = obj["metadata"]
+        generated = not meta.get("name") and bool(meta.get("generateName"))
         attributes = self.attributes(ctx, "CREATE", obj, None, options)
         await self.admission.admit(attributes)
         metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
+        if self._guard is not None:
+            self._guard(ctx, obj, None)
+        if not generated:
+            return await self._create(ctx, obj, attributes)
+        for _ in range(_NAMES_TRIED_MAX):
+            meta.pop("name", None)
+            try:
+                return await self._create(ctx, obj, attributes)
+            except errors.ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+        raise errors.generated_name_conflict(self.named.group, self.named.plural, meta["name"])
+
+    async def _create(self, ctx: Context, obj: Obj, attributes: Attributes) -> Item:
         # Mutating admission knows no generated name yet, validating admission does.
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes.name = obj["metadata"].get("name", "")
@@ -96,17 +145,25 @@ class Rest:
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
+        except asyncio.CancelledError:
+            stored = await self._stored_all_the_same(ctx, obj, reservation)
+            raise
         finally:
             if reservation is not None:
                 await reservation.settle(stored)
 
+    async def _stored_all_the_same(self, ctx: Context, obj: Obj, reservation: Reservation | None) -> bool:
+        """The client went away: what was reserved is given back only if its write did not come through."""
+        if reservation is None or ctx.dry_run:
+            return False
+        return await self.store.holds(self.store.key(ctx.namespace, obj["metadata"].get("name", "")), obj)
+
     def _check_create(self, ctx: Context, obj: Obj) -> None:
+        self.stored_form(obj)
         if self.strategy.has_status and not self.strategy.creates_with_status:
             _clear_status(obj)
         self.strategy.prepare_for_create(ctx, obj)
-        found = meta_validation.validate_create(
-            obj["metadata"], self.resource.namespaced, self.strategy.name_message
-        )
+        found = self._as_created(obj["metadata"])
         found += self.strategy.validate(ctx, obj)
         if found:
             name = obj["metadata"].get("name", "")
@@ -133,7 +190,7 @@ class Rest:
             raise
 
     def _already_exists(self, existing: Item, name: str) -> errors.ApiError:
-        error = errors.already_exists(self.resource.group, self.resource.plural, name)
+        error = errors.already_exists(self.named.group, self.named.plural, name)
         if existing.obj["metadata"].get("deletionTimestamp"):
             error.message = f"object is being deleted: {error.message}"
         return error
@@ -160,7 +217,7 @@ class Rest:
             current = self.store.get(key)
             if current is None:
                 if not create and not self.strategy.allow_create_on_update:
-                    raise errors.not_found(self.resource.group, self.resource.plural, name)
+                    raise errors.not_found(self.named.group, self.named.plural, name)
                 made = await change(None)
                 metadata.check_namespace(made, ctx.namespace)
                 return await self.create(ctx, made, options), True
@@ -179,6 +236,8 @@ class Rest:
         old = current.obj
         self._check_uid(key, old, uid)
         obj = await change(old)
+        if self._guard is not None:
+            self._guard(ctx, obj, old)
         self._check_revision(obj, old)
         status_only = ctx.subresource in ("status", "approval")
         reservation = None if status_only else self.strategy.reserve_update(ctx, obj, old)
@@ -195,14 +254,20 @@ class Rest:
             item = await self.store.replace(key, current, obj)
             stored = item is not None
             return item
+        except asyncio.CancelledError:
+            stored = await self._stored_all_the_same(ctx, obj, reservation)
+            raise
         finally:
             if reservation is not None:
                 await reservation.settle(stored)
 
     def _check_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
+        self.stored_form(obj)
         metadata.before_update(obj, old)
         if status_only:
             _keep_all_but_status(obj, old)
+            if self.strategy.status_keeps_metadata:
+                metadata.keep_for_status(obj["metadata"], old["metadata"])
             self.strategy.prepare_for_status_update(ctx, obj, old)
         else:
             if self.strategy.has_status and ctx.subresource != "binding":
@@ -216,8 +281,18 @@ class Rest:
         self.strategy.canonicalize(obj)
 
     def _validate_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
-        # Upstream checks metadata twice, once for all kinds and once in each kind's strategy: the causes show it.
-        found = meta_validation.validate_update(obj["metadata"], old["metadata"]) * 2
+        meta, before = obj["metadata"], old["metadata"]
+        # Upstream checks metadata for all kinds (validateCommonFields) and again in each kind's ValidateUpdate:
+        # the causes show it.
+        found = meta_validation.validate_create(
+            meta, self.resource.namespaced, "path", known_finalizers=False
+        )
+        found += meta_validation.validate_update(meta, before)
+        for check in ("update",) if status_only else self.strategy.metadata_checks:
+            if check == "update":
+                found += meta_validation.validate_update(meta, before)
+            else:
+                found += self._as_created(meta)
         if status_only:
             found += self.strategy.validate_status_update(ctx, obj, old)
         else:
@@ -227,6 +302,10 @@ class Rest:
                 self.resource.group, self.resource.kind, obj["metadata"].get("name", ""), found
             )
 
+    def _as_created(self, meta: Obj) -> f.Errors:
+        rule, known = self.strategy.name_message, self.strategy.known_finalizers
+        return meta_validation.validate_create(meta, self.resource.namespaced, rule, known_finalizers=known)
+
     def _check_uid(self, key: str, old: Obj, uid: str) -> None:
         actual = old["metadata"].get("uid", "")
         if uid and uid != actual:
@@ -234,7 +313,7 @@ class Rest:
                 f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}"
             )
-            raise errors.conflict(self.resource.group, self.resource.plural, old["metadata"]["name"], why)
+            raise errors.conflict(self.named.group, self.named.plural, old["metadata"]["name"], why)
 
     def _check_revision(self, obj: Obj, old: Obj) -> None:
         """The optimistic lock: a resourceVersion that was sent must be the stored one."""
@@ -247,11 +326,11 @@ class Rest:
                 )
             if sent != old["metadata"]["resourceVersion"]:
                 raise errors.conflict(
-                    self.resource.group, self.resource.plural, meta["name"], errors.OPTIMISTIC_LOCK
+                    self.named.group, self.named.plural, meta["name"], errors.OPTIMISTIC_LOCK
                 )
         elif not self.strategy.allow_unconditional_update:
             missing = f.invalid("metadata.resourceVersion", f.GoText("0"), "must be specified for an update")
-            raise errors.invalid(self.resource.group, self.resource.plural, meta["name"], [missing])
+            raise errors.invalid(self.named.group, self.named.plural, meta["name"], [missing])
         meta["resourceVersion"] = old["metadata"]["resourceVersion"]
 
     async def admit_update(self, ctx: Context, obj: Obj, old: Obj, options: Obj) -> None:
@@ -270,8 +349,8 @@ class Rest:
         while True:
             item = self.store.get(key)
             if item is None:
-                raise errors.not_found(self.resource.group, self.resource.plural, name)
-            deletion.check_preconditions(options, item.obj, self.resource.kind, name)
+                raise errors.not_found(self.named.group, self.named.plural, name)
+            deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
             outcome = await self._delete_current(ctx, key, item, options, ask)
             if outcome is not None:
                 return outcome
@@ -335,7 +414,7 @@ class Rest:
         removed = await self.store.delete(key, current, last=last)
         if removed is None:
             raise errors.conflict(
-                self.resource.group, self.resource.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
+                self.named.group, self.named.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
             )
         await self.strategy.after_delete(ctx, last)
         return removed
@@ -368,6 +447,10 @@ class Rest:
             ctx.warnings,
             kind,
         )
+
+
+def _as_it_is(obj: Obj) -> None:
+    """Custom resources are stored as JSON."""
 
 
 def _clear_status(obj: Obj) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
+from pilothouse.api.schema import nesting
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.item import Item, encode
@@ -22,6 +23,7 @@ from pilothouse.etcd.contract import (
     Compacted,
     Compare,
     Delete,
+    NoSpace,
     Put,
     Range,
     StoreError,
@@ -118,7 +120,7 @@ class ResourceStore:
         """Store a new state in place of `current`; `current` itself, and no write, when nothing changed; None on
         a conflict, after which `get` has what came between."""
         value = self._encode(obj)
-        if value == current.value:
+        if current.holds(value):
             return current
         return await self._write(key.encode(), obj, value, current.revision)
 
@@ -128,7 +130,7 @@ class ResourceStore:
             put = Put(key, value, lease=await self._lease(obj))
             self._cache.expect(item)
             result = await self._txn(key, expected_revision, put)
-        except errors.ApiError:
+        except BaseException:
             self._cache.unexpect(item)
             raise
         if not result.succeeded:
@@ -137,6 +139,12 @@ class ResourceStore:
         if item.revision != result.revision:
             item.stored_at(result.revision)
         return item
+
+    async def holds(self, key: str, obj: Obj) -> bool:
+        """Whether this very object was stored: for a writer who was cancelled while he waited for the outcome."""
+        await self._cache.wait(self._backend.revision, _FRESH_TIMEOUT_S)
+        item = self.get(key)
+        return item is not None and item.value == encode(obj)
 
     async def delete(self, key: str, current: Item, *, last: Obj | None = None) -> Item | None:
         """Remove; the item as it was, at the revision of its deletion. None on a conflict. `last` is a newer
@@ -169,6 +177,8 @@ class ResourceStore:
         value = encode(obj)
         if len(value) > OBJECT_BYTES_MAX:
             raise errors.ApiError(500, "", "etcdserver: request is too large")
+        if nesting.may_exceed(value) and (why := nesting.exceeded(obj, nesting.STORED_MAX)):
+            raise errors.bad_request(f"the object cannot be stored: {why}")
         return value
 
     async def _lease(self, obj: Obj) -> int:
@@ -293,8 +303,8 @@ class ResourceStore:
 
 def _failure(error: StoreError) -> errors.ApiError:
     """What a client is told of a store that refuses."""
-    if isinstance(error, StoreUnavailable):
-        return errors.service_unavailable(f"{error}; free some space, then try again")
+    if isinstance(error, StoreUnavailable) and not isinstance(error, NoSpace):
+        return errors.service_unavailable(str(error))
     return errors.ApiError(500, "", str(error))
 
 

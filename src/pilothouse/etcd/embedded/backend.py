@@ -165,10 +165,10 @@ class EmbeddedBackend:
         if not applied.records:
             if self._writing:
                 # What it saw may not be durable yet.
-                await self._enqueue([], Batch())
+                await self._durable([], Batch())
             return applied.result
         batch = Batch(puts=[record.kv for record in applied.records])
-        result: TxnResult = await self._enqueue(applied.records, batch, applied.result)
+        result: TxnResult = await self._durable(applied.records, batch, applied.result)
         return result
 
     def _check_leases(self, ops: Any) -> None:
@@ -178,6 +178,19 @@ class EmbeddedBackend:
             elif isinstance(op, Txn):
                 self._check_leases(op.then)
                 self._check_leases(op.otherwise)
+
+    async def _durable(
+        self, records: list[Record], batch: Batch, result: Any = None, settled: Settled | None = None
+    ) -> Any:
+        """Enqueue and wait. A caller who is cancelled meanwhile withdraws nothing, so he is kept until it is known
+        what became of his write: what he held for it (an address, a port) must not go to somebody else."""
+        done = self._enqueue(records, batch, result, settled)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait((done,))
+            done.exception()  # nobody else asks for it
+            raise
 
     def _enqueue(
         self, records: list[Record], batch: Batch, result: Any = None, settled: Settled | None = None
@@ -241,8 +254,9 @@ class EmbeddedBackend:
 
     def _refuse(self, group: list[_Waiting], error: BaseException) -> None:
         """What came after was applied on top of what failed: it fails too."""
+        refusal = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
         if str(error) != self._fault:
-            log.error("%s; writes are refused until the disk takes them again", error)
+            log.error("%s (%s): writes are refused until the disk takes them again", error, error.__cause__)
         self._fault = str(error)
         later, self._waiting = self._waiting, []
         self._store.rollback()
@@ -250,7 +264,7 @@ class EmbeddedBackend:
             if waiting.settled is not None:
                 waiting.settled(False)
             if not waiting.done.done():
-                waiting.done.set_exception(StoreUnavailable(str(error)))
+                waiting.done.set_exception(type(refusal)(str(refusal)))
 
     async def compact(self, revision: int) -> None:
         if self._closed:
@@ -270,7 +284,7 @@ class EmbeddedBackend:
                 self._garbage = garbage + self._garbage
 
         batch = Batch(drops=garbage, compact_revision=self._store.compact_revision)
-        await self._enqueue([], batch, None, settled)
+        await self._durable([], batch, None, settled)
 
     # -- leases -----------------------------------------------------------------------------------------
 
@@ -285,7 +299,7 @@ class EmbeddedBackend:
             if not done:
                 self._leases.drop(granted)
 
-        await self._enqueue([], Batch(leases_granted=[(granted, ttl_s)]), None, settled)
+        await self._durable([], Batch(leases_granted=[(granted, ttl_s)]), None, settled)
         return status
 
     async def lease_revoke(self, lease_id: int) -> None:
@@ -303,7 +317,7 @@ class EmbeddedBackend:
                 self._leases.resume(lease_id)
 
         batch = Batch(puts=[record.kv for record in applied.records], leases_gone=[lease_id])
-        await self._enqueue(applied.records, batch, None, settled)
+        await self._durable(applied.records, batch, None, settled)
 
     def _holds(self, lease_id: int, key: bytes) -> bool:
         kv = self._store.newest(key)

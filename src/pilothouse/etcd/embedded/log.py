@@ -15,9 +15,9 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from pilothouse.etcd.contract import KeyValue, StoreError, StoreUnavailable
+from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
 
 FORMAT = 1
 
@@ -130,22 +130,29 @@ class SqliteLog:
         return db
 
     def _unreadable(self, error: sqlite3.Error) -> StoreError:
-        return StoreError(f"cannot read the store at {self._path}: {error}")
+        return StoreError(
+            f"cannot read the store at {self._path}: {error}; bring back a copy of its directory, or choose another "
+            "--data-dir"
+        )
 
     def load(self) -> Iterator[KeyValue]:
         query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
-        try:
-            for key, value, created, row, version, lease in self._db.execute(query):
-                yield KeyValue(key, value, created, row >> _PLACE_BITS, version, lease)
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
+        for key, value, created, row, version, lease in self._rows(query):
+            yield KeyValue(key, value, created, row >> _PLACE_BITS, version, lease)
 
     def compact_revision(self) -> int:
-        row = self._db.execute("SELECT number FROM meta WHERE name = 'compact_revision'").fetchone()
-        return int(row[0]) if row else 0
+        rows = list(self._rows("SELECT number FROM meta WHERE name = 'compact_revision'"))
+        return int(rows[0][0]) if rows else 0
 
     def leases(self) -> list[tuple[int, int]]:
-        return [(int(i), int(ttl)) for i, ttl in self._db.execute("SELECT id, ttl_s FROM lease")]
+        return [(int(i), int(ttl)) for i, ttl in self._rows("SELECT id, ttl_s FROM lease")]
+
+    def _rows(self, query: str) -> Iterator[Any]:
+        """StoreError for a file that is damaged."""
+        try:
+            yield from self._db.execute(query)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
 
     def stage(self, batch: Batch) -> None:
         try:
@@ -163,6 +170,8 @@ class SqliteLog:
     def _refused(self, error: sqlite3.Error) -> StoreUnavailable:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return NoSpace()
         return StoreUnavailable(f"the store's disk refused a write: {error}")
 
     def _insert(self, batch: Batch) -> None:

@@ -18,7 +18,7 @@ from pilothouse.apiserver.storage.item import Item
 from pilothouse.apiserver.storage.leases import LeaseManager
 from pilothouse.apiserver.storage.store import ContinueExpired, ResourceStore
 from pilothouse.apiserver.storage.watch_cache import Change, WatchCache, Watcher
-from pilothouse.etcd.contract import Delete, Put, StoreUnavailable
+from pilothouse.etcd.contract import Delete, NoSpace, Put, StoreUnavailable
 from pilothouse.etcd.embedded.backend import EmbeddedBackend, open_backend
 from pilothouse.etcd.embedded.log import NoLog
 from pilothouse.kit.virtual_loop import run_virtual
@@ -30,10 +30,11 @@ EVENTS = Resource("", "v1", "events", "Event")
 
 class RefusingLog(NoLog):
     refuse = False
+    refusal: StoreUnavailable = NoSpace()
 
     def commit(self) -> None:
         if self.refuse:
-            raise StoreUnavailable("the store's disk refused a write: database or disk is full")
+            raise self.refusal
 
 
 class Room:
@@ -170,14 +171,34 @@ async def test_the_same_state_is_not_written(room: Room) -> None:
 
 
 @in_room
-async def test_a_full_disk_is_unavailable_and_leaves_nothing(room: Room) -> None:
+async def test_a_full_disk_refuses_as_etcd_does_and_leaves_nothing(room: Room) -> None:
+    watcher = await room.pods.watch()
     room.log.refuse = True
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError, match=r"^etcdserver: mvcc: database space exceeded$") as refused:
         await room.create("a")
-    assert refused.value.code == 503
-    assert "disk is full" in refused.value.message
+    assert (refused.value.code, refused.value.reason) == (500, "")
+    assert (await room.pods.list()).items == []
+    room.log.refusal = StoreUnavailable("the store's disk refused a write: disk I/O error")
+    with pytest.raises(ApiError, match="disk I/O error") as refused:
+        await room.create("a")
+    assert (refused.value.code, refused.value.reason) == (503, "ServiceUnavailable")
     room.log.refuse = False
     assert (await room.create("a")).revision == 2
+    assert told(await take(watcher, 1)) == [("ADDED", "a")]
+
+
+@in_room
+async def test_a_writer_who_is_cancelled_learns_first_what_became_of_his_write(room: Room) -> None:
+    writing = asyncio.ensure_future(room.create("a"))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert room.backend.revision == 2
+    assert await room.pods.holds(room.pods.key("default", "a"), pod("a"))
+    assert not await room.pods.holds(room.pods.key("default", "a"), pod("a", x="other"))
+    assert not await room.pods.holds(room.pods.key("default", "b"), pod("b"))
+    assert not room.cache._new, "nothing is kept for an event that will not come"
 
 
 @in_room

@@ -3,6 +3,7 @@ is not bound again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pilothouse.api import errors
@@ -80,11 +81,17 @@ def _bound(old: Obj, binding: Obj, now: str) -> Obj:
         given = (binding["metadata"] or {}).get(key)
         if given:
             meta[key] = {**(meta.get(key) or {}), **given}
-    status = dict(old.get("status") or {})
+    status = {k: v for k, v in (old.get("status") or {}).items() if k != "nominatedNodeName"}
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    others = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
-    status["conditions"] = [*others, scheduled]
+    status["conditions"] = _with_condition(status.get("conditions") or (), scheduled)
     return {**old, "metadata": meta, "spec": {**spec, "nodeName": node}, "status": status}
+
+
+def _with_condition(conditions: Sequence[Obj], new: Obj) -> list[Obj]:
+    """In the place of the one of its type, or last."""
+    if any(c["type"] == new["type"] for c in conditions):
+        return [new if c["type"] == new["type"] else c for c in conditions]
+    return [*conditions, new]
 
 
 def _conflict(name: str, why: str) -> errors.ApiError:

@@ -11,7 +11,7 @@ from pilothouse.apiserver.request import Request, Response
 
 
 async def update(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = write_options(request, "UpdateOptions")
     sent = body.read(request, scope, options)
     name = request.info.name

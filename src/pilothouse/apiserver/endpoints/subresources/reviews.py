@@ -11,6 +11,7 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authorization
 from pilothouse.apiserver.authn.chain import with_group
+from pilothouse.apiserver.authn.service_account import TokenRefused
 from pilothouse.apiserver.endpoints import body, negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import write_options
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -19,6 +20,7 @@ from pilothouse.apiserver.request import ANONYMOUS, Request, RequestInfo, Respon
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
+_UNKNOWN_TOKEN = "invalid bearer token"
 Validate = Callable[[Obj], f.Errors]
 
 
@@ -39,7 +41,7 @@ class Reviewer:
         await scope.rest.admission.ask(scope.rest.attributes(ctx, "CREATE", review, None, {}))
 
     def _answer(self, request: Request, scope: Scope, review: Obj) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         return render.one(request, scope.kind, review, None, form, 201)
 
     async def subject_access(self, request: Request, scope: Scope) -> Response:
@@ -115,16 +117,19 @@ class Reviewer:
 
     def _token_status(self, token: str, audiences: list[str]) -> Obj:
         own = list(self._server.options.audiences)
-        checked = self._server.tokens.check(token, audiences or own)
+        try:
+            checked = self._server.tokens.check(token, audiences or own)
+        except TokenRefused as refused:
+            # Two authenticators have a say: that of the server's own loopback token, and everybody else's.
+            return {"user": {}, "error": f"[{_UNKNOWN_TOKEN}, {refused}]"}
         if checked is not None:
             user, shared = checked
             return {"authenticated": True, "user": _user(with_group(user)), "audiences": shared}
         found = self._server.authenticator.token_user(token)
-        if found is None:
-            return {"user": {}, "error": "[invalid bearer token]"}
-        status: Obj = {"authenticated": True, "user": _user(with_group(found))}
-        status["audiences"] = own
-        return status
+        shared = [a for a in own if not audiences or a in audiences]
+        if found is None or not shared:
+            return {"user": {}, "error": _UNKNOWN_TOKEN}
+        return {"authenticated": True, "user": _user(with_group(found)), "audiences": shared}
 
     async def self_subject(self, request: Request, scope: Scope) -> Response:
         options = write_options(request, "CreateOptions")
