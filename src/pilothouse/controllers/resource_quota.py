@@ -8,6 +8,10 @@ objects that were refused after all:
     an object went away                 → count the quotas of its namespace that it falls under
     an object changed to cost less      → likewise (a finished pod, a service of another type, a shrunk claim)
     every five minutes                  → count them all
+
+Between the charge for an object and the object itself lies a moment in which a count misses it, and no revision tells.
+So a count that would lower what is used waits until nobody has charged the quota for a while; one that raises it does
+not. Upstream does not wait, and lets through what it missed until the next count.
 """
 
 from __future__ import annotations
@@ -33,8 +37,10 @@ RESYNC_S = 300.0
 """Upstream's --resource-quota-sync-period."""
 _DISCOVERY_S = 30.0
 _SETTLE_S = 1.0
-"""How long an object that admission charged takes at most to be stored and seen here. Whoever counts in between misses
-it, so what was counted and written is counted once more."""
+"""How long an object that was charged takes at most to be seen here."""
+_POSTPONED_S_MAX = 10.0
+"""A quota that is charged all the time is counted after this long all the same; what is missed then is found by the
+count that follows."""
 _BY_NAMESPACE = "namespace"
 
 
@@ -44,11 +50,16 @@ class ResourceQuotaController(Controller):
     def __init__(self, env: Environment, *, resync_s: float = RESYNC_S) -> None:
         super().__init__(env)
         self._resync_s = resync_s
+        self._charged_s: dict[str, float] = {}
+        """When each quota was last seen to change, by monotonic time."""
+        self._postponed_s: dict[str, float] = {}
+        """Since when a count of a quota waits."""
         self._followed: dict[Evaluator, tuple[Resource, Informer]] = {}
 
     def setup(self) -> None:
         self._quotas = self.watch(RESOURCE_QUOTAS, changed=_asks_for_more)
         self._quotas.add_index(_BY_NAMESPACE, _namespace)
+        self._quotas.add_handler(_Charges(self))
 
     async def run(self) -> None:
         await self._follow_resources()
@@ -100,6 +111,20 @@ class ResourceQuotaController(Controller):
             if of.matching((quota.get("status") or {}).get("hard") or ()):
                 self.queue.add(key_of(quota))
 
+    def charged(self, quota: Obj) -> None:
+        self._charged_s[key_of(quota)] = self.world.clock.monotonic()
+
+    def forget(self, quota: Obj) -> None:
+        self._charged_s.pop(key_of(quota), None)
+        self._postponed_s.pop(key_of(quota), None)
+
+    def _wait_s(self, key: str) -> float:
+        """How long a count that lowers a quota has to wait; 0 for not at all."""
+        now_s = self.world.clock.monotonic()
+        since_s = self._postponed_s.setdefault(key, now_s)
+        quiet_s = now_s - self._charged_s.get(key, 0.0)
+        return 0.0 if quiet_s >= _SETTLE_S or now_s - since_s >= _POSTPONED_S_MAX else _SETTLE_S - quiet_s
+
     async def reconcile(self, key: str) -> float | None:
         quota = self._quotas.get(key)
         if quota is None:
@@ -112,7 +137,11 @@ class ResourceQuotaController(Controller):
         counted = usage.calculate(quota, list(self._followed), objects, self.world.now())
         status = usage.status(quota, counted)
         if status is None:
+            self._postponed_s.pop(key, None)
             return None
+        if usage.lowers(quota, status) and (wait_s := self._wait_s(key)):
+            return wait_s
+        self._postponed_s.pop(key, None)
         await self.client.update(RESOURCE_QUOTAS, {**quota, "status": status}, subresource="status")
         return _SETTLE_S
 
@@ -133,6 +162,22 @@ class _Replenish:
 
     def on_delete(self, obj: Obj) -> None:
         self._controller.replenish(self._of, obj)
+
+
+class _Charges:
+    """Hears of the quotas themselves."""
+
+    def __init__(self, controller: ResourceQuotaController) -> None:
+        self._controller = controller
+
+    def on_add(self, obj: Obj) -> None:
+        self._controller.charged(obj)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        self._controller.charged(new)
+
+    def on_delete(self, obj: Obj) -> None:
+        self._controller.forget(obj)
 
 
 def _asks_for_more(old: Obj, new: Obj) -> bool:

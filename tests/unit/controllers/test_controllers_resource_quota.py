@@ -141,3 +141,24 @@ def test_a_dry_run_charges_nothing_and_cluster_wide_kinds_are_nobodys() -> None:
             await used(client, {"configmaps": "0"})
 
     run_virtual(main())
+
+
+def test_a_count_waits_for_the_objects_that_are_on_their_way() -> None:
+    """Charged, but not stored yet: a count in between must not give the charge back."""
+
+    async def main() -> None:
+        async with cluster() as client:
+            await client.create(CONFIG_MAPS, {"metadata": {"name": "old"}}, NS)
+            await client.create(RESOURCE_QUOTAS, quota(configmaps="5"), NS)
+            await used(client, {"configmaps": "1"})
+            await asyncio.sleep(5)
+            found = await client.get(RESOURCE_QUOTAS, "q", NS)
+            charged = {**found, "status": {**found["status"], "used": {"configmaps": "2"}}}
+            await client.update(RESOURCE_QUOTAS, charged, subresource="status")
+            await client.delete(CONFIG_MAPS, "old", NS)
+            await asyncio.sleep(0.5)
+            await used(client, {"configmaps": "2"})
+            await asyncio.sleep(1)
+            await used(client, {"configmaps": "0"})
+
+    run_virtual(main())
