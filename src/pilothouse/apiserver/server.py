@@ -499,7 +499,9 @@ class SystemObjects:
         async def change(old: Obj | None) -> Obj:
             if old is None:
                 raise errors.not_found(resource.group, resource.plural, meta["name"])
-            return fields.update(old, obj, "kube-apiserver", "status", world.timestamp())
+            # `obj` stems from a cache: its metadata stay as they are.
+            wanted = {**obj, "metadata": dict(meta)}
+            return fields.update(old, wanted, "kube-apiserver", "status", world.timestamp())
 
         await scope.rest.update(ctx, meta["name"], change, {})
 

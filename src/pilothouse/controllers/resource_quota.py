@@ -9,9 +9,10 @@ objects that were refused after all:
     an object changed to cost less      → likewise (a finished pod, a service of another type, a shrunk claim)
     every five minutes                  → count them all
 
-Between the charge for an object and the object itself lies a moment in which a count misses it, and no revision tells.
-So a count that would lower what is used waits until nobody has charged the quota for a while; one that raises it does
-not. Upstream does not wait, and lets through what it missed until the next count.
+What is counted comes by other watches than the quota, and may come later. Between the charge for an object and the
+object itself lies a longer moment still, in which a count misses it, and no revision tells. So a count waits until the
+quota has not changed for a little while, and one that would lower what is used for a longer one. Upstream does not
+wait, and lets through what it missed until the next count.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 RESYNC_S = 300.0
 """Upstream's --resource-quota-sync-period."""
 _DISCOVERY_S = 30.0
+_SEEN_S = 0.1
+"""How much later than the quota what was there before it is seen here at most."""
 _SETTLE_S = 1.0
 """How long an object that was charged takes at most to be seen here."""
 _POSTPONED_S_MAX = 10.0
@@ -118,12 +121,14 @@ class ResourceQuotaController(Controller):
         self._charged_s.pop(key_of(quota), None)
         self._postponed_s.pop(key_of(quota), None)
 
-    def _wait_s(self, key: str) -> float:
-        """How long a count that lowers a quota has to wait; 0 for not at all."""
+    def _wait_s(self, key: str, quiet_s_min: float) -> float:
+        """How long a count has to wait until its quota has been quiet for so long; 0 for not at all."""
         now_s = self.world.clock.monotonic()
         since_s = self._postponed_s.setdefault(key, now_s)
         quiet_s = now_s - self._charged_s.get(key, 0.0)
-        return 0.0 if quiet_s >= _SETTLE_S or now_s - since_s >= _POSTPONED_S_MAX else _SETTLE_S - quiet_s
+        if quiet_s >= quiet_s_min or now_s - since_s >= _POSTPONED_S_MAX:
+            return 0.0
+        return quiet_s_min - quiet_s
 
     async def reconcile(self, key: str) -> float | None:
         quota = self._quotas.get(key)
@@ -139,7 +144,8 @@ class ResourceQuotaController(Controller):
         if status is None:
             self._postponed_s.pop(key, None)
             return None
-        if usage.lowers(quota, status) and (wait_s := self._wait_s(key)):
+        wait_s = self._wait_s(key, _SETTLE_S if usage.lowers(quota, status) else _SEEN_S)
+        if wait_s:
             return wait_s
         self._postponed_s.pop(key, None)
         await self.client.update(RESOURCE_QUOTAS, {**quota, "status": status}, subresource="status")

@@ -162,3 +162,28 @@ def test_a_count_waits_for_the_objects_that_are_on_their_way() -> None:
             await used(client, {"configmaps": "0"})
 
     run_virtual(main())
+
+
+def test_a_charge_leaves_what_others_hold_alone() -> None:
+    """Objects in the process are shared: whoever read the quota before must not see it change, least of all its
+    revision, by which he would overwrite the charge."""
+
+    async def main() -> None:
+        async with cluster() as client:
+            await client.create(RESOURCE_QUOTAS, quota(configmaps="5"), NS)
+            await used(client, {"configmaps": "0"})
+            held = await client.get(RESOURCE_QUOTAS, "q", NS)
+            revision = held["metadata"]["resourceVersion"]
+            await client.create(CONFIG_MAPS, {"metadata": {"name": "m"}}, NS)
+            found = await client.get(RESOURCE_QUOTAS, "q", NS)
+            assert found["status"]["used"] == {"configmaps": "1"}
+            assert (held["metadata"]["resourceVersion"], held["status"]["used"]) == (
+                revision,
+                {"configmaps": "0"},
+            )
+            managers = {entry["manager"] for entry in found["metadata"]["managedFields"]}
+            assert "kube-apiserver" in managers
+            with pytest.raises(ApiError, match="the object has been modified"):
+                await client.update(RESOURCE_QUOTAS, held, subresource="status")
+
+    run_virtual(main())
