@@ -26,6 +26,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
+from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
 from pilothouse.apiserver.authn.chain import Chain
 from pilothouse.apiserver.authn.impersonation import Impersonation
@@ -148,6 +149,7 @@ class ApiServer:
             ),
             options.enable_admission,
             options.disable_admission,
+            AdmissionMetrics(metrics),
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
