@@ -26,7 +26,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.quota import usage
 from pilothouse.api.quota.evaluator import Evaluator
 from pilothouse.api.quota.registry import IGNORED, evaluator
-from pilothouse.api.resources import RESOURCE_QUOTAS, Resource
+from pilothouse.api.resources import RESOURCE_QUOTAS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer, key_of
 from pilothouse.controllers.garbage_collector import discover
@@ -57,7 +57,7 @@ class ResourceQuotaController(Controller):
         """When each quota was last seen to change, by monotonic time."""
         self._postponed_s: dict[str, float] = {}
         """Since when a count of a quota waits."""
-        self._followed: dict[Evaluator, tuple[Resource, Informer]] = {}
+        self._followed: dict[Evaluator, Informer] = {}
 
     def setup(self) -> None:
         self._quotas = self.watch(RESOURCE_QUOTAS, changed=_asks_for_more)
@@ -66,7 +66,7 @@ class ResourceQuotaController(Controller):
 
     async def run(self) -> None:
         await self._follow_resources()
-        await asyncio.gather(*(informer.synced() for _, informer in self._followed.values()))
+        await asyncio.gather(*(informer.synced() for informer in self._followed.values()))
         loops = [
             asyncio.get_running_loop().create_task(loop, name=f"{self.name} {what}")
             for what, loop in (("resync", self._resync()), ("discovery", self._rediscover()))
@@ -89,11 +89,17 @@ class ResourceQuotaController(Controller):
         while True:
             await self.world.clock.sleep(_DISCOVERY_S)
             try:
-                await self._follow_resources()
+                fresh = await self._follow_resources()
             except (ApiError, ConnectionError) as error:
                 log.warning("%s: discovery failed: %s", self.name, error)
+                continue
+            await asyncio.gather(*(self._followed[of].synced() for of in fresh))
+            for quota in self._quotas.list():
+                if any(of.matching(quota["spec"].get("hard") or ()) for of in fresh):
+                    self.queue.add(key_of(quota))
 
-    async def _follow_resources(self) -> None:
+    async def _follow_resources(self) -> list[Evaluator]:
+        """Those that are new."""
         found = {
             evaluator(r.group, r.plural): r
             for r in await discover(self)
@@ -101,12 +107,13 @@ class ResourceQuotaController(Controller):
         }
         for of in [of for of in self._followed if of not in found]:
             del self._followed[of]
-        for of, resource in found.items():
-            if of not in self._followed:
-                informer = self.env.informers.informer(resource)
-                informer.add_index(_BY_NAMESPACE, _namespace)
-                self._followed[of] = (resource, informer)
-                informer.add_handler(_Replenish(self, of))
+        fresh = [of for of in found if of not in self._followed]
+        for of in fresh:
+            informer = self.env.informers.informer(found[of])
+            informer.add_index(_BY_NAMESPACE, _namespace)
+            self._followed[of] = informer
+            informer.add_handler(_Replenish(self, of))
+        return fresh
 
     def replenish(self, of: Evaluator, obj: Obj) -> None:
         """Count those quotas again under which an object may have been."""
@@ -137,9 +144,11 @@ class ResourceQuotaController(Controller):
         namespace = quota["metadata"]["namespace"]
 
         def objects(of: Evaluator) -> Iterable[Obj]:
-            return self._followed[of][1].by_index(_BY_NAMESPACE, namespace)
+            return self._followed[of].by_index(_BY_NAMESPACE, namespace)
 
-        counted = usage.calculate(quota, list(self._followed), objects, self.world.now())
+        # What is not here yet is not counted at all: a quota without a figure lets nothing through.
+        known = [of for of, informer in self._followed.items() if informer.has_synced]
+        counted = usage.calculate(quota, known, objects, self.world.now())
         status = usage.status(quota, counted)
         if status is None:
             self._postponed_s.pop(key, None)

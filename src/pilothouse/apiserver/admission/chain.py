@@ -89,8 +89,13 @@ ORDERED: dict[str, Entry] = {
 NOT_SERVED = frozenset(
     (
         "ImagePolicyWebhook",
+        "JobValidation",
         "MutatingAdmissionPolicy",
         "MutatingAdmissionWebhook",
+        "NodeDeclaredFeatureValidator",
+        "PodGroupProtection",
+        "PodGroupWorkloadExists",
+        "PodResizeValidator",
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionWebhook",
     )
