@@ -38,11 +38,12 @@ class _Latencies:
 
 
 class AdmissionMetrics(Collector):
-    """`registry` collects one cluster's metrics."""
+    """`registry` collects one cluster's metrics; None for nobody who asks."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._latencies: dict[Key, _Latencies] = {}
-        registry.register(self)
+        if registry is not None:
+            registry.register(self)
 
     def observe(self, plugin: str, step: str, operation: str, rejected: bool, seconds: float) -> None:
         key = (plugin, step, operation, rejected)
