@@ -68,7 +68,7 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    _check_kind(kind, scope, group, version, name, (value.get("metadata") or {}).get("name", ""))
+    _check_kind(kind, scope, group, version, name, _name_in(value))
     try:
         decoded = kind.decode(value)
     except ValueError as error:
@@ -78,6 +78,13 @@ def decode(
     obj = decoded.obj
     kind.default(obj)
     return obj
+
+
+def _name_in(value: Obj) -> str:
+    """What a body that nobody has checked yet calls itself."""
+    meta = value.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
