@@ -26,6 +26,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
+from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
 from pilothouse.apiserver.authn.chain import Chain
 from pilothouse.apiserver.authn.impersonation import Impersonation
@@ -148,6 +149,7 @@ class ApiServer:
             ),
             options.enable_admission,
             options.disable_admission,
+            AdmissionMetrics(metrics),
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
@@ -499,7 +501,9 @@ class SystemObjects:
         async def change(old: Obj | None) -> Obj:
             if old is None:
                 raise errors.not_found(resource.group, resource.plural, meta["name"])
-            return fields.update(old, obj, "kube-apiserver", "status", world.timestamp())
+            # `obj` stems from a cache: its metadata stay as they are.
+            wanted = {**obj, "metadata": dict(meta)}
+            return fields.update(old, wanted, "kube-apiserver", "status", world.timestamp())
 
         await scope.rest.update(ctx, meta["name"], change, {})
 

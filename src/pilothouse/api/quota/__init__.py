@@ -8,6 +8,7 @@ https://kubernetes.io/docs/concepts/policy/resource-quotas/).
     pods.py services.py volume_claims.py device_claims.py   the kinds that cost more than a number
     registry.py         which evaluator is for which resource
     scopes.py           scopes and scope selectors
+    limited.py          what nobody gets without a quota
     check.py            may this object be made: the new usage, or why not
     usage.py            how much is used of a quota
 """

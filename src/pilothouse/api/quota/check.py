@@ -12,12 +12,22 @@ from dataclasses import dataclass
 
 from pilothouse.api import amounts
 from pilothouse.api.amounts import Amounts
+from pilothouse.api.quota import limited, scopes
 from pilothouse.api.quota.evaluator import Evaluator
+from pilothouse.api.quota.limited import Limited
 from pilothouse.api.types import Obj
 
 
 class QuotaError(Exception):
-    """The text is what a Forbidden says after the object's name."""
+    """The text is what a Forbidden says after the object's name.
+
+    QuotaError
+    └── UncoveredScopes    which upstream answers as a plain error: a 500
+    """
+
+
+class UncoveredScopes(QuotaError):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +74,37 @@ class Account:
         return str(self.quota["metadata"]["name"])
 
 
-def check(accounts: Sequence[Account], cost: Cost) -> Mapping[int, Amounts]:
-    """The new usage by the index of each account that changes. Raises QuotaError."""
+def check(accounts: Sequence[Account], cost: Cost, limits: Sequence[Limited] = ()) -> Mapping[int, Amounts]:
+    """The new usage by the index of each account that changes. `limits` are what needs a quota that covers it.
+    Raises QuotaError."""
     pertinent = [i for i, account in enumerate(accounts) if _is_pertinent(account, cost)]
     negative = amounts.negative(cost.usage)
     if negative:
         raise QuotaError(f"quota usage is negative for resource(s): {','.join(sorted(negative))}")
-    changed: dict[int, Amounts] = {}
-    for i in pertinent:
-        account = accounts[i]
-        delta = amounts.without_zeros(_delta(account, cost))
-        if delta:
-            changed[i] = _charged(account, delta, enforce=cost.subresource != "status")
-    return changed
+    deltas = {i: delta for i in pertinent if (delta := amounts.without_zeros(_delta(accounts[i], cost)))}
+    if limits and (deltas or (not pertinent and amounts.without_zeros(cost.increase))):
+        _check_covered(accounts, pertinent, cost, limits)
+    enforce = cost.subresource != "status"
+    return {i: _charged(accounts[i], delta, enforce=enforce) for i, delta in deltas.items()}
+
+
+def _check_covered(
+    accounts: Sequence[Account], pertinent: list[int], cost: Cost, limits: Sequence[Limited]
+) -> None:
+    evaluator = cost.evaluator
+    names = {name for i in pertinent for name in evaluator.matching(accounts[i].hard)}
+    missing = limited.uncovered_names(limits, evaluator, cost.usage, names)
+    if missing:
+        raise QuotaError(f"insufficient quota to consume: {','.join(missing)}")
+    inside = {
+        selector["scopeName"]
+        for account in accounts
+        for selector in scopes.selectors(account.quota)
+        if evaluator.in_scope(selector, cost.obj)
+    }
+    alone = limited.uncovered_scopes(limits, evaluator, cost.obj, inside)
+    if alone:
+        raise UncoveredScopes(f"insufficient quota to match these scopes: {limited.text(alone)}")
 
 
 def _is_pertinent(account: Account, cost: Cost) -> bool:

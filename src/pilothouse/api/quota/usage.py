@@ -55,3 +55,10 @@ def status(quota: Obj, counted: Amounts) -> Obj | None:
         and amounts.equal(used, before)
     )
     return None if same else {"hard": amounts.texts(hard), "used": amounts.texts(used)}
+
+
+def lowers(quota: Obj, status: Obj) -> bool:
+    """Whether a new status has less of something than the quota's own."""
+    before = amounts.read((quota.get("status") or {}).get("used"))
+    now = amounts.read(status["used"])
+    return any(name in before and amount.nano < before[name].nano for name, amount in now.items())

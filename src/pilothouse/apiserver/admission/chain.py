@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pilothouse.api.resources import Resource
@@ -19,6 +19,7 @@ from pilothouse.apiserver.admission.event_rate_limit import EventRateLimit
 from pilothouse.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
 from pilothouse.apiserver.admission.hard_anti_affinity import LimitPodHardAntiAffinityTopology
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
+from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.namespace_autoprovision import NamespaceAutoProvision
 from pilothouse.apiserver.admission.namespace_exists import NamespaceExists
 from pilothouse.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
@@ -37,6 +38,7 @@ from pilothouse.apiserver.admission.simple import AlwaysAdmit, AlwaysDeny
 from pilothouse.apiserver.admission.storage_protection import StorageObjectInUseProtection
 from pilothouse.apiserver.admission.taint_nodes import TaintNodesByCondition
 from pilothouse.apiserver.admission.volume_claim_resize import PersistentVolumeClaimResize
+from pilothouse.kit.world import Clock
 
 Factory = Callable[[Environment], Plugin]
 
@@ -87,8 +89,13 @@ ORDERED: dict[str, Entry] = {
 NOT_SERVED = frozenset(
     (
         "ImagePolicyWebhook",
+        "JobValidation",
         "MutatingAdmissionPolicy",
         "MutatingAdmissionWebhook",
+        "NodeDeclaredFeatureValidator",
+        "PodGroupProtection",
+        "PodGroupWorkloadExists",
+        "PodResizeValidator",
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionWebhook",
     )
@@ -96,18 +103,24 @@ NOT_SERVED = frozenset(
 """Upstream's, but not here yet: they may be left out, not asked for."""
 
 
-class _Chosen(NamedTuple):
-    """The plugins that one kind of write asks."""
+_Call = tuple[str, Callable[[Attributes], Awaitable[None]]]
+"""A plugin's name and its admit or validate."""
 
-    mutating: list[Plugin]
-    validating: list[Plugin]
+
+class _Chosen(NamedTuple):
+    """What one kind of write asks."""
+
+    mutating: list[_Call]
+    validating: list[_Call]
 
 
 class Chain:
     """The plugins of one server."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], clock: Clock, metrics: AdmissionMetrics) -> None:
         self._plugins = plugins
+        self._clock = clock
+        self._metrics = metrics
         self._chosen: dict[tuple[Operation, Resource, str], _Chosen] = {}
 
     @property
@@ -115,12 +128,28 @@ class Chain:
         return [plugin.name for plugin in self._plugins]
 
     async def admit(self, a: Attributes) -> None:
-        for plugin in self._of(a).mutating:
-            await plugin.admit(a)
+        await self._run("admit", a, self._of(a).mutating)
 
     async def validate(self, a: Attributes) -> None:
-        for plugin in self._of(a).validating:
-            await plugin.validate(a)
+        await self._run("validate", a, self._of(a).validating)
+
+    async def _run(self, step: str, a: Attributes, calls: list[_Call]) -> None:
+        monotonic, observe = self._clock.monotonic, self._metrics.observe
+        began_s = started_s = monotonic()
+        rejected = True
+        name = ""
+        try:
+            for name, call in calls:
+                await call(a)
+                ended_s = monotonic()
+                observe(name, step, a.operation, False, ended_s - started_s)
+                started_s = ended_s
+            rejected = False
+        finally:
+            ended_s = monotonic()
+            if rejected:
+                observe(name, step, a.operation, True, ended_s - started_s)
+            observe("", step, a.operation, rejected, ended_s - began_s)
 
     async def ask(self, a: Attributes) -> None:
         """Both at once, for operations that nothing comes between."""
@@ -137,13 +166,18 @@ class Chain:
                 if a.operation in p.operations and p.concerns(a.resource, a.subresource)
             ]
             chosen = self._chosen[key] = _Chosen(
-                [p for p in asked if type(p).admit is not Plugin.admit],
-                [p for p in asked if type(p).validate is not Plugin.validate],
+                [(p.name, p.admit) for p in asked if type(p).admit is not Plugin.admit],
+                [(p.name, p.validate) for p in asked if type(p).validate is not Plugin.validate],
             )
         return chosen
 
 
-def chain(env: Environment, enable: Iterable[str] = (), disable: Iterable[str] = ()) -> Chain:
+def chain(
+    env: Environment,
+    enable: Iterable[str] = (),
+    disable: Iterable[str] = (),
+    metrics: AdmissionMetrics | None = None,
+) -> Chain:
     """The default plugins, with those enabled and less those disabled. ValueError for a name that is no plugin, for
     one that is not served, and for one that is both enabled and disabled."""
     more, less = set(enable), set(disable)
@@ -158,4 +192,4 @@ def chain(env: Environment, enable: Iterable[str] = (), disable: Iterable[str] =
             f"{', '.join(both)} in enable-admission-plugins and disable-admission-plugins overlapped"
         )
     on = [name for name, entry in ORDERED.items() if (entry.on or name in more) and name not in less]
-    return Chain([ORDERED[name].make(env) for name in on])
+    return Chain([ORDERED[name].make(env) for name in on], env.world.clock, metrics or AdmissionMetrics())

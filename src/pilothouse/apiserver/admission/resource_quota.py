@@ -20,7 +20,9 @@ from typing import ClassVar
 
 from pilothouse.api import amounts
 from pilothouse.api.errors import ApiError
-from pilothouse.api.quota.check import Account, Cost, QuotaError, check
+from pilothouse.api.quota import limited
+from pilothouse.api.quota.check import Account, Cost, QuotaError, UncoveredScopes, check
+from pilothouse.api.quota.limited import Limited
 from pilothouse.api.quota.registry import IGNORED, evaluator
 from pilothouse.api.resources import RESOURCE_QUOTAS, Resource
 from pilothouse.api.types import Obj
@@ -59,6 +61,7 @@ class ResourceQuota(Plugin):
         self._lister = env.lister
         self._world = env.world
         self._objects = env.objects
+        self._limits = limited.read(env.configuration.get(self.name) or {})
         self._desks: dict[str, _Desk] = {}
 
     def concerns(self, resource: Resource, subresource: str) -> bool:
@@ -69,7 +72,7 @@ class ResourceQuota(Plugin):
         )
 
     async def validate(self, a: Attributes) -> None:
-        if not self._quotas(a.namespace):
+        if not self._limits and not self._quotas(a.namespace):
             return
         assert a.obj is not None
         of = evaluator(a.resource.group, a.resource.plural)
@@ -109,7 +112,7 @@ class ResourceQuota(Plugin):
     async def _settle(self, namespace: str, batch: list[_Waiter]) -> None:
         accounts = [Account.of(quota) for quota in self._quotas(namespace)]
         for attempt in range(_RETRIES + 1):
-            changed = _check_all(accounts, batch)
+            changed = _check_all(accounts, batch, self._limits)
             failed, error = await self._store(changed)
             if error is None:
                 break
@@ -137,7 +140,7 @@ class ResourceQuota(Plugin):
         return failed, last
 
 
-def _check_all(accounts: list[Account], batch: list[_Waiter]) -> list[Account]:
+def _check_all(accounts: list[Account], batch: list[_Waiter], limits: list[Limited]) -> list[Account]:
     """Check every write that is not settled; those that cost nothing, and those that are refused, are then. The
     accounts that changed."""
     before = [account.used for account in accounts]
@@ -145,7 +148,10 @@ def _check_all(accounts: list[Account], batch: list[_Waiter]) -> list[Account]:
         if waiter.settled:
             continue
         try:
-            usage = check(accounts, waiter.cost)
+            usage = check(accounts, waiter.cost, limits)
+        except UncoveredScopes as error:
+            waiter.settle(ApiError(500, "", str(error)))
+            continue
         except QuotaError as error:
             waiter.settle(waiter.attributes.forbidden(str(error)))
             continue

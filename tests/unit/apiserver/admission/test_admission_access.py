@@ -3,6 +3,7 @@ noderestriction, eventratelimit)."""
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from typing import Any
 
@@ -34,6 +35,7 @@ from pilothouse.apiserver.admission.cluster_trust_bundle_attest import ClusterTr
 from pilothouse.apiserver.admission.event_rate_limit import EventRateLimit
 from pilothouse.apiserver.admission.node_restriction import NodeRestriction
 from pilothouse.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
+from pilothouse.apiserver.admission.service_account import ServiceAccount
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.kit.virtual_loop import run_virtual
 from tests.admission import Bench, attributes, pod, refusal
@@ -342,3 +344,64 @@ def test_a_storm_of_events_is_broken_and_passes_again_with_time() -> None:
         await plugin.validate(event())
 
     run_virtual(main())
+
+
+# ServiceAccount: plugin/pkg/admission/serviceaccount
+
+
+def test_the_default_account_of_a_new_namespace_is_waited_for() -> None:
+    async def main() -> None:
+        bench = Bench()
+        plugin = ServiceAccount(bench.env())
+        started_s = bench.world.clock.monotonic()
+        assert await refusal(plugin.admit(attributes("CREATE", pod()))) == (
+            'pods "p" is forbidden: error looking up service account ns/default: serviceaccount "default" not found'
+        )
+        assert 0.9 <= bench.world.clock.monotonic() - started_s <= 1.8
+        work = asyncio.ensure_future(plugin.admit(attributes("CREATE", made := pod())))
+        await bench.world.clock.sleep(0.05)
+        bench.store(SERVICE_ACCOUNTS, {"metadata": {"name": "default", "namespace": "ns"}})
+        await work
+        assert made["spec"]["serviceAccountName"] == "default"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ({"serviceAccountName": "a"}, "a mirror pod may not reference service accounts"),
+        ({"imagePullSecrets": [{"name": "s"}]}, "a mirror pod may not reference secrets"),
+        (
+            {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
+            "a mirror pod may not use ServiceAccountToken volume projections",
+        ),
+    ],
+)
+async def test_mirror_pods_get_nothing_from_the_cluster(spec: Obj, text: str) -> None:
+    made = pod(**spec)
+    made["metadata"]["annotations"] = MIRROR
+    plugin = ServiceAccount(Bench().env())
+    await plugin.admit(attributes("CREATE", made))
+    assert await refusal(plugin.validate(attributes("CREATE", made))) == f'pods "p" is forbidden: {text}'
+
+
+async def test_an_account_may_keep_its_pods_to_its_own_secrets() -> None:
+    bench = Bench()
+    meta = {
+        "name": "a",
+        "namespace": "ns",
+        "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"},
+    }
+    bench.store(SERVICE_ACCOUNTS, {"metadata": meta, "secrets": [{"name": "mine"}]})
+    plugin = ServiceAccount(bench.env())
+
+    def using(secret: str) -> Any:
+        volume = {"name": "v", "secret": {"secretName": secret}}
+        return attributes("CREATE", pod(serviceAccountName="a", volumes=[volume]))
+
+    await plugin.validate(using("mine"))
+    assert await refusal(plugin.validate(using("other"))) == (
+        'pods "p" is forbidden: volume with secret.secretName="other" is not allowed because service account a does '
+        "not reference that secret"
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pilothouse.api.resources import CONFIG_MAPS, PODS
 from pilothouse.apiserver.admission import configuration
 from pilothouse.apiserver.admission.chain import chain
+from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from tests.admission import Bench, attributes, pod, refusal
 
 ON = [
@@ -54,7 +56,7 @@ def test_names_that_make_no_sense(enable: tuple[str, ...], disable: tuple[str, .
 async def test_a_write_asks_only_those_whom_it_concerns() -> None:
     made = chain(Bench().env(), disable=("NamespaceLifecycle",))
     asked = made._of(attributes("CREATE", {"metadata": {"name": "m"}}, resource=CONFIG_MAPS))
-    assert [p.name for p in (*asked.mutating, *asked.validating)] == ["ResourceQuota"]
+    assert [name for name, _ in (*asked.mutating, *asked.validating)] == ["ResourceQuota"]
     asked = made._of(attributes("DELETE", None, pod(), resource=PODS))
     assert not asked.mutating and not asked.validating
 
@@ -93,3 +95,22 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: str, why: str) ->
     file.write_text(text)
     with pytest.raises(ValueError, match=why):
         configuration.read(file)
+
+
+async def test_how_long_it_takes_is_counted_by_step_and_plugin() -> None:
+    """k8s.io/apiserver/pkg/admission/metrics."""
+    registry = CollectorRegistry()
+    made = chain(Bench().env(), metrics=AdmissionMetrics(registry))
+    config_map = {"metadata": {"name": "m", "namespace": "ns"}}
+    await refusal(made.admit(attributes("CREATE", config_map, resource=CONFIG_MAPS)))
+    await made.validate(attributes("CREATE", config_map, resource=CONFIG_MAPS))
+
+    def count(what: str, **labels: str) -> float | None:
+        return registry.get_sample_value(
+            f"apiserver_admission_{what}_admission_duration_seconds_count", labels
+        )
+
+    refused = {"type": "admit", "operation": "CREATE", "rejected": "true"}
+    let_in = {"type": "validate", "operation": "CREATE", "rejected": "false"}
+    assert count("step", **refused) == count("controller", name="NamespaceLifecycle", **refused) == 1
+    assert count("step", **let_in) == count("controller", name="ResourceQuota", **let_in) == 1

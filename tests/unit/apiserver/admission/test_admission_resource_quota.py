@@ -176,3 +176,32 @@ async def test_whoever_gives_up_waiting_does_not_stop_the_others() -> None:
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(outcomes[0], asyncio.CancelledError)
     assert outcomes[1:] == [None, None]
+
+
+LIMITED = {
+    "limitedResources": [
+        {
+            "resource": "pods",
+            "matchScopes": [{"scopeName": "PriorityClass", "operator": "In", "values": ["a", "high"]}],
+        },
+        {"resource": "pods", "matchContains": ["requests.cpu"]},
+    ]
+}
+
+
+async def test_what_is_limited_needs_a_quota_that_covers_it() -> None:
+    """apiserver.config.k8s.io ResourceQuotaConfiguration."""
+    bench = Bench()
+    plugin = ResourceQuota(bench.env({"ResourceQuota": LIMITED}))
+    await plugin.validate(attributes("CREATE", pod()))
+    assert await refusal(plugin.validate(attributes("CREATE", hungry()))) == (
+        'pods "p" is forbidden: insufficient quota to consume: requests.cpu'
+    )
+    assert await refusal(plugin.validate(attributes("CREATE", pod(priorityClassName="high")))) == (
+        "insufficient quota to match these scopes: [{PriorityClass In [a high]}]"
+    )
+    scope = {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}
+    quota(bench, {"pods": "1"}, scopeSelector=scope)
+    await plugin.validate(attributes("CREATE", pod(priorityClassName="high")))
+    quota(bench, {"requests.cpu": "1"}, name="cpu")
+    await plugin.validate(attributes("CREATE", hungry()))

@@ -48,6 +48,8 @@ def of_labels(labels: Mapping[str, str], default: Policy) -> tuple[Policy, f.Err
     """The policy, and what is wrong with the labels. A label that cannot be read is enforced at its strictest, and
     neither warned about nor audited. A namespace that enforces a level also warns of it, unless it says otherwise."""
     errors: f.Errors = []
+    if not any(key.startswith(_PREFIX) for key in labels):
+        return default, errors
     enforce = _part("enforce", labels, default.enforce, RESTRICTED, errors)
     audit = _part("audit", labels, default.audit, PRIVILEGED, errors)
     warn = _part("warn", labels, default.warn, PRIVILEGED, errors)
