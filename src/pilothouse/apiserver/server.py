@@ -158,7 +158,7 @@ class ApiServer:
             Impersonation(self.authorizer.authorize, refusal).apply,
             self.authorizer,
             InFlight(options.requests_inflight_max, options.mutating_inflight_max),
-            RequestMetrics(metrics),
+            RequestMetrics(metrics, self.router.serves),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
             options.request_timeout_s,

@@ -6,7 +6,8 @@ What waits is written in one go, and an event is encoded once for all its watche
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from pilothouse.api import errors
@@ -15,11 +16,18 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, selection
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
 from pilothouse.apiserver.endpoints.options import ListOptions, list_options
+from pilothouse.apiserver.endpoints.options import revision as parse_revision
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.storage.watch_cache import Change, Watcher
 
 BOOKMARK_PERIOD_S = 60.0
+BOOKMARK_BEFORE_END_S = 2.0
+"""A bookmark comes about every minute, and right before the end (cacher nextBookmarkTime): the next watch starts
+from there."""
+_EVENTS_AT_ONCE = 16
+_PIECE_BYTES = 256 * 1024
+"""A long beginning goes out in pieces of about this size: it is as large as a list, and its client may be slow."""
 GATHER_S_PER_WATCHER = 0.00025
 GATHER_S_MAX = 0.05
 """After a write, what comes within this time goes out in the next one: the first event of a burst is not held up,
@@ -43,20 +51,13 @@ async def watch(request: Request, scope: Scope) -> Response:
 def _start(options: ListOptions) -> tuple[int | None, bool]:
     """The revision to watch from (None: now), and whether the present objects come first as ADDED."""
     text = options.resource_version
-    if text and not text.isdigit():
-        raise errors.ApiError(
-            500,
-            "",
-            f"resourceVersion: Invalid value: {go_quote(text)}: "
-            f"strconv.ParseUint: parsing {go_quote(text)}: invalid syntax",
-        )
+    try:
+        revision = parse_revision(text) if text else 0
+    except ValueError as error:
+        raise errors.ApiError(500, "", f"resourceVersion: Invalid value: {go_quote(text)}: {error}") from None
     if options.send_initial_events is not None:
-        if options.send_initial_events:
-            return (int(text) if text else None), True
-        return (int(text) if text not in ("", "0") else None), False
-    if text in ("", "0"):
-        return None, True
-    return int(text), False
+        return revision or None, options.send_initial_events
+    return revision or None, not revision
 
 
 class _Stream:
@@ -84,11 +85,13 @@ class _Stream:
             not self._form.target and self._form.media_type == JSON and self._scope.kind.from_storage is None
         )
         try:
+            encode = self._plain if plain else self._line
             async for batch in self._batches():
-                if plain:
-                    yield b"".join([self._plain(change) for change in batch])
+                if len(batch) <= _EVENTS_AT_ONCE:
+                    yield b"".join([encode(change) for change in batch])
                 else:
-                    yield b"".join([self._line(change) for change in batch])
+                    for piece in _pieces(batch, encode):
+                        yield piece
                 await self._clock.sleep(min(GATHER_S_MAX, cached.watcher_count * GATHER_S_PER_WATCHER))
         except errors.ApiError as error:
             yield _encode("ERROR", error.status())
@@ -109,19 +112,28 @@ class _Stream:
 
     async def _batches(self) -> AsyncIterator[list[Change]]:
         """Changes until the time is over, with a bookmark now and then."""
+        bookmark_at = self._next_bookmark()
         while True:
-            left = self._deadline - self._clock.monotonic()
-            if left <= 0:
+            now = self._clock.monotonic()
+            if now >= self._deadline:
                 return
-            batch = await self._watcher.next(min(left, BOOKMARK_PERIOD_S))
+            if now >= bookmark_at:
+                yield [Change.bookmark(self._watcher.revision)]
+                bookmark_at = self._next_bookmark()
+            batch = await self._watcher.next(min(self._deadline, bookmark_at) - now)
             if batch is None:
                 return
             if not self._announce_end:
                 batch = [c for c in batch if not c.initial_end]
             if batch:
                 yield batch
-            elif self._bookmarks and self._deadline - self._clock.monotonic() > 0:
-                yield [Change.bookmark(self._watcher.revision)]
+
+    def _next_bookmark(self) -> float:
+        if not self._bookmarks:
+            return math.inf
+        now = self._clock.monotonic()
+        at = min(now + BOOKMARK_PERIOD_S, self._deadline - BOOKMARK_BEFORE_END_S)
+        return at if at > now else math.inf
 
     def _plain(self, change: Change) -> bytes:
         if change.item is None:
@@ -153,6 +165,21 @@ class _Stream:
         if change.initial_end:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}
         return {"kind": resource.kind, "apiVersion": resource.group_version, "metadata": meta}
+
+
+def _pieces(batch: list[Change], encode: Callable[[Change], bytes]) -> Iterator[bytes]:
+    part: list[bytes] = []
+    size = 0
+    for at in range(0, len(batch), _EVENTS_AT_ONCE):
+        lines = b"".join([encode(change) for change in batch[at : at + _EVENTS_AT_ONCE]])
+        part.append(lines)
+        size += len(lines)
+        if size >= _PIECE_BYTES:
+            yield b"".join(part)
+            part.clear()
+            size = 0
+    if part:
+        yield b"".join(part)
 
 
 def _encode(kind: str, obj: Obj) -> bytes:
