@@ -83,7 +83,7 @@ class Load:
     async def _tolerant(self, step: Step) -> None:
         try:
             await step()
-        except (aiohttp.ClientError, TimeoutError, KeyError) as error:
+        except (aiohttp.ClientError, TimeoutError, KeyError, TypeError) as error:
             name = type(error).__name__
             self.failures[name] = self.failures.get(name, 0) + 1
 

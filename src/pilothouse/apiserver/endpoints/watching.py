@@ -25,9 +25,8 @@ BOOKMARK_PERIOD_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
 """A bookmark comes about every minute, and right before the end (cacher nextBookmarkTime): the next watch starts
 from there."""
-_EVENTS_AT_ONCE = 16
 _PIECE_BYTES = 256 * 1024
-"""A long beginning goes out in pieces of about this size: it is as large as a list, and its client may be slow."""
+"""Many events go out in pieces of about this size: a beginning is as large as a list, and its client may be slow."""
 GATHER_S_PER_WATCHER = 0.00025
 GATHER_S_MAX = 0.05
 """After a write, what comes within this time goes out in the next one: the first event of a burst is not held up,
@@ -87,11 +86,8 @@ class _Stream:
         try:
             encode = self._plain if plain else self._line
             async for batch in self._batches():
-                if len(batch) <= _EVENTS_AT_ONCE:
-                    yield b"".join([encode(change) for change in batch])
-                else:
-                    for piece in _pieces(batch, encode):
-                        yield piece
+                for piece in _pieces(batch, encode):
+                    yield piece
                 await self._clock.sleep(min(GATHER_S_MAX, cached.watcher_count * GATHER_S_PER_WATCHER))
         except errors.ApiError as error:
             yield _encode("ERROR", error.status())
@@ -170,10 +166,10 @@ class _Stream:
 def _pieces(batch: list[Change], encode: Callable[[Change], bytes]) -> Iterator[bytes]:
     part: list[bytes] = []
     size = 0
-    for at in range(0, len(batch), _EVENTS_AT_ONCE):
-        lines = b"".join([encode(change) for change in batch[at : at + _EVENTS_AT_ONCE]])
-        part.append(lines)
-        size += len(lines)
+    for change in batch:
+        line = encode(change)
+        part.append(line)
+        size += len(line)
         if size >= _PIECE_BYTES:
             yield b"".join(part)
             part.clear()

@@ -285,7 +285,11 @@ class ResourceStore:
         watcher = self.cached.add_watcher(prefix, predicate)
         if initial_events:
             items = self.cached.items(self.cached.keys(prefix))
-            present = [Change("ADDED", i, i.revision) for i in items if predicate is None or predicate(i)]
+            present = [
+                Change("ADDED", i, i.revision, present=True)
+                for i in items
+                if predicate is None or predicate(i)
+            ]
             watcher.begin_with([*present, Change.bookmark(now, initial_end=True)])
         elif revision is not None and revision < now:
             await self._begin_after(watcher, revision, now)

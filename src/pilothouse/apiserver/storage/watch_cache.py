@@ -46,12 +46,21 @@ Predicate = Callable[[Item], bool]
 
 
 class Change:
-    """One change as one watcher sees it; shared by all that see it the same way. `item` is None for a
-    bookmark."""
+    """One change as one watcher sees it; shared by all that see it the same way, unless it is `present` (what a watch
+    begins with). `item` is None for a bookmark."""
 
-    __slots__ = ("_line", "initial_end", "item", "revision", "type")
+    __slots__ = ("_line", "_present", "initial_end", "item", "revision", "type")
 
-    def __init__(self, type: str, item: Item | None, revision: int, *, initial_end: bool = False) -> None:
+    def __init__(
+        self,
+        type: str,
+        item: Item | None,
+        revision: int,
+        *,
+        initial_end: bool = False,
+        present: bool = False,
+    ) -> None:
+        self._present = present
         self.type = type
         self.item = item
         self.revision = revision
@@ -69,11 +78,14 @@ class Change:
 
     @property
     def line(self) -> bytes:
-        """The JSON line on the wire, made once."""
-        if self._line is None:
-            assert self.item is not None
-            self._line = b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.item.document)
-        return self._line
+        """The JSON line on the wire, made once for all who share it."""
+        if self._line is not None:
+            return self._line
+        assert self.item is not None
+        line = b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.item.document)
+        if not self._present:
+            self._line = line
+        return line
 
 
 class Happened:
