@@ -15,6 +15,7 @@ import importlib
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -27,13 +28,17 @@ from pilothouse.components.api_server import MASTERS, ServedApi, Serving
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
+if TYPE_CHECKING:
+    from pilothouse.nodes.stages.read import StageSet
+
 _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes")
 
 
 @dataclass(slots=True)
 class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
-    None opens none. `nodes` are simulated. `serving` has what is seldom set; the fields beside it go first."""
+    None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
+    seldom set; the fields beside it go first."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -48,7 +53,7 @@ class ClusterOptions:
 
 
 class Cluster:
-    """Start it, use `client()` or the kubeconfig, stop it."""
+    """Start it, use `client()` or the kubeconfig, stop it. StageError for a stage file that cannot be used."""
 
     def __init__(self, options: ClusterOptions | None = None, world: World | None = None) -> None:
         self.options = options or ClusterOptions()
@@ -57,6 +62,14 @@ class Cluster:
         self.kubeconfig: Path | None = None
         self._served = ServedApi(self._serving(), self.world, self.metrics)
         self._tasks = Tasks("cluster")
+        self._stages = self._read_stages()
+
+    def _read_stages(self) -> StageSet | None:
+        if not self.options.stages:
+            return None
+        from pilothouse.nodes.stages.read import read
+
+        return read(self.options.stages, self.world)
 
     def _serving(self) -> Serving:
         options = self.options
@@ -134,7 +147,7 @@ class Cluster:
         client = self.client(simulated_nodes.USER, (MASTERS,))
         options = self.options
         nodes = simulated_nodes.SimulatedNodes(
-            client, self.world, count=options.nodes, events=options.node_events
+            client, self.world, count=options.nodes, events=options.node_events, stages=self._stages
         )
         self.api.kubelets = nodes.kubelets
         self._run("simulated nodes", nodes.run())

@@ -180,10 +180,13 @@ class Served:
     """The name of its OpenAPI definition."""
     storage: Resource | None = None
     """The version it is stored in; None for kinds that are not stored (reviews, bindings)."""
+    listed_as: str = ""
+    """The list's kind where it is not called after the resource's (custom resources)."""
+    custom: bool = False
 
     @property
     def list_kind(self) -> str:
-        return f"{self.resource.kind}List"
+        return self.listed_as or f"{self.resource.kind}List"
 
 
 class Catalog:
@@ -283,6 +286,8 @@ def _read(definitions: Definitions) -> dict[tuple[str, str, str], Served]:
     _add_connect(served)
     _add_component_statuses(served, definitions)
     _set_storage(served.values())
+    for one in served.values():
+        one.subresources = dict(sorted(one.subresources.items()))
     return dict(sorted(served.items(), key=lambda entry: entry[1].resource.plural))
 
 

@@ -88,6 +88,15 @@ def already_exists(group: str, resource: str, name: str) -> ApiError:
     return ApiError(409, "AlreadyExists", message, _details(group, resource, name))
 
 
+def generated_name_conflict(group: str, resource: str, name: str) -> ApiError:
+    """No attempt at a generated name found a free one: try again in a second."""
+    error = already_exists(group, resource, name)
+    error.message += ", the server was not able to generate a unique name for the object"
+    assert error.details is not None
+    error.details["retryAfterSeconds"] = 1
+    return error
+
+
 def conflict(group: str, resource: str, name: str, why: str) -> ApiError:
     message = f"Operation cannot be fulfilled on {qualified(group, resource)} {field.go_quote(name)}: {why}"
     return ApiError(409, "Conflict", message, _details(group, resource, name))
@@ -154,7 +163,7 @@ def internal(message: str) -> ApiError:
 
 def too_many_requests(message: str, retry_after_s: int) -> ApiError:
     details = {"retryAfterSeconds": retry_after_s} if retry_after_s else {}
-    return ApiError(429, "TooManyRequests", message, details, {"Retry-After": str(retry_after_s)})
+    return ApiError(429, "TooManyRequests", message, details)
 
 
 def timeout(message: str) -> ApiError:

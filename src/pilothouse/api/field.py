@@ -70,7 +70,17 @@ def go_value(value: Any) -> str:
         return go_quote(value)
     if isinstance(value, GoText):
         return value.text
-    return msgspec.json.encode(value).decode()
+    return go_json(value)
+
+
+_HTML = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+
+
+def go_json(value: Any) -> str:
+    """JSON as Go's json.Marshal writes it: compact, and safe inside HTML."""
+    return msgspec.json.encode(value).decode().translate(_HTML)
 
 
 class GoText(NamedTuple):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from pilothouse.api import defaults
 from pilothouse.api.catalog import Catalog, Served
 from pilothouse.api.field import go_quote
+from pilothouse.api.resources import Resource
 from pilothouse.api.schema.decode import Decoder, Decoders
+from pilothouse.api.schema.stored import Settle, StoredForms
 from pilothouse.api.schema.types import Types
+from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.registry import conversion, strategies, tables
 from pilothouse.apiserver.registry.kind import Decoded, Kind
@@ -20,6 +24,7 @@ _INTERNAL_PACKAGES = {
     "events.k8s.io": "core",
     "internal.apiserver.k8s.io": "apiserverinternal",
 }
+_STORED_AS_JSON = frozenset(("apiextensions.k8s.io",))
 _DEPRECATED = {
     ("", "v1", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     ("", "v1", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
@@ -38,6 +43,7 @@ class Builtins:
         self._catalog = catalog
         self.types = Types(catalog.definitions)
         self._decoders = Decoders()
+        self._stored_forms = StoredForms()
 
     def kind(self, served: Served) -> Kind:
         r = served.resource
@@ -67,12 +73,43 @@ class Builtins:
         found = self._catalog.definitions.by_kind(stored.group, stored.version, stored.kind)
         return found or served.definition
 
+    def stored_form(self, resource: Resource) -> Callable[[Obj], None] | None:
+        """What storing does to objects of a kind; None for kinds that are not stored as protobuf."""
+        definition = self._catalog.definitions.by_kind(resource.group, resource.version, resource.kind)
+        if definition is None or resource.group in _STORED_AS_JSON:
+            return None
+        built: list[Settle | None] = []
+
+        def settle(obj: Obj) -> None:
+            if not built:
+                built.append(self._stored_forms.of(self.types.get(definition)))
+            if built[0] is not None:
+                built[0](obj)
+
+        return settle
+
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Decoded:
         """Decode a kind that is no resource of its own (Scale, Binding, Eviction, TokenRequest)."""
+        return self._run(self._decoders.of(self.type_of(group, version, kind)), group, version, kind, value)
+
+    def viewed(self, kind: Kind, group: str, version: str, name: str) -> Kind:
+        """A kind as one of its subresources shows its objects: as another kind (Scale)."""
+        definition = self._catalog.definitions.by_kind(group, version, name)
+        assert definition is not None, f"{group}/{version} {name} is no kind"
+        return replace(
+            kind,
+            resource=Resource(group, version, kind.resource.plural, name, kind.resource.namespaced),
+            table=tables.TABLE.get((group, name)),
+            description=partial(self._catalog.definitions.describe, definition),
+            go_name=f"{internal_package(group)}.{name}",
+        )
+
+    def type_of(self, group: str, version: str, kind: str) -> Type:
+        """KeyError for a kind that the version has not."""
         definition = self._catalog.definitions.by_kind(group, version, kind)
         if definition is None:
             raise KeyError(kind)
-        return self._run(self._decoders.of(self.types.get(definition)), group, version, kind, value)
+        return self.types.get(definition)
 
     def _decoder(self, served: Served) -> Callable[[Obj], Decoded]:
         built: list[Decoder] = []

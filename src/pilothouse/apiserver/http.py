@@ -16,9 +16,10 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
+import msgspec
 from aiohttp import HttpVersion11, WSMsgType, web
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
@@ -162,7 +163,10 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP is answered as net/http does, and is no news; a failure of the server is."""
+        """What is no HTTP is answered as net/http does, and is no news; a failure of the server is. Go takes any
+        word for a method and lets the API refuse it; aiohttp's parser knows a list of them."""
+        if isinstance(exc, BadHttpMethod):
+            return cast(web.StreamResponse, _not_supported())
         if status < 500:
             log.debug("no HTTP request: %s", message, extra={"remote": request.remote})
         else:
@@ -355,6 +359,12 @@ class _Answer:
 
     async def write_eof(self) -> None:
         """Nothing is left to write."""
+
+
+def _not_supported() -> _Answer:
+    refusal = errors.method_not_supported()
+    headers = CIMultiDict({"Content-Type": "application/json"})
+    return _Answer(refusal.code, headers, msgspec.json.encode(refusal.status()), close=True)
 
 
 def _plain_answer(status: int) -> _Answer:

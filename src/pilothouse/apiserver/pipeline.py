@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from pilothouse.api import errors
+from pilothouse.api.cron import duration_error
 from pilothouse.api.field import go_quote
 from pilothouse.apiserver import request_info
 from pilothouse.apiserver.authz.rbac import Decision
@@ -80,6 +81,8 @@ class Pipeline:
     async def _steps(self, request: Request) -> Response:
         request.info = request_info.parse(request.method, request.path, request.query)
         request.received_s = self._world.now()
+        if "timeout" in request.query:
+            _check_timeout(request)
         if request.user is None:
             request.user = await self._authenticator.authenticate(request)
         if _impersonates(request):
@@ -114,6 +117,13 @@ class Pipeline:
         decision = self._authorizer.authorize(user, info)
         if not decision.allowed:
             raise refusal(user, info, decision.reason)
+
+
+def _check_timeout(request: Request) -> None:
+    """400 for a `timeout` that is no duration (WithRequestDeadline); long-running requests have none."""
+    problem = duration_error(request.param("timeout")) if request.param("timeout") else ""
+    if problem and not is_long_running(request):
+        raise errors.bad_request(f"invalid timeout specified in the request URL - {problem}")
 
 
 def _impersonates(request: Request) -> bool:

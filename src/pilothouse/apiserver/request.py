@@ -22,6 +22,8 @@ class UserInfo:
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+LOOPBACK = UserInfo("system:apiserver", groups=("system:masters", "system:authenticated"))
+"""The server itself, where it is its own client."""
 ANONYMOUS = UserInfo("system:anonymous", groups=("system:unauthenticated",))
 
 

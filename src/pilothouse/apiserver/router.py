@@ -78,8 +78,9 @@ class Router:
 
     def paths(self) -> list[str]:
         """What the root document lists."""
-        groups = [p.kind.resource.prefix for p in self._scopes.values()]
-        return sorted({"/api", "/apis", *groups, *(p.rstrip("/") for p, _ in self._paths if p)})
+        versions = [scope.kind.resource.prefix for scope in self._scopes.values()]
+        groups = [version.rpartition("/")[0] for version in versions]
+        return sorted({"/api", "/apis", *groups, *versions, *(p.rstrip("/") for p, _ in self._paths if p)})
 
     async def handle(self, request: Request) -> Response:
         if request.path.startswith("//"):
@@ -103,13 +104,17 @@ class Router:
         info = request.info
         scope = self._scopes.get((info.group, info.version, info.resource))
         if scope is None:
-            if info.prefix == "apis" and not self._discovery.knows_group(info.group):
+            if info.prefix == "apis" and self._discovery.is_custom_group(info.group):
                 return not_found()
             raise errors.resource_not_found()
+        if scope.kind.custom:
+            if _is_elsewhere(request, scope):
+                return not_found()
+            _check_custom(request, scope)
         _check_shape(request, scope)
         handler = self._handler(request, scope)
         if handler is None:
-            raise errors.method_not_supported()
+            raise _unsupported(request, scope)
         if scope.kind.deprecation:
             request.warnings.append(scope.kind.deprecation)
         return await handler(request, scope)
@@ -135,6 +140,46 @@ class Router:
         return self._subresources.get((plural, "", info.verb)) or _VERBS.get(info.verb)
 
 
+def _is_elsewhere(request: Request, scope: Scope) -> bool:
+    """Whether a path has a namespace where a custom resource has none, or lacks the one it needs: upstream's
+    handler of custom resources leaves such a request to those behind it."""
+    namespaced = scope.kind.resource.namespaced
+    if request.info.namespace:
+        return not namespaced
+    return namespaced and request.info.verb not in ("list", "watch")
+
+
+def _unsupported(request: Request, scope: Scope) -> errors.ApiError:
+    """405: go-restful says it of built-in resources, a handler of upstream's own of custom ones."""
+    if not scope.kind.custom:
+        return errors.method_not_supported()
+    resource = scope.kind.resource
+    named = f"{resource.plural}.{resource.group}"
+    return errors.ApiError(
+        405,
+        "MethodNotAllowed",
+        f'{request.info.verb} is not supported on resources of kind "{named}"',
+        {"group": resource.group, "kind": resource.plural},
+    )
+
+
+def _check_custom(request: Request, scope: Scope) -> None:
+    """404 for a subresource that a custom resource does not have, 400 for a write that names no object, 405 for a
+    create in a definition that goes (crdHandler.ServeHTTP)."""
+    info, resource = request.info, scope.kind.resource
+    if info.verb in ("update", "patch") and not info.name:
+        raise errors.bad_request("name must be provided")
+    if info.subresource and info.subresource not in scope.kind.subresources:
+        raise errors.not_found(resource.group, resource.plural, info.name)
+    if info.verb == "create" and scope.kind.terminating:
+        raise errors.ApiError(
+            405,
+            "MethodNotAllowed",
+            "create not allowed while custom resource definition is terminating",
+            {"group": resource.group, "kind": resource.plural},
+        )
+
+
 def _check_shape(request: Request, scope: Scope) -> None:
     """404 for paths that no resource has, 405 for those that have it for other methods."""
     info, namespaced = request.info, scope.kind.resource.namespaced
@@ -146,7 +191,8 @@ def _check_shape(request: Request, scope: Scope) -> None:
             raise errors.resource_not_found()
         if info.verb not in ("list", "watch") and scope.kind.verbs - {"create"}:
             raise errors.method_not_supported()
-    if not namespaced and info.namespace and scope.kind.resource.plural != "namespaces":
+    # The path of a namespace is read as one inside it; but there are no namespaces in a namespace.
+    if not namespaced and info.namespace and (scope.kind.resource.plural != "namespaces" or not named):
         raise errors.resource_not_found()
     if info.verb in ("create", "deletecollection") and named and not info.subresource:
         raise errors.method_not_supported()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -25,6 +26,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
+from pilothouse.apiserver.admission.plugin import Environment
 from pilothouse.apiserver.authn.chain import Chain
 from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
@@ -34,10 +36,13 @@ from pilothouse.apiserver.authz import escalation
 from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.bootstrap.objects import Facts, objects
+from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
-from pilothouse.apiserver.endpoints import negotiation, render
-from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.customresources.serving import CustomResources
+from pilothouse.apiserver.endpoints import negotiation, render, writing
+from pilothouse.apiserver.endpoints.apply.compare import Walkers
+from pilothouse.apiserver.endpoints.apply.field_set import LEAF
+from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.health import Health
@@ -52,8 +57,8 @@ from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Guard, Rest
-from pilothouse.apiserver.registry.strategy import Strategy
-from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.request import LOOPBACK, Request, Response
 from pilothouse.apiserver.router import Router
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.compactor import Compactor
@@ -66,7 +71,13 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
+_RAW = negotiation.Form(pretty=True)
+"""Of documents that are no objects: always JSON, always indented (responsewriters.WriteRawJSON)."""
+_COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
+_ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
+"""Resources that errors call otherwise (registry/core/componentstatus)."""
 _HEALTH_KEY = b"/registry/health"
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @dataclass(slots=True)
@@ -90,6 +101,8 @@ class Options:
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
+    admission_configuration: Mapping[str, Obj] = field(default_factory=dict)
+    """By plugin."""
     compaction_interval_s: float = 300.0
     event_ttl_s: int = _EVENT_TTL_S
     requests_inflight_max: int = 400
@@ -121,14 +134,26 @@ class ApiServer:
         self._cache = WatchCache(backend, keys.ROOT.encode(), world)
         self._leases = LeaseManager(backend, world)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
+        self._rbac = Rbac(self.lister)
+        self.authorizer = Modes(self._rbac, options.authorization_modes)
+        system = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
-            self.lister, world, options.enable_admission, options.disable_admission
+            Environment(
+                self.lister,
+                world,
+                system,
+                self.authorizer.authorize,
+                self._resource_of,
+                options.admission_configuration,
+            ),
+            options.enable_admission,
+            options.disable_admission,
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
         self.codec = Codec(self.catalog.definitions)
         services = ServiceAllocators(
-            options.service_range, options.service_node_ports, self.lister, SystemObjects(self), world
+            options.service_range, options.service_node_ports, self.lister, system, world
         )
         self._shared = Shared(
             world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
@@ -141,14 +166,16 @@ class ApiServer:
         )
         self._rests: dict[tuple[str, str], Rest] = {}
         self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
-        self._rbac = Rbac(self.lister)
-        self.authorizer = Modes(self._rbac, options.authorization_modes)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
+        self.token_fields = self._token_fields()
         self._ready = False
         self._stopping = False
         self._add_builtins()
+        self._custom = CustomResources(
+            self, SystemObjects(self), self._builtins.types.get(_OBJECT_META), self._describe_meta
+        )
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
@@ -164,10 +191,21 @@ class ApiServer:
             options.request_timeout_s,
         )
 
+    def _describe_meta(self, path: str) -> str:
+        return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
+
     def _kind_of(self, request: Request) -> str:
         info = request.info
         scope = self.router.scope(info.group, info.version, info.resource)
         return scope.kind.resource.kind if scope is not None else ""
+
+    def _resource_of(self, group: str, version: str, kind: str) -> Resource | None:
+        """The resource that is served for a kind, custom ones too."""
+        for scope in self.router.scopes():
+            r = scope.kind.resource
+            if (r.group, r.version, r.kind) == (group, version, kind):
+                return r
+        return None
 
     @property
     def world(self) -> World:
@@ -192,21 +230,31 @@ class ApiServer:
             self.discovery.add(served)
             self.openapi.add(served)
 
-    def add_kind(self, kind: Kind) -> Scope:
-        """Serve a kind. Versions of one resource share a registry."""
-        rest = self.rest(kind.storage, kind.strategy, custom=kind.custom)
+    def add_kind(
+        self,
+        kind: Kind,
+        rest: Rest | None = None,
+        versions: dict[str, Version] | None = None,
+        walkers: Walkers | None = None,
+    ) -> Scope:
+        """Serve a kind. Versions of a built-in resource share a registry; those of custom ones differ in what
+        they validate, and bring their own; the same goes for what field ownership must know."""
+        if rest is None:
+            rest = self.rest(kind.storage, kind.strategy).facing(
+                _ERROR_NAMES.get(kind.resource, kind.resource)
+            )
         scope = Scope(
             kind=kind,
             rest=rest,
             shared=self._shared,
-            fields=self._field_manager(kind),
-            status_fields=self._field_manager(kind, "status"),
+            fields=self._field_manager(kind, "", versions, walkers),
+            status_fields=self._field_manager(kind, "status", versions, walkers),
             known_kind=self.catalog.is_registered,
         )
         self.router.add_scope(scope)
         return scope
 
-    def rest(self, resource: Resource, strategy: Strategy, *, custom: bool = False) -> Rest:
+    def rest(self, resource: Resource, strategy: Strategy) -> Rest:
         key = (resource.group, resource.plural)
         found = self._rests.get(key)
         if found is None:
@@ -215,12 +263,13 @@ class ApiServer:
                 self._backend,
                 self._cache,
                 resource,
-                custom=custom,
                 leases=self._leases if is_event else None,
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
             )
             self.lister.add(store)
-            found = self._rests[key] = Rest(resource, strategy, store, self.admission, self._guard(resource))
+            found = Rest(resource, strategy, store, self.admission, self._guard(resource))
+            found.stored_form = self._builtins.stored_form(resource) or found.stored_form
+            self._rests[key] = found
         return found
 
     def _guard(self, resource: Resource) -> Guard | None:
@@ -228,7 +277,21 @@ class ApiServer:
             return None
         return EscalationGuard(self._rbac, self.authorizer.authorize, resource.plural).check
 
-    def _field_manager(self, kind: Kind, subresource: str = "") -> FieldManager:
+    async def open_store(self, resource: Resource) -> ResourceStore:
+        """The store of a custom resource, with what it holds already."""
+        store = ResourceStore(self._backend, self._cache, resource, custom=True)
+        await self._cache.fill(store.cached)
+        self.lister.add(store)
+        return store
+
+    def close_store(self, store: ResourceStore) -> None:
+        """Forget a custom resource; its watches end."""
+        self.lister.remove(store)
+        self._cache.drop(store.cached)
+
+    def _field_manager(
+        self, kind: Kind, subresource: str, versions: dict[str, Version] | None, walkers: Walkers | None
+    ) -> FieldManager:
         def empty() -> Obj:
             return kind.decode({"metadata": {}}).obj
 
@@ -240,11 +303,24 @@ class ApiServer:
             has_status="status" in kind.subresources,
             custom_fields=kind.type.fields if kind.custom else (),
         )
-        return FieldManager(kind.type, r.group_version, reset, empty, kind=r.kind)
+        return FieldManager(
+            kind.type, r.group_version, reset, empty, kind=r.kind, versions=versions, walkers=walkers
+        )
+
+    def _token_fields(self) -> FieldManager:
+        """Of TokenRequest, which is no resource of its own."""
+        group, version, kind = "authentication.k8s.io", "v1", "TokenRequest"
+        type_ = self._builtins.type_of(group, version, kind)
+        empty = partial(self.decode, group, version, kind, {"metadata": {}})
+        return FieldManager(type_, f"{group}/{version}", LEAF, empty, kind=kind)
 
     def decode(self, group: str, version: str, kind: str, value: Obj) -> Obj:
         """A kind without a resource of its own (Scale, Binding, Eviction, TokenRequest) in round-trip form."""
         return self._builtins.decode(group, version, kind, value).obj
+
+    def viewed(self, kind: Kind, group: str, version: str, name: str) -> Kind:
+        """A kind as a subresource shows it."""
+        return self._builtins.viewed(kind, group, version, name)
 
     def _add_paths(self) -> None:
         health = Health(
@@ -271,6 +347,7 @@ class ApiServer:
         await self._cache.start()
         await self._bootstrap()
         await self._shared.services.repair()
+        await self._custom.start()
         self._compactor.start()
         self._ready = True
 
@@ -285,10 +362,11 @@ class ApiServer:
             self._world.timestamp(),
         )
         wanted = objects(facts, self.catalog)
-        await asyncio.gather(*(self._ensure(obj) for obj in wanted))
+        await asyncio.gather(*(self._ensure(made) for made in wanted))
 
-    async def _ensure(self, obj: Obj) -> None:
+    async def _ensure(self, made: Made) -> None:
         """Make a bootstrap object that is missing; one that somebody changed is left alone."""
+        obj = made.obj
         group, _, version = obj["apiVersion"].rpartition("/")
         served = self.catalog.by_kind(group, version, obj["kind"])
         if served is None:
@@ -304,14 +382,25 @@ class ApiServer:
         obj["metadata"].update(uid=self._world.uid(), creationTimestamp=self._world.timestamp())
         if scope.rest.strategy.generation:
             obj["metadata"]["generation"] = 1
-        manager = (
-            "api-priority-and-fairness-config-producer-v1" if "flowcontrol" in group else "kube-apiserver"
-        )
-        obj = scope.fields.update(None, obj, manager, "", self._world.timestamp())
+        now = self._world.timestamp()
+        obj = scope.fields.update(None, obj, made.maker, "", now)
+        for part, values in made.filled.items():
+            obj[part] = {**(obj.get(part) or {}), **values}
+        if made.applied:
+            identity = {
+                "kind": obj["kind"],
+                "apiVersion": obj["apiVersion"],
+                "metadata": {"name": meta["name"]},
+            }
+            status = {**identity, "status": made.applied}
+            obj = writing.field_manager(scope, "status").apply(
+                obj, status, made.applier, "status", now, force=True
+            )
         await scope.rest.store.create(key, obj)
 
     async def stop(self) -> None:
         self._stopping = True
+        await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
 
@@ -341,7 +430,7 @@ class ApiServer:
     async def _version(self, request: Request) -> Response:
         if request.method != "GET":
             raise errors.method_not_supported()
-        return render.document(version_document(self.options.kubernetes_version), negotiation.Form())
+        return render.document(version_document(self.options.kubernetes_version), _RAW)
 
     async def _metrics(self, request: Request) -> Response:
         body = generate_latest(self.metrics)
@@ -357,11 +446,12 @@ class ApiServer:
         return response
 
     async def _root(self, request: Request) -> Response:
-        return render.document({"paths": self.router.paths()}, negotiation.Form())
+        return render.document({"paths": self.router.paths()}, _RAW)
 
 
 class SystemObjects:
-    """Objects that the server makes for itself (`allocators.services.Objects`), past the pipeline."""
+    """Objects that the server makes and keeps for itself (`allocators.services.Objects`,
+    `admission.plugin.Objects`), past the pipeline."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
@@ -380,6 +470,38 @@ class SystemObjects:
                 return False
             raise
         return True
+
+    async def make(self, resource: Resource, obj: Obj) -> bool:
+        """With all that a client's create goes through; False when it exists."""
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world = self._server.world
+        made = scope.kind.decode(obj).obj
+        scope.kind.default(made)
+        made = scope.fields.update(None, made, "kube-apiserver", "", world.timestamp())
+        namespace = made["metadata"].get("namespace", "")
+        ctx = Context(world, self._server.lister, LOOPBACK, namespace)
+        try:
+            await scope.rest.create(ctx, made, {})
+        except errors.ApiError as error:
+            if error.reason == "AlreadyExists":
+                return False
+            raise
+        return True
+
+    async def update_status(self, resource: Resource, obj: Obj) -> None:
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world, meta = self._server.world, obj["metadata"]
+        ctx = Context(world, self._server.lister, LOOPBACK, meta.get("namespace", ""), "status")
+        fields = scope.status_fields or scope.fields
+
+        async def change(old: Obj | None) -> Obj:
+            if old is None:
+                raise errors.not_found(resource.group, resource.plural, meta["name"])
+            return fields.update(old, obj, "kube-apiserver", "status", world.timestamp())
+
+        await scope.rest.update(ctx, meta["name"], change, {})
 
     async def delete(self, resource: Resource, name: str, namespace: str = "") -> None:
         scope = self._server.router.scope(resource.group, resource.version, resource.plural)

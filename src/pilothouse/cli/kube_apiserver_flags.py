@@ -6,6 +6,8 @@ and its help says why; or it is not served yet, and giving it is an error (`flag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilothouse.cli.flags import Flag, Group, Values, no_effect, refused
@@ -29,6 +31,7 @@ from pilothouse.cli.kinds import (
 )
 
 if TYPE_CHECKING:
+    from pilothouse.api.types import Obj
     from pilothouse.components.api_server import Serving
 
 AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
@@ -218,7 +221,7 @@ API = Group(
         Flag("runtime-config", MAP, {}, "API versions to turn on or off, such as api/beta=true."),
         Flag("enable-admission-plugins", STRINGS, (), "Admission plugins beside the default ones."),
         Flag("disable-admission-plugins", STRINGS, (), "Default admission plugins to leave out."),
-        refused("admission-control-config-file", "leave it out; the plugins have their defaults"),
+        Flag("admission-control-config-file", FILE, None, "An AdmissionConfiguration for single plugins."),
         Flag(
             "feature-gates",
             BOOL_MAP,
@@ -393,6 +396,7 @@ def options(values: Values) -> Serving:
         authorization_modes=modes,
         enable_admission=values["enable-admission-plugins"],
         disable_admission=values["disable-admission-plugins"],
+        admission_configuration=_admission(values["admission-control-config-file"]),
         compaction_interval_s=values["etcd-compaction-interval"],
         event_ttl_s=int(values["event-ttl"]),
         requests_inflight_max=values["max-requests-inflight"],
@@ -413,6 +417,18 @@ def options(values: Values) -> Serving:
         key_files=values["service-account-key-file"],
         server=server,
     )
+
+
+def _admission(path: Path | None) -> Mapping[str, Obj]:
+    from pilothouse.apiserver.admission import configuration
+    from pilothouse.cli.flags import UsageError
+
+    if path is None:
+        return {}
+    try:
+        return configuration.read(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--admission-control-config-file: {error}") from None
 
 
 def _issuers(values: Values) -> tuple[str, ...]:

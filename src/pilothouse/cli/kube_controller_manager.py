@@ -96,6 +96,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         workers={_CONCURRENT[name][1]: values[name] for name in _CONCURRENT if name in values.given},
         node_grace_s=values["node-monitor-grace-period"],
         node_startup_grace_s=values["node-startup-grace-period"],
+        quota_sync_s=values["resource-quota-sync-period"],
     )
 
 
@@ -210,8 +211,8 @@ COMMAND = Command(
                 no_effect(
                     "namespace-sync-period", DURATION, 300.0, "namespaces are looked at when they change"
                 ),
-                no_effect(
-                    "resource-quota-sync-period", DURATION, 300.0, "quotas are looked at when usage changes"
+                Flag(
+                    "resource-quota-sync-period", DURATION, 300.0, "How often all quotas are counted again."
                 ),
                 no_effect("large-cluster-size-threshold", COUNT, 50, "evictions are not slowed down by zone"),
                 no_effect("unhealthy-zone-threshold", FLOAT, 0.55, "evictions are not slowed down by zone"),

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pilothouse.cli import component_flags, running
 from pilothouse.cli.flags import Command, Flag, Group, UsageError, Values
-from pilothouse.cli.kinds import COUNT, STRING
+from pilothouse.cli.kinds import COUNT, FILES, STRING
 
+if TYPE_CHECKING:
+    from pilothouse.kit.world import World
+    from pilothouse.nodes.stages.read import StageSet
+
+STAGE_FILE = Flag(
+    "stage-file",
+    FILES,
+    (),
+    "kwok Stages for pods and nodes, in place of what simulated nodes do by themselves (repeatable).",
+)
 _EVENTS = ("none", "warnings", "all")
 
 
@@ -23,14 +35,23 @@ async def _serve(values: Values) -> None:
     from pilothouse.kit.world import World
 
     world = World()
+    stages = _stages(values, world)
     stop = running.Stop()
     clients = component_flags.clients(values, world, "kubelet")
-    nodes = SimulatedNodes(clients.own, world, count=values["count"], events=values["events"])
+    nodes = SimulatedNodes(clients.own, world, count=values["count"], events=values["events"], stages=stages)
     garbage.settle()
     try:
         await stop.or_crash(nodes.run())
     finally:
         await clients.close()
+
+
+def _stages(values: Values, world: World) -> StageSet | None:
+    if not values["stage-file"]:
+        return None
+    from pilothouse.nodes.stages.read import read
+
+    return read(values["stage-file"], world)
 
 
 COMMAND = Command(
@@ -43,12 +64,14 @@ COMMAND = Command(
     ),
     examples="""
         pilothouse nodes --kubeconfig /srv/cluster/nodes.kubeconfig --count 100
+        pilothouse nodes --kubeconfig /srv/cluster/nodes.kubeconfig --stage-file pod-fast.yaml
     """,
     groups=(
         Group(
             "Nodes",
             (
                 Flag("count", COUNT, 3, "How many: node-0, node-1, …"),
+                STAGE_FILE,
                 Flag("events", STRING, "warnings", f"Which events they write: {', '.join(_EVENTS)}."),
             ),
         ),

@@ -21,6 +21,7 @@ from pilothouse.cli.flags import (
     verbosity,
 )
 from pilothouse.cli.kinds import BOOL, COUNT, PATH, STRING, STRINGS
+from pilothouse.cli.nodes import STAGE_FILE
 
 _READY = "Ready "
 
@@ -75,6 +76,7 @@ async def _serve(values: Values, home: Path) -> None:
         nodes=values["nodes"],
         kubeconfig=values["kubeconfig"] or home / "kubeconfig",
         controllers=values["controllers"] or ("*",),
+        stages=values["stage-file"],
         server=serving.server,
         serving=serving,
     )
@@ -148,6 +150,7 @@ _CLUSTER = Group(
     "Cluster",
     (
         Flag("nodes", COUNT, 3, "Simulated nodes: each has 16 CPUs, 64 GiB and room for 220 pods."),
+        STAGE_FILE,
         Flag(
             "kubeconfig",
             PATH,

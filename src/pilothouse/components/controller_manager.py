@@ -40,9 +40,9 @@ class ControllerManager:
         self.informers = Informers(client, world)
         self._manager = Manager(self._environment, settings, names)
 
-    def _environment(self, account: str) -> Environment:
+    def _environment(self, account: str, component: str) -> Environment:
         client = self._client if account in _AS_MANAGER else self._account(account)
-        recorder = EventRecorder(client, account, self._world)
+        recorder = EventRecorder(client, component, self._world)
         self._recorders.append(recorder)
         return Environment(client, self.informers, self._world, recorder, self._metrics)
 

@@ -1,4 +1,4 @@
-"""kube-scheduler as a whole: its informers, its events, and the scheduler itself."""
+"""kube-scheduler as a whole: its informers, its events, its profile, and the scheduler itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pilothouse.client.informer import Informers
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
-from pilothouse.scheduler.scheduler import DEFAULT_NAME, Scheduler
+from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.nominator import Nominator
+from pilothouse.scheduler.plugins import registry
+from pilothouse.scheduler.profile import DEFAULT_NAME
+from pilothouse.scheduler.scheduler import Scheduler
 
 USER = "system:kube-scheduler"
 
@@ -21,7 +25,9 @@ class SchedulerComponent:
         self._tasks = Tasks("kube-scheduler")
         self.informers = Informers(client, world)
         self._recorder = EventRecorder(client, DEFAULT_NAME, world, modern=True)
-        self._scheduler = Scheduler(client, self.informers, world, recorder=self._recorder, metrics=metrics)
+        handle = Handle(client, self.informers, world, self._recorder, Nominator())
+        profile = registry.default_profile(handle)
+        self._scheduler = Scheduler(handle, {profile.name: profile}, metrics)
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
 from pilothouse.client.resource_client import ResourceClient
@@ -10,18 +12,31 @@ from pilothouse.kit.world import World
 from pilothouse.nodes.fleet import Fleet
 from pilothouse.nodes.kubelet_api import KubeletApi
 
+if TYPE_CHECKING:
+    from pilothouse.nodes.stages.read import StageSet
+
 USER = "system:nodes:simulated"
 
 
 class SimulatedNodes:
-    """`count` nodes, and those that annotated node objects ask for. `kubelets` is their door for logs and exec, for
-    an API server in the same process."""
+    """`count` nodes, and those that annotated node objects ask for; `stages` say what becomes of what they select.
+    `kubelets` is the nodes' door for logs and exec, for an API server in the same process."""
 
-    def __init__(self, client: ResourceClient, world: World, *, count: int, events: str = "warnings") -> None:
+    def __init__(
+        self,
+        client: ResourceClient,
+        world: World,
+        *,
+        count: int,
+        events: str = "warnings",
+        stages: StageSet | None = None,
+    ) -> None:
         self._tasks = Tasks("simulated nodes")
         self.informers = Informers(client, world)
         self._recorder = EventRecorder(client, "kubelet", world)
-        self._fleet = Fleet(client, self.informers, world, self._recorder, count=count, events=events)
+        self._fleet = Fleet(
+            client, self.informers, world, self._recorder, count=count, events=events, stages=stages
+        )
         self.kubelets = KubeletApi(self._fleet, world)
 
     async def run(self) -> None:

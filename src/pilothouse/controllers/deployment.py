@@ -341,24 +341,33 @@ class _Rollout:
     async def _note_revision(
         self, revision: str, reason: str, message: str, *, only_if_absent: bool = False
     ) -> None:
-        """Write the revision annotation and the first Progressing condition."""
+        """Write the revision annotation and the first Progressing condition, both by the status subresource: an
+        annotation written by the main one would count as a new generation."""
         annotations = self.d["metadata"].get("annotations") or {}
+        status = self.d.get("status") or {}
+        wanted = status
         if revision and annotations.get(rules.REVISION) != revision:
-            meta = {**self.d["metadata"], "annotations": {**annotations, rules.REVISION: revision}}
-            self.d = await self._client.update(DEPLOYMENTS, {**self.d, "metadata": meta})
-            self.d = {**self.d, "apiVersion": "apps/v1", "kind": "Deployment"}
-        if rules.deadline_s(self.d) is None:
-            return
-        if only_if_absent and condition(self.d, "Progressing") is not None:
-            return
-        await self._set_progress("True", reason, message)
+            annotations = {**annotations, rules.REVISION: revision}
+            self.d = {**self.d, "metadata": {**self.d["metadata"], "annotations": annotations}}
+            wanted = {**status}
+        if rules.deadline_s(self.d) is not None and not (
+            only_if_absent and condition(self.d, "Progressing") is not None
+        ):
+            wanted = self._with_progress(wanted, "True", reason, message)
+        if wanted is not status:
+            await self._write_status(wanted)
 
-    async def _set_progress(self, status: str, reason: str, message: str) -> None:
+    def _with_progress(self, status: Obj, state: str, reason: str, message: str) -> Obj:
+        """The status with this Progressing condition; itself when it has it already."""
+        new = rules.make_condition("Progressing", state, reason, message, self._world.timestamp())
+        conditions = rules.set_condition(list(status.get("conditions") or []), new)
+        return status if conditions == status.get("conditions") else {**status, "conditions": conditions}
+
+    async def _set_progress(self, state: str, reason: str, message: str) -> None:
         old = self.d.get("status") or {}
-        new = rules.make_condition("Progressing", status, reason, message, self._world.timestamp())
-        conditions = rules.set_condition(list(old.get("conditions") or []), new)
-        if conditions != old.get("conditions"):
-            await self._write_status({**old, "conditions": conditions})
+        wanted = self._with_progress(old, state, reason, message)
+        if wanted is not old:
+            await self._write_status(wanted)
 
     async def sync_status(
         self, new: Obj | None = None, sets: list[Obj] | None = None, *, rollout: bool = True

@@ -35,11 +35,15 @@ class Expectations:
             return True
         return self._world.clock.monotonic() - expected.since_s > TIMEOUT_S
 
+    def expect(self, key: str, creations: int, deletions: set[str]) -> None:
+        """Both at once; what was expected before is forgotten."""
+        self._expected[key] = _Expected(creations, deletions, self._world.clock.monotonic())
+
     def expect_creations(self, key: str, count: int) -> None:
-        self._expected[key] = _Expected(count, set(), self._world.clock.monotonic())
+        self.expect(key, count, set())
 
     def expect_deletions(self, key: str, uids: set[str]) -> None:
-        self._expected[key] = _Expected(0, uids, self._world.clock.monotonic())
+        self.expect(key, 0, uids)
 
     def creation_observed(self, key: str) -> None:
         expected = self._expected.get(key)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import Resource
+from pilothouse.api.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer
 from pilothouse.controllers.reconciler import Controller, Environment
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _RESYNC_S = 30.0
+_GATHER_S = 1.0
+"""After a change of a definition: what it serves is there then, and several changes are looked at together."""
 _IGNORED = frozenset((("", "events"), ("events.k8s.io", "events")))
 
 
@@ -54,6 +56,10 @@ class GarbageCollector(Controller):
         self._dependents: dict[str, set[str]] = {}
         self._absent: set[str] = set()
         self._followed: dict[Resource, Informer] = {}
+        self._definitions_changed = asyncio.Event()
+
+    def setup(self) -> None:
+        self.informer(CUSTOM_RESOURCE_DEFINITIONS).add_handler(_Definitions(self._definitions_changed))
 
     async def run(self) -> None:
         await self._follow_resources()
@@ -66,13 +72,21 @@ class GarbageCollector(Controller):
             await asyncio.gather(resync, return_exceptions=True)
 
     async def _resync(self) -> None:
-        """Custom resources come and go."""
+        """Custom resources come and go: upstream looks every 30 s, this one also when a definition changes."""
         while True:
-            await self.world.clock.sleep(_RESYNC_S)
+            await self._sleep_until_due()
             try:
                 await self._follow_resources()
             except (ApiError, ConnectionError) as error:
                 log.warning("garbage collector: discovery failed: %s", error)
+
+    async def _sleep_until_due(self) -> None:
+        try:
+            await asyncio.wait_for(self._definitions_changed.wait(), _RESYNC_S)
+        except TimeoutError:
+            return
+        await self.world.clock.sleep(_GATHER_S)
+        self._definitions_changed.clear()
 
     async def _follow_resources(self) -> None:
         found = await discover(self)
@@ -83,6 +97,8 @@ class GarbageCollector(Controller):
                 informer.add_handler(_Handler(self, resource))
         for resource in [r for r in self._followed if r not in found]:
             self.env.informers.forget(self._followed.pop(resource))
+            for uid in [node.uid for node in self._nodes.values() if node.resource == resource]:
+                self._drop(uid)
 
     # -- the graph --------------------------------------------------------------------------------------
 
@@ -115,7 +131,9 @@ class GarbageCollector(Controller):
                 self.queue.add(dependent)
 
     def forget_object(self, obj: Obj) -> None:
-        uid = obj["metadata"]["uid"]
+        self._drop(obj["metadata"]["uid"])
+
+    def _drop(self, uid: str) -> None:
         node = self._nodes.pop(uid, None)
         if node is not None:
             for ref in node.owners:
@@ -143,7 +161,7 @@ class GarbageCollector(Controller):
         elif node.deleting and FOREGROUND in node.finalizers:
             await self._foreground(node)
         elif node.owners and not node.deleting:
-            await self._check_owners(node)
+            return await self._check_owners(node)
         return None
 
     async def _orphan(self, node: _Node) -> None:
@@ -169,18 +187,21 @@ class GarbageCollector(Controller):
             if not dependent.deleting:
                 self.queue.add(dependent.uid)
 
-    async def _check_owners(self, node: _Node) -> None:
+    async def _check_owners(self, node: _Node) -> float | None:
+        """Seconds until it is worth another look, when an owner's kind is not known (yet)."""
         solid: list[Obj] = []
         dangling: list[Obj] = []
         waiting: list[Obj] = []
         for ref in node.owners:
             owner = await self._owner_state(node, ref)
+            if owner == "unknown":
+                return _RESYNC_S
             (dangling if owner == "gone" else waiting if owner == "waiting" else solid).append(ref)
         if solid:
             if dangling or waiting:
                 gone = {r["uid"] for r in (*dangling, *waiting)}
                 await self._write_owners(node, [r for r in node.owners if r["uid"] not in gone])
-            return
+            return None
         policy = "Background"
         if waiting and self._dependents.get(node.uid):
             policy = "Foreground"
@@ -189,9 +210,11 @@ class GarbageCollector(Controller):
         elif FOREGROUND in node.finalizers:
             policy = "Foreground"
         await self._delete(node, policy)
+        return None
 
     async def _owner_state(self, node: _Node, ref: Obj) -> str:
-        """solid, waiting (being deleted in the foreground), or gone: asked of the API server when in doubt."""
+        """solid, waiting (being deleted in the foreground), gone, or unknown (of a kind that nobody serves now):
+        asked of the API server when in doubt."""
         known = self._nodes.get(ref["uid"])
         if known is not None:
             if known.namespace and known.namespace != node.namespace:
@@ -201,7 +224,7 @@ class GarbageCollector(Controller):
             return "gone"
         resource = self._resource_of(ref)
         if resource is None:
-            return "solid"
+            return "unknown"
         try:
             found = await self.client.get(
                 resource, ref["name"], node.namespace if resource.namespaced else ""
@@ -271,7 +294,12 @@ async def discover(controller: Controller) -> list[Resource]:
     for group, versions in groups:
         for version in versions:
             path = f"/apis/{group}/{version}" if group else f"/api/{version}"
-            document = await controller.client.raw("GET", path)
+            try:
+                document = await controller.client.raw("GET", path)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                continue  # it went since the groups were listed
             for r in document["resources"]:
                 deletable = {"list", "watch", "delete"} <= set(r["verbs"])
                 if "/" in r["name"] or not deletable or (group, r["name"]) in _IGNORED:
@@ -280,6 +308,22 @@ async def discover(controller: Controller) -> list[Resource]:
                     (group, r["name"]), Resource(group, version, r["name"], r["kind"], r["namespaced"])
                 )
     return list(found.values())
+
+
+class _Definitions:
+    """Notes that a CustomResourceDefinition changed."""
+
+    def __init__(self, changed: asyncio.Event) -> None:
+        self._changed = changed
+
+    def on_add(self, obj: Obj) -> None:
+        self._changed.set()
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        self._changed.set()
+
+    def on_delete(self, obj: Obj) -> None:
+        self._changed.set()
 
 
 class _Handler:

@@ -9,12 +9,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.cronjob import CronJobController
+from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
+from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
 from pilothouse.controllers.garbage_collector import GarbageCollector
+from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_lifecycle import (
     GRACE_PERIOD_S,
@@ -24,10 +29,14 @@ from pilothouse.controllers.node_lifecycle import (
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
+from pilothouse.controllers.resource_quota import RESYNC_S as QUOTA_RESYNC_S
+from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
+from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
+from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +52,7 @@ class Settings:
     """Reconciliations at once by controller, where they are not the default (--concurrent-*-syncs)."""
     node_grace_s: float = GRACE_PERIOD_S
     node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
+    quota_sync_s: float = QUOTA_RESYNC_S
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -53,32 +63,61 @@ def _token_controller(env: Environment, settings: Settings) -> Controller:
 _TOKENS = "serviceaccount-token-controller"
 Factory = Callable[[Environment, Settings], Controller]
 
-TABLE: dict[str, tuple[str, Factory]] = {
-    "serviceaccount-token-controller": (
-        "tokens-controller",
-        lambda env, s: _token_controller(env, s),
+
+class Entry(NamedTuple):
+    """One controller: the account it acts as in kube-system, how it is made, and the source component of its events
+    where that is not the account's name."""
+
+    account: str
+    make: Factory
+    component: str = ""
+
+
+TABLE: dict[str, Entry] = {
+    "serviceaccount-token-controller": Entry("tokens-controller", _token_controller),
+    "endpoints-controller": Entry("endpoint-controller", lambda env, s: EndpointsController(env)),
+    "endpointslice-controller": Entry(
+        "endpointslice-controller", lambda env, s: EndpointSliceController(env)
     ),
-    "endpoints-controller": ("endpoint-controller", lambda env, s: EndpointsController(env)),
-    "endpointslice-controller": ("endpointslice-controller", lambda env, s: EndpointSliceController(env)),
-    "replicationcontroller-controller": ("replication-controller", lambda env, s: ReplicationController(env)),
-    "namespace-controller": ("namespace-controller", lambda env, s: NamespaceController(env)),
-    "serviceaccount-controller": ("service-account-controller", lambda env, s: ServiceAccountController(env)),
-    "garbage-collector-controller": ("generic-garbage-collector", lambda env, s: GarbageCollector(env)),
-    "deployment-controller": ("deployment-controller", lambda env, s: DeploymentController(env)),
-    "replicaset-controller": ("replicaset-controller", lambda env, s: ReplicaSetController(env)),
-    "node-lifecycle-controller": (
+    "replicationcontroller-controller": Entry(
+        "replication-controller", lambda env, s: ReplicationController(env)
+    ),
+    "resourcequota-controller": Entry(
+        "resourcequota-controller", lambda env, s: ResourceQuotaController(env, resync_s=s.quota_sync_s)
+    ),
+    "namespace-controller": Entry("namespace-controller", lambda env, s: NamespaceController(env)),
+    "serviceaccount-controller": Entry(
+        "service-account-controller", lambda env, s: ServiceAccountController(env)
+    ),
+    "garbage-collector-controller": Entry("generic-garbage-collector", lambda env, s: GarbageCollector(env)),
+    "daemonset-controller": Entry(
+        "daemon-set-controller", lambda env, s: DaemonSetController(env), "daemonset-controller"
+    ),
+    "job-controller": Entry("job-controller", lambda env, s: JobController(env)),
+    "deployment-controller": Entry("deployment-controller", lambda env, s: DeploymentController(env)),
+    "replicaset-controller": Entry("replicaset-controller", lambda env, s: ReplicaSetController(env)),
+    "statefulset-controller": Entry("statefulset-controller", lambda env, s: StatefulSetController(env)),
+    "cronjob-controller": Entry("cronjob-controller", lambda env, s: CronJobController(env)),
+    "disruption-controller": Entry(
+        "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
+    ),
+    "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
             env, grace_s=s.node_grace_s, startup_grace_s=s.node_startup_grace_s
         ),
     ),
-    "taint-eviction-controller": ("taint-eviction-controller", lambda env, s: TaintEvictionController(env)),
-    "root-ca-certificate-publisher-controller": (
-        "root-ca-cert-publisher",
-        lambda env, s: RootCaPublisher(env, s.root_ca),
+    "taint-eviction-controller": Entry(
+        "taint-eviction-controller", lambda env, s: TaintEvictionController(env)
+    ),
+    "ttl-after-finished-controller": Entry(
+        "ttl-after-finished-controller", lambda env, s: TtlAfterFinishedController(env)
+    ),
+    "root-ca-certificate-publisher-controller": Entry(
+        "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)
     ),
 }
-"""By upstream's name: the account the controller acts as in kube-system, and how it is made."""
+"""By upstream's name, in the order they start."""
 
 
 def chosen(spec: Iterable[str]) -> list[str]:
@@ -87,18 +126,23 @@ def chosen(spec: Iterable[str]) -> list[str]:
 
 
 class Manager:
-    """Runs controllers. `environment(account)` gives each its own identity."""
+    """Runs controllers. `environment(account, component)` gives each its own identity, and the name its events
+    come under."""
 
     def __init__(
-        self, environment: Callable[[str], Environment], settings: Settings, wanted: Iterable[str] = ("*",)
+        self,
+        environment: Callable[[str, str], Environment],
+        settings: Settings,
+        wanted: Iterable[str] = ("*",),
     ) -> None:
         self.controllers: list[Controller] = []
         for name in chosen(wanted):
             if name == _TOKENS and settings.make_token is None:
                 log.warning("%s does not run: it needs the key that signs tokens", name)
                 continue
-            account, factory = TABLE[name]
-            controller = factory(environment(account), settings)
+            entry = TABLE[name]
+            environ = environment(entry.account, entry.component or entry.account)
+            controller = entry.make(environ, settings)
             controller.worker_count = settings.workers.get(name, controller.workers)
             controller.setup()
             self.controllers.append(controller)

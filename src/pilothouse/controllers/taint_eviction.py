@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
+from pilothouse.api.tolerations import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.controllers.pods import is_terminating
@@ -84,17 +85,6 @@ class TaintEvictionController(Controller):
         except ApiError as error:
             if error.code != 404:
                 raise
-
-
-def tolerates(toleration: Obj, taint: Obj) -> bool:
-    """Whether a toleration matches a taint (Toleration.ToleratesTaint)."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") in ("", "Equal"):
-        return bool(toleration.get("value", "") == taint.get("value", ""))
-    return bool(toleration["operator"] == "Exists")
 
 
 def _no_execute(node: Obj | None) -> list[Obj]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pilothouse.api import node_selectors
 from pilothouse.api.types import Obj
-from pilothouse.nodes import node_selector
 from pilothouse.nodes.requests import PODS, Port, Requests, amounts
 
 _CORE = ("cpu", "memory", "ephemeral-storage", PODS)
@@ -99,7 +99,7 @@ def refuse(pod: Obj, node: Obj, taken: Usage, requests: Requests) -> Refusal | N
     short = shortage(allocatable, taken.amounts, requests.amounts)
     if short is not None:
         return short
-    if not node_selector.matches(pod, node):
+    if not node_selectors.matches(pod, node):
         return _failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
     if pod["spec"].get("nodeName", node["metadata"]["name"]) != node["metadata"]["name"]:
         return _failed("NodeName", "node(s) didn't match the requested node name")

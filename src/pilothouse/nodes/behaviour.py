@@ -1,7 +1,7 @@
 """What a simulated container does: run until it is told to end, or end as its command plainly would.
 
-Understood as a command, also behind `sh -c` and chained by `;`, `&&` or new lines: `true`, `false`, `:`, `exit N`,
-`sleep N`, `echo …`. Anything else runs. Nothing is executed.
+Understood as a command, also behind `sh -c` and chained by `;`, `&&`, `||` or new lines: `true`, `false`, `:`,
+`exit N`, `sleep N`, `echo …`, with `exec` and `set -e` before them. Anything else runs. Nothing is executed.
 
 Annotations on the pod say more than a command can, for one container with its name behind a dot
 (`pilothouse.dev/exit-code.web: "3"`), for all without:
@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pilothouse.api.types import Obj
@@ -39,7 +39,6 @@ SIGKILL = 137
 _MISSING_TAG = ":non-existent"
 _SHELLS = ("sh", "/bin/sh", "bash", "/bin/bash", "ash", "/bin/ash")
 _SUFFIXES = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SEPARATOR = re.compile(r"\s*(;|&&|\n)\s*")
 _NO_ANNOTATIONS: Mapping[str, str] = {}
 
 
@@ -62,8 +61,10 @@ class Plan(NamedTuple):
     """When its startup probe has passed."""
     ready_after_s: float = 0.0
     """When it is ready; NEVER for never."""
+    hook_s: float = 0.0
+    """How long its preStop hook takes."""
     stop_s: float = 0.0
-    """How long it takes to end when told to."""
+    """How long it takes to end when told to, after its hook."""
     stop_code: int = 0
     killed_by: str = ""
     """The probe that ends it: liveness or startup."""
@@ -132,39 +133,81 @@ def of_command(words: list[str]) -> Plan:
         return RUNS
     if words[0] in _SHELLS and len(words) >= 3 and words[1] in ("-c", "-ec", "-exc", "-xc"):
         return _script(words[2], exits="e" in words[1])
-    # Nothing handles SIGTERM in a process 1 that is a plain command: it takes a SIGKILL to end it.
-    return _simple(words) or RUNS._replace(stop_code=0)
+    return _simple(words) or RUNS
+
+
+_AND, _OR, _THEN, _UNKNOWN = "&&", "||", ";", "?"
 
 
 def _script(text: str, *, exits: bool) -> Plan:
-    """A chain of simple commands. After one that is none of them nothing is known: it runs."""
+    """A chain of simple commands. After one that is none of them nothing is known: it runs. `exits`: set -e."""
     at_s, code = 0.0, 0
     lines: list[Line] = []
-    parts = _SEPARATOR.split(text.strip())
-    for separator, part in zip(["", *parts[1::2]], parts[0::2], strict=True):
-        if not part or (separator == "&&" and code):
+    for before, words, after in _chain(text):
+        if (before == _AND and code) or (before == _OR and not code):
             continue
-        try:
-            words = shlex.split(part, comments=True)
-        except ValueError:
+        if words[0] == "set" and all(word[:1] in "-+" for word in words[1:]):
+            exits = exits or any(word[0] == "-" and "e" in word for word in words[1:])
+            code = 0
+            continue
+        if _UNKNOWN in (before, after):
             return Plan(lines=tuple(lines))
-        if not words:
-            continue
-        step = _simple(words)
+        step = _exit(words, code) if words[0] == "exit" else _simple(words)
         if step is None or step.run_s is None:
             return Plan(lines=tuple(lines), stop_code=0 if step is None else SIGKILL)
         lines += [Line(at_s, line.text) for line in step.lines]
         at_s += step.run_s
         code = step.exit_code
-        if words[0] == "exit" or (exits and code):
+        if words[0] == "exit" or (exits and code and after not in (_AND, _OR)):
             break
     return Plan(at_s, code, tuple(lines), stop_code=SIGKILL)
+
+
+def _chain(text: str) -> Iterator[tuple[str, list[str], str]]:
+    """The commands of a script, each with the operators before and after it; "?" for an operator that is none of
+    ours."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|<>()\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    before, words, in_comment = _THEN, list[str](), False
+    try:
+        for token in lexer:
+            in_comment = (in_comment and "\n" not in token) or token.startswith("#")
+            if in_comment:
+                continue
+            operator = _operator(token)
+            if not operator:
+                words.append(token)
+                continue
+            if words:
+                yield before, _bare(words), operator
+            elif operator != _THEN:
+                # Nothing before `&&`: a line that goes on.
+                before = operator
+                continue
+            before, words = operator, []
+    except ValueError:
+        yield before, [_UNKNOWN], _THEN
+        return
+    if words:
+        yield before, _bare(words), _THEN
+
+
+def _operator(token: str) -> str:
+    """ "" for a word. Line ends around an operator are nothing."""
+    if not token or set(token) - set(";&|<>()\n"):
+        return ""
+    bare = token.strip("\n")
+    return bare if bare in (_AND, _OR) else _THEN if not bare.strip(";\n") else _UNKNOWN
+
+
+def _bare(words: list[str]) -> list[str]:
+    return words[1:] if words[0] == "exec" and len(words) > 1 else words
 
 
 def _simple(words: list[str]) -> Plan | None:
     """None: not one of the simple commands."""
     name = words[0].rpartition("/")[2]
-    if any(word in (">", ">>", "|", "||", "&", "<") for word in words):
+    if any(word in (">", ">>", "|", "&", "<") for word in words):
         return None
     if name in ("true", ":"):
         return Plan(0.0)
@@ -173,11 +216,16 @@ def _simple(words: list[str]) -> Plan | None:
     if name == "echo":
         return Plan(0.0, 0, tuple(Line(0.0, line) for line in _echo(words[1:]).split("\n")))
     if name == "exit":
-        code = words[1] if len(words) > 1 else "0"
-        return Plan(0.0, int(code) & 0xFF) if code.isdecimal() else None
+        return _exit(words, 0)
     if name == "sleep" and len(words) > 1:
         return _sleep(words[1:])
     return None
+
+
+def _exit(words: list[str], last: int) -> Plan | None:
+    """Without a number, the code of what came before."""
+    code = words[1] if len(words) > 1 else str(last)
+    return Plan(0.0, int(code) & 0xFF) if code.isdecimal() else None
 
 
 def _echo(words: list[str]) -> str:
@@ -208,7 +256,7 @@ def _probed(base: Plan, container: Obj) -> Plan:
     ready_s = max(started_s, _passes_after(ready)) if ready else started_s
     killed_s = min(
         _fails_after(startup) if startup else NEVER,
-        _fails_after(live) + (started_s if started_s < NEVER else 0.0) if live else NEVER,
+        _fails_after(live, started_s) if live and started_s < NEVER else NEVER,
     )
     run_s, code, killed_by = base.run_s, base.exit_code, ""
     if killed_s < (NEVER if run_s is None else run_s):
@@ -221,7 +269,7 @@ def _probed(base: Plan, container: Obj) -> Plan:
         killed_by=killed_by,
         started_after_s=started_s,
         ready_after_s=ready_s,
-        stop_s=base.stop_s + (_hook_s(hook) if hook else 0.0),
+        hook_s=_hook_s(hook) if hook else 0.0,
     )
 
 
@@ -238,11 +286,12 @@ def _passes_after(probe: Obj) -> float:
     return float(probe.get("initialDelaySeconds", 0) + again)
 
 
-def _fails_after(probe: Obj) -> float:
+def _fails_after(probe: Obj, begins_s: float = 0.0) -> float:
+    """`begins_s`: probes other than the startup probe are not tried before that has passed."""
     if not plainly_fails(probe):
         return NEVER
     tries = (probe.get("failureThreshold", 3) - 1) * probe.get("periodSeconds", 10)
-    return float(probe.get("initialDelaySeconds", 0) + tries)
+    return float(max(probe.get("initialDelaySeconds", 0), begins_s) + tries)
 
 
 def _hook_s(hook: Obj) -> float:

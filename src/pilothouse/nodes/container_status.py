@@ -7,7 +7,7 @@ from typing import Any
 from pilothouse.api.types import Obj
 from pilothouse.kit.world import timestamp
 from pilothouse.nodes import containers, images
-from pilothouse.nodes.life import TERMINAL, Life, Run, container_id, terminated
+from pilothouse.nodes.life import TERMINAL, Life, Run, container_id, is_sidecar, terminated
 
 _LOST = {
     "exitCode": 137,
@@ -83,8 +83,15 @@ def _state(pod: Obj, life: Life, group: str, container: Obj, run: Run, phase: st
 
 
 def _has_initialized(pod: Obj, life: Life) -> bool:
-    init = pod["spec"].get("initContainers") or ()
-    return all(life.run(c["name"]).started_s is not None for c in init)
+    """status manager's hasPodInitialized."""
+    spec = pod["spec"]
+    init = spec.get("initContainers")
+    if not init or any(life.run(c["name"]).started_s is not None for c in spec.get("containers") or ()):
+        return True
+    last, run = init[-1], life.run(init[-1]["name"])
+    if is_sidecar(last):
+        return run.started_s is not None
+    return run.over and run.exit_code == 0
 
 
 def _go_duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from pilothouse.nodes.behaviour import (
     NEVER,
     SIGKILL,
     ImageProblem,
+    Plan,
     image_problem,
     plainly_fails,
 )
@@ -23,7 +24,6 @@ from pilothouse.nodes.life import BACKOFF_S_MAX, BACKOFF_S_MIN, Life, Run, is_si
 QUIET_S = 2 * BACKOFF_S_MAX
 PULL_ERROR_SHOWN_S = 2.0
 """How long a failed pull shows as ErrImagePull before it shows as ImagePullBackOff."""
-CONFIG_RETRY_S = 10.0
 
 
 def field_path(group: str, container: Obj) -> str:
@@ -72,6 +72,8 @@ def advance(pod: Obj, life: Life, group: str, container: Obj, now_s: float, wake
             return
         assert run.started_s is not None
         if run.ended_s is None and does.run_s is not None and now_s >= run.started_s + does.run_s:
+            if container.keys() & _PROBES:
+                _tell_unhealthy(life, container, run, does, where, run.started_s + does.run_s, [])
             if does.killed_by:
                 _tell_killed(life, container, does.killed_by, where)
             _end(run, run.started_s + does.run_s, does.exit_code)
@@ -82,6 +84,8 @@ def advance(pod: Obj, life: Life, group: str, container: Obj, now_s: float, wake
             for after_s in (does.started_after_s, does.ready_after_s):
                 if after_s and after_s < NEVER and now_s < run.started_s + after_s:
                     wakes.append(run.started_s + after_s)
+            if container.keys() & _PROBES:
+                _tell_unhealthy(life, container, run, does, where, now_s, wakes)
             return
         if not restarts(pod, group, container, run.exit_code):
             return
@@ -157,17 +161,44 @@ def _start(
 
 
 def _run(pod: Obj, life: Life, group: str, container: Obj, run: Run, at_s: float) -> None:
-    name, image = container["name"], container.get("image", "")
+    image = container.get("image", "")
     run.started_s, run.image, run.resources = at_s, image, container.get("resources") or {}
-    run.again_s, run.waiting = 0.0, None
+    run.again_s, run.waiting, run.unhealthy = 0.0, None, {}
     where = field_path(group, container)
-    life.note("Normal", "Pulled", f'Container image "{image}" already present on machine', where)
-    life.note("Normal", "Created", f"Created container: {name}", where)
-    life.note("Normal", "Started", f"Started container {name}", where)
-    for kind in ("readiness", "startup", "liveness"):
-        probe = container.get(f"{kind}Probe")
-        if probe and plainly_fails(probe):
+    if container.get("imagePullPolicy") == "Always":
+        life.note("Normal", "Pulling", f'Pulling image "{image}"', where)
+        pulled = f'Successfully pulled image "{image}" in 0s (0s including waiting). Image size: 0 bytes.'
+    else:
+        pulled = f'Container image "{image}" already present on machine and can be accessed by the pod'
+    life.note("Normal", "Pulled", pulled, where)
+    life.note("Normal", "Created", "Container created", where)
+    life.note("Normal", "Started", "Container started", where)
+
+
+_PROBES = {"startupProbe", "livenessProbe", "readinessProbe"}
+
+
+def _tell_unhealthy(
+    life: Life, container: Obj, run: Run, does: Plan, where: str, now_s: float, wakes: list[float]
+) -> None:
+    """Say that probes which plainly fail do so, when they are tried. As often as they may fail, no more: after that
+    nothing changes, and nobody has to wake up for it."""
+    assert run.started_s is not None
+    for name in sorted(_PROBES & container.keys()):
+        probe = container[name]
+        if not plainly_fails(probe) or (name != "startupProbe" and does.started_after_s >= NEVER):
+            continue
+        kind = name.removesuffix("Probe")
+        period_s = probe.get("periodSeconds", 10)
+        told = run.unhealthy.get(kind, 0)
+        passed_s = 0.0 if kind == "startup" else does.started_after_s
+        first_s = run.started_s + max(probe.get("initialDelaySeconds", 0), passed_s)
+        while told < probe.get("failureThreshold", 3) and first_s + told * period_s <= now_s:
             life.note("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: ", where)
+            told += 1
+        run.unhealthy[kind] = told
+        if told < probe.get("failureThreshold", 3):
+            wakes.append(first_s + told * period_s)
 
 
 def _tell_killed(life: Life, container: Obj, probe: str, where: str) -> None:

@@ -60,6 +60,8 @@ class Run:
     resources: Obj | None = None
     """What it was given; None until it starts."""
     told_back_off: bool = False
+    unhealthy: dict[str, int] = field(default_factory=dict)
+    """By kind of probe: how many of this run's failures were told."""
 
     @property
     def running(self) -> bool:
@@ -93,6 +95,9 @@ class Life:
     rejected: tuple[str, str] | None = None
     """Reason and message of an admission that failed."""
     kill_s: float | None = None
+    """When what runs was told to stop."""
+    killed_s: float = 0.0
+    """When the last of it is killed."""
     resize: tuple[str, str] | None = None
     """Reason and message of a resize that waits or never will be."""
     notes: list[Note] = field(default_factory=list)

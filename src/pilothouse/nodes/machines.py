@@ -34,6 +34,7 @@ _REGISTER_S_MIN, _REGISTER_S_MAX = 0.1, 7.0
 BEAT_S = 10.0
 STATUS_S = 300.0
 _TICK_S = 0.1
+_ADOPT_S = 1.0
 _AT_ONCE = 100
 LEASE_NAMESPACE = "kube-node-lease"
 _ADOPTED = (("kwok.x-k8s.io/node", "fake"), (f"{PREFIX}simulated", "true"))
@@ -59,7 +60,7 @@ class Machines:
         world: World,
         events: KubeletEvents,
         count: int,
-        is_staged: Callable[[Obj], bool],
+        is_staged: Callable[[str, Obj], bool],
     ) -> None:
         self._client = client
         self._informer = informer
@@ -68,7 +69,8 @@ class Machines:
         self._is_staged = is_staged
         self._own = [f"node-{i}" for i in range(count)]
         self._machines = {name: _Machine(i) for i, name in enumerate(self._own)}
-        self._beating = 0
+        self._adopted: list[str] = []
+        """Those that have not beaten yet."""
         self.on_back: Callable[[str], None] = lambda name: None
         informer.add_handler(self)
 
@@ -81,6 +83,11 @@ class Machines:
     def node(self, name: str) -> Obj | None:
         return self._informer.get(name)
 
+    def has_reported(self, name: str) -> bool:
+        """Whether the node's status says anything: before that nobody knows what fits."""
+        node = self._informer.get(name)
+        return node is not None and bool((node.get("status") or {}).get("conditions"))
+
     def is_stopped(self, name: str) -> bool:
         node = self._informer.get(name)
         return node is not None and _annotation(node, _STOPPED) == "true"
@@ -92,6 +99,7 @@ class Machines:
         if name not in self._machines and any(_annotation(obj, k) == v for k, v in _ADOPTED):
             taken = max((m.index for m in self._machines.values()), default=-1)
             self._machines[name] = _Machine(taken + 1)
+            self._adopted.append(name)
             self.on_back(name)
 
     def on_update(self, old: Obj, new: Obj) -> None:
@@ -113,14 +121,22 @@ class Machines:
             await asyncio.gather(*(self._register_in_time(name) for name in names))
 
     async def run(self) -> None:
-        """Beat until cancelled: every node once in BEAT_S."""
+        """Beat until cancelled: every node once in BEAT_S, and at once when it is adopted."""
         while True:
             names = list(self._machines)
             rounds = max(1, min(len(names), int(BEAT_S / _TICK_S)))
             size = -(-len(names) // rounds) if names else 0
             for start in range(rounds):
                 await asyncio.gather(*(self._beat(n) for n in names[start * size : (start + 1) * size]))
-                await self._world.clock.sleep(BEAT_S / rounds)
+                await self._rest(BEAT_S / rounds)
+
+    async def _rest(self, seconds: float) -> None:
+        """Between two rounds; nodes that come meanwhile don't wait for theirs."""
+        until_s = self._world.clock.monotonic() + seconds
+        while (left_s := until_s - self._world.clock.monotonic()) > 0:
+            await self._world.clock.sleep(min(left_s, _ADOPT_S))
+            adopted, self._adopted = self._adopted, []
+            await asyncio.gather(*(self._beat(name) for name in adopted))
 
     async def _register_in_time(self, name: str) -> None:
         """Try until the server takes it, as a kubelet does (registerWithAPIServer: 100 ms to 7 s)."""
@@ -141,8 +157,9 @@ class Machines:
         node = self._informer.get(name)
         if node is None:
             fresh = node_status.new_node(name, machine.index, self._world.uid(), now)
-            if self._is_staged(fresh):
-                del fresh["status"]
+            bare = {k: v for k, v in fresh.items() if k != "status"}
+            if self._is_staged(NODES.kind, bare):
+                fresh = bare
             try:
                 node = await self._client.create(NODES, fresh)
             except ApiError as error:
@@ -175,7 +192,7 @@ class Machines:
 
     async def _keep(self, name: str, machine: _Machine, node: Obj) -> None:
         await self._renew(node)
-        if self._is_staged(node):
+        if self._is_staged(NODES.kind, node):
             return
         revision = node["metadata"]["resourceVersion"]
         now_s = self._world.clock.monotonic()

@@ -50,7 +50,9 @@ def status(node: Obj, index: int, now: str) -> Obj:
     old = node.get("status") or {}
     name = node["metadata"]["name"]
     capacity = {**CAPACITY, **(old.get("capacity") or {})}
-    allocatable = {**capacity, **(old.get("allocatable") or {})}
+    # Of what others have put into the capacity all can be allocated, and nothing of what is no longer in it.
+    given = {k: v for k, v in (old.get("allocatable") or {}).items() if k in capacity and not _is_extended(k)}
+    allocatable = {**capacity, **given}
     return {
         **old,
         "capacity": capacity,
@@ -61,6 +63,10 @@ def status(node: Obj, index: int, now: str) -> Obj:
         "nodeInfo": old.get("nodeInfo") if _is_told(old) else _node_info(node["metadata"].get("uid", name)),
         "features": {"supplementalGroupsPolicy": True},
     }
+
+
+def _is_extended(resource: str) -> bool:
+    return "/" in resource and "kubernetes.io/" not in resource
 
 
 def _is_told(old: Obj) -> bool:

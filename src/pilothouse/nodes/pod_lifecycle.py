@@ -4,7 +4,8 @@
       │                     │                 (sidecars stay)                │
       └─rejected─▶ Failed   └─missing: waits                  all ended, none restarted ─▶ Succeeded | Failed
 
-    told to end ──▶ containers end, sidecars last ──▶ its status is final ──▶ the object goes
+    all ended, past its deadline, or told to end ──▶ what still runs is stopped, sidecars last ──▶ its status is
+    final ──▶ of one that is told to end the object goes
 
 What a moment looks like from outside is `pod_status`; who calls whom is `pods`.
 """
@@ -18,21 +19,24 @@ from pilothouse.nodes.life import Life, is_sidecar
 
 DEADLINE = "DeadlineExceeded"
 DEADLINE_TEXT = "Pod was active on the node longer than the specified deadline"
+LEAST_GRACE_S = 2.0
+"""However late a container is told, that long it has (kuberuntime minimumGracePeriodInSeconds)."""
 
 
 def advance(pod: Obj, life: Life, now_s: float) -> float | None:
     """Bring the containers to `now_s`; when to look again, None when nothing is to come."""
-    if life.rejected or life.deadline_passed:
+    if life.rejected:
         return None
     spec = pod["spec"]
+    if life.kill_s is not None:
+        return stop(pod, life, now_s, _own_grace_s(spec))
     wakes: list[float] = []
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None:
         if now_s >= life.started_s + deadline:
             life.deadline_passed = True
             life.note("Normal", DEADLINE, DEADLINE_TEXT)
-            _end_all(life, now_s)
-            return None
+            return stop(pod, life, now_s, _own_grace_s(spec))
         wakes.append(life.started_s + deadline)
     if life.mount_error:
         wakes.append(life.retry_s)
@@ -46,9 +50,12 @@ def advance(pod: Obj, life: Life, now_s: float) -> float | None:
     for container in spec.get("ephemeralContainers") or ():
         containers.advance(pod, life, "ephemeralContainers", container, now_s, wakes)
     if outcome(pod, life):
-        _end_sidecars(pod, life, now_s)
-        return None
+        return stop(pod, life, now_s, _own_grace_s(spec))
     return min(wakes) if wakes else None
+
+
+def _own_grace_s(spec: Obj) -> float:
+    return max(float(spec.get("terminationGracePeriodSeconds", 30)), 1.0)
 
 
 def _advance_init(pod: Obj, life: Life, now_s: float, wakes: list[float]) -> bool:
@@ -99,60 +106,51 @@ def outcome(pod: Obj, life: Life) -> str:
     return "Failed" if failed else "Succeeded"
 
 
-def _end_all(life: Life, now_s: float) -> None:
-    for run in life.runs.values():
-        if run.running:
-            containers.kill(run, now_s, SIGKILL)
-
-
-def _end_sidecars(pod: Obj, life: Life, now_s: float) -> None:
-    """They end when the pod has nothing else to do."""
-    for container in pod["spec"].get("initContainers") or ():
-        run = life.run(container["name"])
-        if is_sidecar(container) and run.running:
-            containers.kill(run, now_s, life.plan(pod, container).stop_code)
-    for container in pod["spec"].get("ephemeralContainers") or ():
-        run = life.run(container["name"])
-        if run.running:
-            containers.kill(run, now_s, SIGKILL)
+def has_running(life: Life) -> bool:
+    return any(run.running for run in life.runs.values())
 
 
 def end(pod: Obj, life: Life, now_s: float) -> float | None:
-    """Bring a pod that is told to end to `now_s`; when to look again, None when all its containers have ended.
+    """`stop` for a pod that is told to end."""
+    return stop(pod, life, now_s, float(pod["metadata"].get("deletionGracePeriodSeconds") or 0))
+
+
+def stop(pod: Obj, life: Life, now_s: float, grace_s: float) -> float | None:
+    """Stop what runs of a pod; when to look again, None when all its containers have ended.
 
     Main containers get their signal at once, sidecars in reverse order once those are gone; all of it within the
-    grace period."""
-    spec = pod["spec"]
-    grace_s = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+    grace period. A shorter one, given later, counts from then."""
     if life.kill_s is None:
-        life.kill_s = now_s
+        life.kill_s, life.killed_s = now_s, now_s + grace_s
         _tell_killing(pod, life)
-    last_s = life.kill_s + grace_s
+    life.killed_s = min(life.killed_s, now_s + grace_s)
+    spec = pod["spec"]
     at_s = life.kill_s
-    wake_s: float | None = None
     for group in ("containers", "ephemeralContainers"):
         for container in spec.get(group) or ():
-            ends_s = _end_one(pod, life, container, life.kill_s, last_s, now_s)
-            at_s = max(at_s, ends_s)
+            at_s = max(at_s, _stop_one(pod, life, container, life.kill_s, now_s))
     if at_s > now_s:
         return at_s
     for container in reversed(spec.get("initContainers") or ()):
-        at_s = max(at_s, _end_one(pod, life, container, at_s, last_s, now_s))
+        at_s = max(at_s, _stop_one(pod, life, container, at_s, now_s))
         if at_s > now_s:
-            wake_s = at_s
-            break
-    return wake_s
+            return at_s
+    return None
 
 
-def _end_one(pod: Obj, life: Life, container: Obj, told_s: float, last_s: float, now_s: float) -> float:
+def _stop_one(pod: Obj, life: Life, container: Obj, told_s: float, now_s: float) -> float:
     """When it ends, or ended, `told_s` at the earliest."""
     run = life.run(container["name"])
+    if run.ended_s is not None and life.kill_s is not None and run.ended_s > life.kill_s:
+        return max(told_s, run.ended_s)
     if not run.running:
         return told_s
     does = life.plan(pod, container)
-    ends_s = min(told_s + does.stop_s, max(last_s, told_s))
+    last_s = max(life.killed_s, told_s + LEAST_GRACE_S)
+    wanted_s = told_s + does.hook_s + does.stop_s
+    ends_s = min(wanted_s, last_s)
     if now_s >= ends_s:
-        late = told_s + does.stop_s > last_s
+        late = wanted_s > last_s
         containers.kill(run, max(ends_s, run.started_s or 0.0), SIGKILL if late else does.stop_code)
     return ends_s
 

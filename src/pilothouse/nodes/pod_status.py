@@ -29,15 +29,16 @@ def status(pod: Obj, life: Life, now_s: float, *, final: bool = False) -> Obj:
     before = pod.get("status") or {}
     init = spec.get("initContainers") or ()
     main = spec.get("containers") or ()
-    phase = _phase(pod, life, now_s, final=final)
+    made = phase_of(pod, life, now_s, final=final)
+    phase = _reported(pod, life, made)
     out: Obj = {
         "observedGeneration": meta.get("generation", 0),
         "phase": phase,
-        "conditions": _conditions(pod, life, phase, now_s),
+        "conditions": _conditions(pod, life, made, now_s),
         "hostIP": life.host_ip,
         "hostIPs": [{"ip": life.host_ip}],
     }
-    if life.deadline_passed:
+    if life.deadline_passed and phase == "Failed":
         out["message"], out["reason"] = pod_lifecycle.DEADLINE_TEXT, pod_lifecycle.DEADLINE
     if life.sandbox or before.get("podIP"):
         out["podIP"] = life.ip
@@ -77,23 +78,55 @@ def _rejected(pod: Obj, life: Life, now_s: float) -> Obj:
     }
 
 
-def _phase(pod: Obj, life: Life, now_s: float, *, final: bool) -> str:
-    """kubelet's getPhase."""
+def _reported(pod: Obj, life: Life, made: str) -> str:
+    """A pod is not told to be over while something of it runs (status manager's mergePodStatus)."""
+    if made in TERMINAL and pod_lifecycle.has_running(life):
+        before = (pod.get("status") or {}).get("phase")
+        return str(before or "Pending")
+    return made
+
+
+def phase_of(pod: Obj, life: Life, now_s: float, *, final: bool) -> str:
+    """kubelet's getPhase, and what its callers make of it."""
     before = (pod.get("status") or {}).get("phase", "Pending")
     if before in TERMINAL:
         return str(before)
-    outcome = pod_lifecycle.outcome(pod, life)
-    if outcome:
-        return outcome
-    main = [life.run(c["name"]) for c in pod["spec"].get("containers") or ()]
-    if final:
-        # Nothing will run again, whatever the restart policy says.
-        started = [r for r in main if r.over]
-        failed = len(started) < len(main) or any(r.exit_code for r in started)
-        return "Failed" if failed else "Succeeded"
-    if all(run.started_s is not None for run in main):
+    if life.deadline_passed:
+        return "Failed"
+    found = _phase_of_containers(pod, life, now_s, final=final)
+    # Told to end and all has ended: a pod that did not finish has failed (status manager's TerminatePod).
+    return "Failed" if final and found not in TERMINAL else found
+
+
+def _phase_of_containers(pod: Obj, life: Life, now_s: float, *, final: bool) -> str:
+    spec = pod["spec"]
+    main = spec.get("containers") or ()
+    runs = [life.run(c["name"]) for c in main]
+    pending, sidecars = False, 0
+    for container in spec.get("initContainers") or ():
+        run = life.run(container["name"])
+        if is_sidecar(container):
+            sidecars += run.running
+            if run.running or not run.over:
+                # Sidecars that start again don't take a pod back whose containers have run.
+                started = containers.is_started(pod, life, container, now_s)
+                pending = pending or not (started or any(r.running for r in runs))
+        elif run.over:
+            if run.exit_code and not containers.restarts(pod, "initContainers", container, run.exit_code):
+                return "Failed"
+        else:
+            pending = True
+    if pending or any(run.started_s is None for run in runs):
+        return "Pending"
+    if sidecars or any(run.running for run in runs):
         return "Running"
-    return "Pending"
+    again = any(
+        containers.restarts(pod, "containers", container, run.exit_code)
+        for container, run in zip(main, runs, strict=True)
+    )
+    if again and not final:
+        return "Running"
+    return "Failed" if any(run.exit_code for run in runs) else "Succeeded"
 
 
 def _conditions(pod: Obj, life: Life, phase: str, now_s: float) -> list[Obj]:
@@ -155,9 +188,7 @@ def _initialized(pod: Obj, life: Life, phase: str, now_s: float) -> tuple[bool, 
 
 def _is_initialized(pod: Obj, life: Life, container: Obj, now_s: float) -> bool:
     if is_sidecar(container):
-        return containers.is_started(pod, life, container, now_s) and containers.is_ready(
-            pod, life, "initContainers", container, now_s
-        )
+        return containers.is_started(pod, life, container, now_s)
     return pod_lifecycle.is_past(pod, life, container, now_s)
 
 

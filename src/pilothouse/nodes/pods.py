@@ -32,6 +32,7 @@ _STALE_S = 0.005
 _MOUNT_RETRY_S_MIN = 0.5
 _MOUNT_RETRY_S_MAX = 122.0
 _SHORTEST_S = 0.001
+_NODE_RETRY_S = 0.5
 
 
 class Pods:
@@ -44,7 +45,7 @@ class Pods:
         machines: Machines,
         world: World,
         events: KubeletEvents,
-        is_staged: Callable[[Obj], bool],
+        is_staged: Callable[[str, Obj], bool],
     ) -> None:
         self._client = client
         self._informer = informer
@@ -54,11 +55,12 @@ class Pods:
         self._is_staged = is_staged
         self._queue: RateLimitedQueue[str] = RateLimitedQueue("simulated-nodes", world)
         self._lives: dict[str, Life] = {}
+        self._staged: dict[str, str] = {}
+        """By UID: the address that stages were given for a pod."""
         self._written: dict[str, int] = {}
         """By UID: the revision of our last write, until the informer has seen it."""
         self.addresses = addresses.PodAddresses()
         self.books = Books()
-        machines.on_back = self._node_back
         informer.add_handler(self)
 
     # -- handler of pods --------------------------------------------------------------------------------
@@ -94,19 +96,36 @@ class Pods:
 
     def _forget(self, pod: Obj) -> None:
         uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
-        life = self._lives.pop(uid, None)
+        life, staged = self._lives.pop(uid, None), self._staged.pop(uid, None)
         if uid in self.books:
             self.books.release(uid)
-            address = life.ip if life is not None else (pod.get("status") or {}).get("podIP")
+            address = life.ip if life is not None else (pod.get("status") or {}).get("podIP") or staged
             if address and not pod["spec"].get("hostNetwork"):
                 self.addresses.release(self._machines.index(node), address)
 
-    def _node_back(self, name: str) -> None:
+    def node_back(self, name: str) -> None:
         for pod in self.of_node(name):
             self.on_add(pod)
 
     def of_node(self, name: str) -> list[Obj]:
         return [pod for pod in self._informer.list() if pod["spec"].get("nodeName") == name]
+
+    # -- places, for the templates of stages --------------------------------------------------------------
+
+    def node_address(self, node: str) -> str:
+        found = self._machines.node(node)
+        for address in ((found or {}).get("status") or {}).get("addresses") or ():
+            if address["type"] == "InternalIP":
+                return str(address["address"])
+        return addresses.node_address(self._machines.index(node)) if node in self._machines else ""
+
+    def pod_address(self, node: str, uid: str, *, host_network: bool) -> str:
+        """The same for a pod whenever it is asked for."""
+        if host_network or node not in self._machines:
+            return self.node_address(node)
+        if uid not in self._staged:
+            self._staged[uid] = self.addresses.take(self._machines.index(node))
+        return self._staged[uid]
 
     def find(self, key: str) -> Obj | None:
         return self._informer.get(key)
@@ -150,9 +169,12 @@ class Pods:
     async def _sync(self, key: str) -> float | None:
         """Seconds until the pod is to be looked at again, None for not before it changes."""
         pod = self._informer.get(key)
-        if pod is None or pod["spec"].get("nodeName") not in self._machines or self._is_staged(pod):
+        if pod is None or pod["spec"].get("nodeName") not in self._machines:
             return None
         uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
+        if self._is_staged(PODS.kind, pod):
+            self._let_stages(pod)
+            return None
         written = self._written.get(uid)
         if written is not None:
             if int(pod["metadata"]["resourceVersion"]) < written:
@@ -168,27 +190,41 @@ class Pods:
             return None
         return await self._advance(pod, now_s)
 
+    def _let_stages(self, pod: Obj) -> None:
+        """A pod that stages drive takes its place without being asked whether it fits (kwok admits all)."""
+        uid = pod["metadata"]["uid"]
+        self._lives.pop(uid, None)
+        if (pod.get("status") or {}).get("phase") in TERMINAL:
+            self._forget(pod)
+        elif uid not in self.books:
+            self.books.book(uid, pod["spec"]["nodeName"], requests.of_pod(pod))
+
     async def _advance(self, pod: Obj, now_s: float) -> float | None:
         uid = pod["metadata"]["uid"]
         life = self._lives.get(uid)
         if life is None:
+            if not (pod.get("status") or {}).get("startTime") and not self._is_up(pod):
+                return _NODE_RETRY_S
             life = self._begin(pod, now_s)
             self._lives[uid] = life
         life.plans.clear()
         if life.rejected is None:
             await self._look_up(pod, life, now_s)
         wake_s = pod_lifecycle.advance(pod, life, now_s)
-        if life.sandbox and resize.asks(pod, life):
+        if life.sandbox and life.kill_s is None and resize.asks(pod, life):
             wake_s = self._resize(pod, life, now_s, wake_s)
         elif life.resize is not None:
             life.resize = None
         await self._report(pod, life, pod_status.status(pod, life, now_s))
-        if wake_s is None and not life.config_errors:
+        if wake_s is None and not life.config_errors and life.resize is None:
             if pod_lifecycle.outcome(pod, life):
                 self._forget(pod)
             else:
                 self._lives.pop(uid, None)
         return None if wake_s is None else max(wake_s - now_s, _SHORTEST_S)
+
+    def _is_up(self, pod: Obj) -> bool:
+        return self._machines.has_reported(pod["spec"]["nodeName"])
 
     def _begin(self, pod: Obj, now_s: float) -> Life:
         """Take a pod in: as a new one through admission, or as one that was here before."""

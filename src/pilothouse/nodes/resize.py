@@ -6,6 +6,7 @@ where its resizePolicy says so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from pilothouse.api.types import Obj
@@ -13,7 +14,8 @@ from pilothouse.nodes import requests
 from pilothouse.nodes.admission import Usage, shortage
 from pilothouse.nodes.behaviour import SIGKILL
 from pilothouse.nodes.containers import field_path, restart_now
-from pilothouse.nodes.life import Life, containers
+from pilothouse.nodes.life import Life, containers, is_sidecar
+from pilothouse.nodes.requests import Requests
 
 RETRY_S = 10.0
 _RESIZABLE = ("cpu", "memory")
@@ -40,25 +42,59 @@ def _sizes(values: Mapping[str, str] | None) -> dict[str, int]:
 
 def apply(pod: Obj, life: Life, node: Obj, others: Usage, now_s: float) -> None:
     """Give what is asked if the node has it beside what `others` take; note in `life.resize` why not."""
-    wanted = requests.of_pod(pod)
+    refusal = _refusal(node, others, requests.of_pod(pod))
+    if refusal is not None:
+        reason, why = refusal
+        if life.resize != refusal:
+            life.note("Warning", f"Resize{reason}", _text(pod, reason, why))
+        life.resize = refusal
+        return
+    life.resize = None
+    life.note("Normal", "ResizeStarted", _text(pod, "started"))
+    for group, container in containers(pod):
+        if _differs(life, container):
+            _give(pod, life, group, container, now_s)
+    life.note("Normal", "ResizeCompleted", _text(pod, "completed"))
+
+
+def _refusal(node: Obj, others: Usage, wanted: Requests) -> tuple[str, str] | None:
+    """Reason and message of PodResizePending."""
     allocatable = requests.amounts((node.get("status") or {}).get("allocatable"))
     too_much = shortage(allocatable, {}, wanted.amounts)
     if too_much is not None:
         name = too_much.reason.removeprefix("OutOf")
-        life.resize = (
+        return (
             "Infeasible",
             f"Node didn't have enough capacity: {name}, requested: {wanted.amounts[name]}, "
             f"capacity: {allocatable.get(name, 0)}",
         )
-        return
     short = shortage(allocatable, others.amounts, wanted.amounts)
-    if short is not None:
-        life.resize = ("Deferred", short.message)
-        return
-    life.resize = None
-    for group, container in containers(pod):
-        if _differs(life, container):
-            _give(pod, life, group, container, now_s)
+    return None if short is None else ("Deferred", short.message)
+
+
+def _text(pod: Obj, what: str, why: str = "") -> str:
+    """As kubelets tell of a resize in events (pkg/kubelet/allocation PodResizePendingMsg and its like)."""
+    told: Obj = {}
+    for group in ("initContainers", "containers"):
+        entries = [
+            {"name": c["name"], "resources": _resizable(c.get("resources") or {})}
+            for c in pod["spec"].get(group) or ()
+            if group == "containers" or is_sidecar(c)
+        ]
+        if entries:
+            told[group] = entries
+    told["generation"] = pod["metadata"].get("generation", 0)
+    if why:
+        told["error"] = why
+    return f"Pod resize {what}: {json.dumps(told, separators=(',', ':'))}"
+
+
+def _resizable(resources: Obj) -> Obj:
+    kept = {
+        field: {k: v for k, v in sorted((resources.get(field) or {}).items()) if k in _RESIZABLE}
+        for field in ("limits", "requests")
+    }
+    return {field: values for field, values in kept.items() if values}
 
 
 def _give(pod: Obj, life: Life, group: str, container: Obj, now_s: float) -> None:

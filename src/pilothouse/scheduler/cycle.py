@@ -1,90 +1,139 @@
-"""One pod's decision: a pure function of the node table and chance (schedule_one.go, schedulingCycle)."""
+"""One pod's decision: a pure function of the node table and chance (schedule_one.go, schedulingCycle).
+
+PreFilter → Filter, as things are and with the pods that nodes are nominated for → PreScore → Score → the best
+              └─ nothing left → PostFilter: a nomination, or more reasons
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import numpy as np
 
-from pilothouse.api.types import Obj
-from pilothouse.scheduler.node_table import Mask, NodeTable
-from pilothouse.scheduler.plugins.filter import Filter, Score
+from pilothouse.scheduler.diagnosis import Diagnosis
+from pilothouse.scheduler.framework import Cycle, Nomination, PreScorePlugin, Rows, ScorePlugin
+from pilothouse.scheduler.node_table import Column, Mask
+from pilothouse.scheduler.pod_info import PodInfo
 
 
 class Unschedulable(Exception):
-    """No node fits. The text is upstream's FitError; `rejected_by` names the plugins that said no."""
+    """No node fits."""
 
-    def __init__(self, nodes: int, reasons: dict[str, int], rejected_by: set[str]) -> None:
-        self.rejected_by = rejected_by
-        super().__init__(fit_error(nodes, reasons))
-
-
-NO_NODES = "no nodes available to schedule pods"
-_NO_CLAIMS = "no new claims to deallocate"
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+        super().__init__(diagnosis.text())
 
 
-def fit_error(nodes: int, reasons: dict[str, int]) -> str:
-    """`0/3 nodes are available: 1 node(s) …, 2 Insufficient cpu. no new claims to deallocate, preemption: …`."""
-    if not nodes:
-        return f"0/0 nodes are available: {NO_NODES}."
-    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
-    return f"0/{nodes} nodes are available: {listed}. {_NO_CLAIMS}, preemption: {preemption(nodes, reasons)}"
-
-
-_HELPLESS = (
-    "node(s) had untolerated taint(s)",
-    "node(s) didn't match Pod's node affinity/selector",
-    "node(s) were unschedulable",
-    "node(s) didn't match the requested node name",
-)
-"""Reasons that no eviction can cure (UnschedulableAndUnresolvable)."""
-
-
-def preemption(nodes: int, reasons: dict[str, int]) -> str:
-    """What preemption has to say when it cannot help."""
-    helpless = sum(count for reason, count in reasons.items() if reason in _HELPLESS)
-    parts = []
-    if nodes - helpless > 0:
-        parts.append(f"{nodes - helpless} No preemption victims found for incoming pod")
-    if helpless > 0:
-        parts.append(f"{min(helpless, nodes)} Preemption is not helpful for scheduling")
-    return f"0/{nodes} nodes are available: {', '.join(sorted(parts))}."
-
-
-def decide(
-    pod: Obj,
-    table: NodeTable,
-    filters: Sequence[Filter],
-    scores: Sequence[Score],
-    chance: random.Random,
-) -> str:
-    """The name of the best node; one of the best at random. Raises Unschedulable."""
-    left = feasible(pod, table, filters)
-    rows = np.flatnonzero(left)
+def decide(cycle: Cycle) -> str:
+    """The name of the best node, one of the best at random. Raises Unschedulable."""
+    rows = np.flatnonzero(feasible(cycle))
+    own = _nominated_row(cycle, rows)
+    if own is not None:
+        return cycle.table.name(own)
     if len(rows) == 1:
-        return table.name(int(rows[0]))
-    total = np.zeros(len(left))
-    for plugin in scores:
-        total += plugin.weight * np.asarray(plugin.score(pod, table, left))
-    best = rows[total[rows] == total[rows].max()]
-    return table.name(int(best[chance.randrange(len(best))]))
+        return cycle.table.name(int(rows[0]))
+    total = scores(cycle, rows)
+    best = rows[total == total.max()]
+    return cycle.table.name(int(best[cycle.random.randrange(len(best))]))
 
 
-def feasible(pod: Obj, table: NodeTable, filters: Sequence[Filter]) -> Mask:
+def _nominated_row(cycle: Cycle, rows: Rows) -> int | None:
+    """The pod's own nominated node comes first, as room was made for it there."""
+    row = cycle.table.row(cycle.info.nominated) if cycle.info.nominated else None
+    return row if row is not None and row in rows else None
+
+
+def feasible(cycle: Cycle) -> Mask:
     """The nodes that every filter lets through; Unschedulable when there are none."""
-    left: Mask = table.valid.copy()
-    reasons: dict[str, int] = {}
-    rejected_by: set[str] = set()
-    for plugin in filters:
-        for rejection in plugin.filter(pod, table, left.copy()):
-            count = int(rejection.mask.sum())
-            if count:
-                reasons[rejection.reason] = reasons.get(rejection.reason, 0) + count
-                rejected_by.add(plugin.name)
-                left &= ~rejection.mask
+    diagnosis = Diagnosis(len(cycle.table), cycle.table.valid.copy())
+    left = _pre_filtered(cycle, diagnosis)
+    left = filtered(cycle, left, diagnosis)
+    if not left.any():
+        raise Unschedulable(diagnosis)
+    return left
+
+
+def _pre_filtered(cycle: Cycle, diagnosis: Diagnosis) -> Mask:
+    left: Mask = cycle.table.valid.copy()
+    for plugin in cycle.profile.pre_filter:
+        result = plugin.pre_filter(cycle)
+        if result is None:
+            continue
+        if result.refusal:
+            diagnosis.refuse_all(plugin.name, result.refusal)
+            return cycle.table.empty_mask()
+        if result.rows is not None:
+            reason = f"node(s) didn't satisfy plugin(s) [{plugin.name}]"
+            diagnosis.add(plugin.name, left & ~result.rows, reason, resolvable=False)
+            left &= result.rows
+    return left
+
+
+def filtered(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
+    """What is left of some rows after every filter, with and without the pods that nodes are nominated for: they
+    may come or not, and a node must do either way (RunFilterPluginsWithNominatedPods)."""
+    left = _filtered_as_is(cycle, rows, diagnosis)
+    guests = [g for g in cycle.guests if g.uid != cycle.info.uid and g.priority >= cycle.info.priority]
+    shared = _rows_of(cycle, guests) & left
+    if not shared.any():
+        return left
+    with cycle.table.beside(guests):
+        still = _filtered_as_is(cycle, shared, diagnosis)
+    return (left & ~shared) | still
+
+
+def _rows_of(cycle: Cycle, guests: Sequence[PodInfo]) -> Mask:
+    mask = cycle.table.empty_mask()
+    for guest in guests:
+        row = cycle.table.row(guest.node)
+        if row is not None:
+            mask[row] = True
+    return mask
+
+
+def _filtered_as_is(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
+    """A node counts for the first filter that refuses it, with all reasons that this one gives."""
+    left = rows.copy()
+    for plugin in cycle.profile.filter:
         if not left.any():
             break
-    if not left.any():
-        raise Unschedulable(len(table), reasons, rejected_by)
+        out = cycle.table.empty_mask()
+        for rejection in plugin.filter(cycle, left):
+            mask = rejection.mask & left
+            out |= mask
+            diagnosis.add(plugin.name, mask, rejection.reason, resolvable=rejection.resolvable)
+        left &= ~out
     return left
+
+
+def post_filter(cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
+    """What can be done about it: the first plugin that finds a node decides. `diagnosis` gets what they say
+    otherwise."""
+    messages, node = [], None
+    for plugin in cycle.profile.post_filter:
+        found = plugin.post_filter(cycle, diagnosis)
+        if found.node:
+            return found
+        node = found.node if node is None else node
+        if found.message:
+            messages.append(found.message)
+        if found.final:
+            break
+    diagnosis.post_filter_message = ", ".join(messages)
+    return Nomination(node)
+
+
+def scores(cycle: Cycle, rows: Rows) -> Column:
+    """The weighted sum for each of some feasible rows."""
+    total: Column = np.zeros(len(rows), dtype=np.int64)
+    for plugin in _scorers(cycle, rows):
+        total += cycle.profile.weight(plugin) * plugin.score(cycle, rows)
+    return total
+
+
+def _scorers(cycle: Cycle, rows: Rows) -> list[ScorePlugin]:
+    return [
+        plugin
+        for plugin in cycle.profile.score
+        if not isinstance(plugin, PreScorePlugin) or plugin.pre_score(cycle, rows)
+    ]

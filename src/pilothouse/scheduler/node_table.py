@@ -1,226 +1,290 @@
-"""The cluster as NumPy columns: one row per node, kept up to date pod by pod.
+"""The cluster as NumPy columns: one row per node, kept up to date pod by pod (the scheduler's snapshot).
 
-Rows are reused; a column holds one number for every node. CPU counts in millicores, memory and other byte
-sizes in bytes, everything else in units.
+Rows are reused. CPU counts in millicores, memory and other sizes in bytes, everything else in units, all as
+64-bit integers as upstream has them. What is no number is encoded:
+
+    labels      per key that somebody asks for, the number of the node's value (-1: it has none)
+    taints      the number of the node's set of taints: nodes have few different ones, so that a rule about taints
+                looks at each set once instead of at each node
+    ports       per protocol, number and address, how many pods take it
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pilothouse.api import quantity
+from pilothouse.api import taints
+from pilothouse.api.pod_requests import ANY_ADDRESS, Port, amounts
 from pilothouse.api.types import Obj
+from pilothouse.scheduler.columns import Columns
+from pilothouse.scheduler.pod_info import PodInfo
 
-Column = NDArray[np.float64]
+Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Codes = NDArray[np.int32]
 
-_GROWTH = 64
 PODS = "pods"
-_DEFAULT_REQUEST = {"cpu": 100.0, "memory": 200.0 * 1024 * 1024}
-"""What scoring takes a container without requests to use (GetNonzeroRequests)."""
+ABSENT = -1
+_ROWS_MIN = 64
 
 
-def amount(name: str, text: str) -> float:
-    """A quantity in the unit that the columns count in."""
-    parsed = quantity.parse(str(text))
-    return float(parsed.milli if name == "cpu" else parsed.value)
+class Labels:
+    """One label key: the distinct values, and for every row which of them its node has."""
 
+    __slots__ = ("_numbers", "codes", "values")
 
-def pod_requests(pod: Obj) -> dict[str, float]:
-    """What a pod asks of a node: the larger of its running containers' sum and any init step, plus overhead
-    (resource.PodRequests; sidecars run on beside what follows them)."""
-    return _requests(pod["spec"], {})
+    def __init__(self, size: int) -> None:
+        self.codes: Codes = np.full(size, ABSENT, dtype=np.int32)
+        self.values: list[str] = []
+        self._numbers: dict[str, int] = {}
 
+    def set(self, row: int, value: str | None) -> None:
+        self.codes[row] = ABSENT if value is None else self._number(value)
 
-def scoring_requests(pod: Obj) -> dict[str, float]:
-    """As `pod_requests`, with a little CPU and memory for containers that ask for none."""
-    return _requests(pod["spec"], _DEFAULT_REQUEST)
+    def _number(self, value: str) -> int:
+        found = self._numbers.get(value)
+        if found is None:
+            found = self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return found
 
+    def number(self, value: str) -> int | None:
+        """None for a value that no node has ever had."""
+        return self._numbers.get(value)
 
-def _requests(spec: Obj, default: dict[str, float]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for container in spec.get("containers") or ():
-        _add(total, _container(container, default))
-    sidecars: dict[str, float] = {}
-    peak: dict[str, float] = {}
-    for container in spec.get("initContainers") or ():
-        asked = _container(container, default)
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, asked)
-            _raise_to(peak, sidecars)
-        else:
-            step = dict(sidecars)
-            _add(step, asked)
-            _raise_to(peak, step)
-    _add(total, sidecars)
-    _raise_to(total, peak)
-    whole = (spec.get("resources") or {}).get("requests") or {}
-    for name, text in whole.items():
-        total[name] = amount(name, text)
-    for name, text in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, 0.0) + amount(name, text)
-    return total
-
-
-def _container(container: Obj, default: dict[str, float]) -> dict[str, float]:
-    requests = (container.get("resources") or {}).get("requests") or {}
-    asked = {name: amount(name, text) for name, text in requests.items()}
-    for name, value in default.items():
-        asked.setdefault(name, value)
-    return asked
-
-
-def _add(total: dict[str, float], more: dict[str, float]) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, 0.0) + value
-
-
-def _raise_to(total: dict[str, float], floor: dict[str, float]) -> None:
-    for name, value in floor.items():
-        total[name] = max(total.get(name, 0.0), value)
-
-
-def host_ports(pod: Obj) -> set[tuple[str, str, int]]:
-    """(address, protocol, port) that a pod takes on its node."""
-    found = set()
-    sidecars = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
-    for container in (*pod["spec"].get("containers", ()), *sidecars):
-        for port in container.get("ports") or ():
-            if port.get("hostPort"):
-                address = port.get("hostIP") or "0.0.0.0"
-                found.add((address, port.get("protocol", "TCP"), port["hostPort"]))
-    return found
+    def grow(self, size: int) -> None:
+        more = np.full(size - len(self.codes), ABSENT, dtype=np.int32)
+        self.codes = np.concatenate([self.codes, more])
 
 
 class NodeTable:
-    """`nodes[row]` is the node object or None for a free row; `valid` masks the rows in use."""
+    """`nodes[row]` is the node object, or None for a free row; `valid` masks the rows in use."""
 
     def __init__(self) -> None:
         self.nodes: list[Obj | None] = []
         self.valid: Mask = np.zeros(0, dtype=bool)
         self.unschedulable: Mask = np.zeros(0, dtype=bool)
-        self.allocatable: dict[str, Column] = {}
-        self.requested: dict[str, Column] = {}
-        self.scored: dict[str, Column] = {}
-        self.tainted: Mask = np.zeros(0, dtype=bool)
-        self.ports: dict[int, dict[tuple[str, str, int], int]] = {}
+        self.allocatable = Columns(np.int64)
+        self.requested = Columns(np.int64)
+        self.scored = Columns(np.int64)
+        """As `requested`, with a little for containers that ask for nothing."""
+        self.taint_sets: list[tuple[Obj, ...]] = [()]
+        self.taints: Codes = np.zeros(0, dtype=np.int32)
+        """Per row the number of its set in `taint_sets`."""
+        self._taint_numbers: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
+        self._labels: dict[str, Labels] = {}
+        self._ports: dict[tuple[str, int], dict[str, Column]] = {}
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
-        self._pods: dict[str, tuple[int, Obj]] = {}
-        self._waiting: dict[str, dict[str, Obj]] = {}
+        self._pods: list[dict[str, PodInfo]] = []
+        self._row_of: dict[str, int] = {}
+        self._homeless: dict[str, dict[str, PodInfo]] = {}
+        """Pods whose node is not known (yet), by its name."""
 
     def __len__(self) -> int:
+        """How many nodes there are."""
         return len(self._rows)
+
+    @property
+    def size(self) -> int:
+        """How many rows every column has."""
+        return len(self.nodes)
 
     def row(self, name: str) -> int | None:
         return self._rows.get(name)
 
     def name(self, row: int) -> str:
-        node = self.nodes[row]
-        assert node is not None
-        return str(node["metadata"]["name"])
+        return str(self.node(row)["metadata"]["name"])
 
-    def column(self, table: dict[str, Column], name: str) -> Column:
-        found = table.get(name)
-        if found is None:
-            found = table[name] = np.zeros(len(self.nodes))
-        return found
+    def node(self, row: int) -> Obj:
+        node = self.nodes[row]
+        assert node is not None, f"row {row} is free"
+        return node
+
+    def empty_mask(self) -> Mask:
+        return np.zeros(self.size, dtype=bool)
 
     # -- nodes ------------------------------------------------------------------------------------------
 
     def put_node(self, node: Obj) -> None:
+        """A new node, or a new state of one."""
         name = node["metadata"]["name"]
         row = self._rows.get(name)
         if row is None:
-            row = self._take_row()
-            self._rows[name] = row
-            self.ports[row] = {}
+            row = self._rows[name] = self._take_row()
         self.nodes[row] = node
         self.valid[row] = True
-        spec, status = node.get("spec") or {}, node.get("status") or {}
-        self.unschedulable[row] = bool(spec.get("unschedulable"))
-        self.tainted[row] = any(
-            t["effect"] in ("NoSchedule", "NoExecute", "PreferNoSchedule") for t in spec.get("taints") or ()
-        )
-        allocatable = status.get("allocatable") or {}
-        for column in self.allocatable.values():
-            column[row] = 0
-        for resource, text in allocatable.items():
-            self.column(self.allocatable, resource)[row] = amount(resource, text)
-        for pod in self._waiting.pop(name, {}).values():
-            self.put_pod(pod)
+        self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
+        self.taints[row] = self._taint_number(taints.of_node(node))
+        self.allocatable.clear(row)
+        for resource, value in amounts((node.get("status") or {}).get("allocatable")).items():
+            self.allocatable[resource][row] = value
+        labels = node["metadata"].get("labels") or {}
+        for key, column in self._labels.items():
+            column.set(row, labels.get(key))
+        for info in self._homeless.pop(name, {}).values():
+            self.put_pod(info)
 
     def remove_node(self, name: str) -> None:
+        """Its pods wait for it to come back."""
         row = self._rows.pop(name, None)
         if row is None:
             return
-        for uid, (at, pod) in list(self._pods.items()):
-            if at == row:
-                self.remove_pod(uid)
-                self._waiting.setdefault(name, {})[uid] = pod
+        for info in list(self._pods[row].values()):
+            self.remove_pod(info.uid)
+            self._homeless.setdefault(name, {})[info.uid] = info
         self.valid[row] = False
+        self.unschedulable[row] = False
         self.nodes[row] = None
+        self.taints[row] = 0
         for table in (self.allocatable, self.requested, self.scored):
-            for column in table.values():
-                column[row] = 0
-        del self.ports[row]
+            table.clear(row)
+        for labels in self._labels.values():
+            labels.set(row, None)
         self._free.append(row)
+
+    def _taint_number(self, found: list[Obj]) -> int:
+        if not found:
+            return 0
+        key = tuple((t["key"], t.get("value", ""), t.get("effect", "")) for t in found)
+        number = self._taint_numbers.get(key)
+        if number is None:
+            number = self._taint_numbers[key] = len(self.taint_sets)
+            self.taint_sets.append(tuple(found))
+        return number
 
     def _take_row(self) -> int:
         if not self._free:
-            size = len(self.nodes)
-            self.nodes += [None] * _GROWTH
-            self._free = list(range(size + _GROWTH - 1, size - 1, -1))
-            self.valid = _grown(self.valid)
-            self.unschedulable = _grown(self.unschedulable)
-            self.tainted = _grown(self.tainted)
-            for table in (self.allocatable, self.requested, self.scored):
-                for name, column in table.items():
-                    table[name] = np.concatenate([column, np.zeros(_GROWTH)])
+            self._grow(max(_ROWS_MIN, self.size * 2))
         return self._free.pop()
+
+    def _grow(self, size: int) -> None:
+        old = self.size
+        self.nodes += [None] * (size - old)
+        self._pods += [{} for _ in range(size - old)]
+        self._free = list(range(size - 1, old - 1, -1))
+        self.valid = _grown(self.valid, size)
+        self.unschedulable = _grown(self.unschedulable, size)
+        self.taints = np.concatenate([self.taints, np.zeros(size - old, dtype=np.int32)])
+        for table in (self.allocatable, self.requested, self.scored):
+            table.grow(size)
+        for labels in self._labels.values():
+            labels.grow(size)
+        for addresses in self._ports.values():
+            for address, column in addresses.items():
+                addresses[address] = np.concatenate([column, np.zeros(size - old, dtype=np.int64)])
+
+    # -- labels and ports -------------------------------------------------------------------------------
+
+    def labels(self, key: str) -> Labels:
+        """A label's column; kept from the first question on."""
+        found = self._labels.get(key)
+        if found is None:
+            found = self._labels[key] = Labels(self.size)
+            for row in self._rows.values():
+                found.set(row, (self.node(row)["metadata"].get("labels") or {}).get(key))
+        return found
+
+    def port_taken(self, port: Port) -> Mask:
+        """The rows where a pod has a port that conflicts with this one."""
+        address, protocol, number = port
+        addresses = self._ports.get((protocol, number)) or {}
+        taken = self.empty_mask()
+        for other, column in addresses.items():
+            if address == other or ANY_ADDRESS in (address, other):
+                taken |= column > 0
+        return taken
+
+    def _count_port(self, row: int, port: Port, sign: int) -> None:
+        address, protocol, number = port
+        addresses = self._ports.setdefault((protocol, number), {})
+        column = addresses.get(address)
+        if column is None:
+            column = addresses[address] = np.zeros(self.size, dtype=np.int64)
+        column[row] += sign
+        if sign < 0 and not column.any():
+            del addresses[address]
+            if not addresses:
+                del self._ports[protocol, number]
 
     # -- pods -------------------------------------------------------------------------------------------
 
-    def put_pod(self, pod: Obj) -> None:
-        """A pod that runs, or is assumed to run, on its node."""
-        uid, node_name = pod["metadata"]["uid"], pod["spec"]["nodeName"]
-        self.remove_pod(uid)
-        row = self._rows.get(node_name)
+    def put_pod(self, info: PodInfo) -> None:
+        """A pod that runs, or is taken to run, on its node; replaces what was known of it."""
+        self.remove_pod(info.uid)
+        row = self._rows.get(info.node)
         if row is None:
-            self._waiting.setdefault(node_name, {})[uid] = pod
+            self._homeless.setdefault(info.node, {})[info.uid] = info
             return
-        self._pods[uid] = (row, pod)
-        self._count(row, pod, 1)
+        self._place(info, row)
 
-    def remove_pod(self, uid: str) -> None:
-        entry = self._pods.pop(uid, None)
-        if entry is not None:
-            self._count(entry[0], entry[1], -1)
-            return
-        for waiting in self._waiting.values():
-            waiting.pop(uid, None)
+    def _place(self, info: PodInfo, row: int) -> None:
+        self._row_of[info.uid] = row
+        self._pods[row][info.uid] = info
+        self._count(row, info, 1)
 
-    def has_pod(self, uid: str) -> bool:
-        return uid in self._pods
+    def remove_pod(self, uid: str) -> PodInfo | None:
+        """What was known of it; None when nothing was."""
+        row = self._row_of.pop(uid, None)
+        if row is not None:
+            info = self._pods[row].pop(uid)
+            self._count(row, info, -1)
+            return info
+        for node, waiting in self._homeless.items():
+            if uid in waiting:
+                info = waiting.pop(uid)
+                if not waiting:
+                    del self._homeless[node]
+                return info
+        return None
 
-    def pods_on(self, row: int) -> Iterable[Obj]:
-        return [pod for at, pod in self._pods.values() if at == row]
+    def pod(self, uid: str) -> PodInfo | None:
+        """A pod on a known node."""
+        row = self._row_of.get(uid)
+        return None if row is None else self._pods[row][uid]
 
-    def _count(self, row: int, pod: Obj, sign: int) -> None:
-        for name, value in pod_requests(pod).items():
-            self.column(self.requested, name)[row] += sign * value
-        self.column(self.requested, PODS)[row] += sign
-        for name, value in scoring_requests(pod).items():
-            self.column(self.scored, name)[row] += sign * value
-        taken = self.ports[row]
-        for port in host_ports(pod):
-            taken[port] = taken.get(port, 0) + sign
-            if taken[port] <= 0:
-                del taken[port]
+    def pods_on(self, row: int) -> list[PodInfo]:
+        return list(self._pods[row].values())
+
+    @contextmanager
+    def without(self, infos: Iterable[PodInfo]) -> Iterator[None]:
+        """As if these pods were gone, until the block ends. Others may be put back inside it."""
+        taken = [info for info in infos if info.uid in self._row_of]
+        for info in taken:
+            self.remove_pod(info.uid)
+        try:
+            yield
+        finally:
+            for info in taken:
+                if info.uid not in self._row_of:
+                    self.put_pod(info)
+
+    @contextmanager
+    def beside(self, infos: Iterable[PodInfo]) -> Iterator[None]:
+        """As if these pods were on their nodes, until the block ends."""
+        added = [info for info in infos if info.uid not in self._row_of and info.node in self._rows]
+        for info in added:
+            self.put_pod(info)
+        try:
+            yield
+        finally:
+            for info in added:
+                self.remove_pod(info.uid)
+
+    def _count(self, row: int, info: PodInfo, sign: int) -> None:
+        requested, scored = self.requested, self.scored
+        for name, value in info.requests.items():
+            requested[name][row] += sign * value
+        requested[PODS][row] += sign
+        for name, value in info.scored.items():
+            scored[name][row] += sign * value
+        for port in info.ports:
+            self._count_port(row, port, sign)
 
 
-def _grown(mask: Mask) -> Mask:
-    return np.concatenate([mask, np.zeros(_GROWTH, dtype=bool)])
+def _grown(mask: Mask, size: int) -> Mask:
+    return np.concatenate([mask, np.zeros(size - len(mask), dtype=bool)])

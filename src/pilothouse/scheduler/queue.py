@@ -1,175 +1,260 @@
 """The scheduling queue (pkg/scheduler/backend/queue): pods that wait for a node.
 
-    active ──pop──▶ in work ──bound──▶ gone
-      ▲                │ no node fits
-      │                ▼
-      ├──back-off over── backing off ◀──something changed── unschedulable ──five minutes──▶ active
+                        ┌────────────────── back-off over, or nothing else to do ──────────────────┐
+                        ▼                                                                          │
+    new ──PreEnqueue──▶ active ──pop──▶ in flight ──bound──▶ gone                                  │
+             │                             │ no node fits                                          │
+             ▼                             ├── something that helps happened meanwhile ─────▶ backing off
+           gated                           ▼                                                       ▲
+                                     unschedulable ── an event that a plugin's hint takes ─────────┘
+                                           └──────── five minutes ──▶ active
 
-Active pods go by priority, then by age. A pod that did not fit waits until something changes that may help
-it, and then out its back-off: 1 s, doubling to 10 s.
+Active pods go in the order of the profile's QueueSort. A pod backs off for 1 s after its first attempt, twice as long
+after each further one, up to 10 s. When nothing is active, a pod that backs off is tried early (KEP-5142), unless it
+failed by an error. What happens while a pod is in flight is kept until its outcome is known: an event must not fall
+between a decision and the pod's return to the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import math
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Literal, get_args
 
-from pilothouse.api.types import Obj
 from pilothouse.kit.world import World
+from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, pod_changes
+from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.profile import Profile
 
 BACKOFF_S_MIN = 1.0
 BACKOFF_S_MAX = 10.0
 UNSCHEDULABLE_S_MAX = 300.0
-_FLUSH_PERIOD_S = 1.0
+_WAIT_S_MIN = 0.001
+_WAIT_S_MAX = 3600.0
+
+Place = Literal["active", "backoff", "error-backoff", "unschedulable", "gated", "in-flight"]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Waiting:
-    """A pod and how often it was tried."""
+    """A pod in the queue. Times are the clock's monotonic seconds."""
 
-    pod: Obj
+    info: PodInfo
+    profile: Profile
+    place: Place
+    since_s: float
+    """When it came into the queue (again)."""
+    first_s: float
+    """When it was first seen."""
     attempts: int = 0
     ready_s: float = 0.0
-    since_s: float = 0.0
+    """When its back-off is over."""
     rejected_by: set[str] = field(default_factory=set)
-
-
-def priority_of(pod: Obj) -> int:
-    value: int = pod["spec"].get("priority") or 0
-    return value
+    gate: str = ""
+    ticket: int = 0
+    """Which heap entry is the current one; older ones are dead."""
+    seen: int = 0
+    """In flight: the number of the first event that it has not seen."""
 
 
 class SchedulingQueue:
-    """Pods by UID. Use from one event loop."""
+    """Pods by UID; use from one event loop."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._entries: dict[str, Waiting] = {}
-        self._active: list[tuple[int, float, int, str]] = []
-        self._in_active: set[str] = set()
-        self._backoff: list[tuple[float, int, str]] = []
-        self._in_backoff: set[str] = set()
-        self._unschedulable: set[str] = set()
-        self._number = count()
+        self._at: dict[Place, dict[str, Waiting]] = {place: {} for place in get_args(Place)}
+        """By place, in the order in which they came there."""
+        self._active: list[tuple[tuple[float, ...], int, Waiting]] = []
+        self._backoff: list[tuple[float, int, Waiting]] = []
+        self._tickets = count(1)
         self._wake = asyncio.Event()
-        self._moves = 0
+        self._events: deque[Event] = deque()
+        self._events_from = 0
+        """The number of the first event in `_events`."""
+        self.incoming: dict[tuple[Place, str], int] = {}
+        """How many pods went where for which reason (scheduler_queue_incoming_pods_total)."""
 
-    def sizes(self) -> dict[str, int]:
-        """Pods per queue, for the metric scheduler_pending_pods."""
-        return {
-            "active": len(self._in_active),
-            "backoff": len(self._in_backoff),
-            "unschedulable": len(self._unschedulable),
-        }
+    def sizes(self) -> dict[Place, int]:
+        """Pods by place (scheduler_pending_pods)."""
+        return {place: len(entries) for place, entries in self._at.items()}
 
-    @property
-    def moves(self) -> int:
-        """Rises whenever something changed that may help unschedulable pods."""
-        return self._moves
+    def get(self, uid: str) -> Waiting | None:
+        return self._entries.get(uid)
 
-    def add(self, pod: Obj) -> None:
-        """A new pod, or a new state of one that waits."""
-        uid = pod["metadata"]["uid"]
-        entry = self._entries.get(uid)
+    # -- what informers say -----------------------------------------------------------------------------
+
+    def put(self, info: PodInfo, profile: Profile) -> None:
+        """A new pod without a node, or a new state of one that waits."""
+        entry = self._entries.get(info.uid)
         if entry is None:
-            entry = self._entries[uid] = Waiting(pod, since_s=self._world.clock.monotonic())
-        entry.pod = pod
-        if uid not in self._in_backoff and uid not in self._in_active:
-            self._activate(uid)
-
-    def update(self, pod: Obj) -> None:
-        uid = pod["metadata"]["uid"]
-        entry = self._entries.get(uid)
-        if entry is None:
-            self.add(pod)
+            now = self._world.clock.monotonic()
+            entry = self._entries[info.uid] = Waiting(info, profile, "gated", now, now)
+            self._enqueue(entry, "PodAdd")
             return
-        changed = entry.pod["spec"] != pod["spec"] or entry.pod["metadata"].get("labels") != pod[
-            "metadata"
-        ].get("labels")
-        entry.pod = pod
-        if changed and uid in self._unschedulable:
-            self._back_off(uid)
+        old, entry.info = entry.info, info
+        if entry.place == "active":
+            self._activate(entry)
+        elif entry.place == "gated":
+            self._enqueue(entry, "PodUpdate")
+        else:
+            self.happened(Event(UNSCHEDULED_POD, pod_changes(old, info), old.pod, info.pod))
 
     def remove(self, uid: str) -> None:
-        self._entries.pop(uid, None)
-        self._in_active.discard(uid)
-        self._in_backoff.discard(uid)
-        self._unschedulable.discard(uid)
+        """It has a node, or is gone."""
+        entry = self._entries.pop(uid, None)
+        if entry is not None:
+            del self._at[entry.place][uid]
+            entry.ticket = 0
+            self._forget_events()
+
+    def happened(self, event: Event) -> None:
+        """Something changed: pods that it may help try again."""
+        if event.action == Action.NONE:
+            return
+        if self._at["in-flight"]:
+            self._events.append(event)
+        for entry in list(self._at["unschedulable"].values()):
+            if _helps(entry, event):
+                self._retry(entry, event.resource)
+
+    # -- what the scheduler does ------------------------------------------------------------------------
 
     def pop(self) -> Waiting | None:
-        """The next pod to try, None when none is active now."""
+        """The next pod to try; None when there is none now."""
+        self._flush()
+        entry = self._pop_active() or self._pop_backing_off()
+        if entry is not None:
+            self._move(entry, "in-flight")
+            entry.attempts += 1
+            entry.seen = self._events_from + len(self._events)
+        return entry
+
+    def _pop_active(self) -> Waiting | None:
         while self._active:
-            _, _, _, uid = heapq.heappop(self._active)
-            if uid not in self._in_active:
-                continue
-            self._in_active.discard(uid)
-            entry = self._entries.get(uid)
-            if entry is not None:
-                entry.attempts += 1
+            _, ticket, entry = heapq.heappop(self._active)
+            if ticket == entry.ticket:
                 return entry
         return None
 
-    def put_back(self, entry: Waiting, rejected_by: set[str], moves: int) -> None:
-        """A pod that got no node. If something changed while it was tried it only waits out its back-off."""
-        uid = entry.pod["metadata"]["uid"]
-        if uid not in self._entries:
-            return
-        entry.rejected_by = rejected_by
-        now = self._world.clock.monotonic()
-        entry.ready_s = now + min(BACKOFF_S_MIN * 2.0 ** (entry.attempts - 1), BACKOFF_S_MAX)
-        entry.since_s = now
-        if moves != self._moves:
-            self._back_off(uid)
-        else:
-            self._unschedulable.add(uid)
+    def _pop_backing_off(self) -> Waiting | None:
+        """The pod whose back-off ends first. Errors wait theirs out: trying sooner would only repeat them."""
+        return min(self._at["backoff"].values(), key=lambda entry: entry.ready_s, default=None)
 
-    def move_all(self) -> None:
-        """Something changed that may help: everything unschedulable may try again."""
-        self._moves += 1
-        for uid in list(self._unschedulable):
-            self._back_off(uid)
+    def put_back(self, entry: Waiting, rejected_by: set[str]) -> None:
+        """A pod that got no node: refused by some plugins, or (none) by an error."""
+        if self._entries.get(entry.info.uid) is not entry:
+            return
+        now = self._world.clock.monotonic()
+        entry.rejected_by = rejected_by
+        entry.since_s = now
+        entry.ready_s = now + min(BACKOFF_S_MIN * 2.0 ** min(entry.attempts - 1, 10), BACKOFF_S_MAX)
+        helped = any(_helps(entry, event) for event in self._missed(entry))
+        if helped or not rejected_by:
+            self._retry(entry, "ScheduleAttemptFailure")
+        else:
+            self._move(entry, "unschedulable")
+            self._note(entry, "ScheduleAttemptFailure")
+        self._forget_events()
+
+    def _missed(self, entry: Waiting) -> list[Event]:
+        return [event for at, event in enumerate(self._events, self._events_from) if at >= entry.seen]
+
+    def _forget_events(self) -> None:
+        """Keep only what some pod in flight has not seen; the one that flies longest has seen least."""
+        if not self._events:
+            return
+        longest = next(iter(self._at["in-flight"].values()), None)
+        keep_from = longest.seen if longest is not None else self._events_from + len(self._events)
+        while self._events and self._events_from < keep_from:
+            self._events.popleft()
+            self._events_from += 1
 
     async def wait(self) -> None:
-        """Until there may be an active pod."""
-        while not self._in_active:
-            self._wake.clear()
+        """Until there may be a pod to pop."""
+        while True:
             self._flush()
-            if self._in_active:
+            if self._at["active"] or self._at["backoff"]:
                 return
+            self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), _FLUSH_PERIOD_S)
+                await self._world.within(self._next_s(), self._wake.wait())
             except TimeoutError:
-                self._flush()
+                continue
+
+    def _next_s(self) -> float:
+        """Seconds until time alone may bring a pod back."""
+        times = [entry.ready_s for entry in self._at["error-backoff"].values()]
+        oldest = next(iter(self._at["unschedulable"].values()), None)
+        if oldest is not None:
+            times.append(oldest.since_s + UNSCHEDULABLE_S_MAX)
+        wait_s = min(times, default=math.inf) - self._world.clock.monotonic()
+        return min(max(wait_s, _WAIT_S_MIN), _WAIT_S_MAX)
+
+    # -- moving -----------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
+        """What time alone brings back."""
         now = self._world.clock.monotonic()
-        while self._backoff and self._backoff[0][0] <= now:
-            _, _, uid = heapq.heappop(self._backoff)
-            if uid in self._in_backoff:
-                self._in_backoff.discard(uid)
-                self._activate(uid)
-        for uid in list(self._unschedulable):
-            if now - self._entries[uid].since_s > UNSCHEDULABLE_S_MAX:
-                self._unschedulable.discard(uid)
-                self._activate(uid)
+        while self._backoff and (self._backoff[0][0] <= now or not _current(self._backoff[0])):
+            item = heapq.heappop(self._backoff)
+            if _current(item):
+                self._enqueue(item[2], "BackoffComplete")
+        for entry in list(self._at["unschedulable"].values()):
+            if now - entry.since_s < UNSCHEDULABLE_S_MAX:
+                break
+            self._enqueue(entry, "UnschedulableTimeout")
 
-    def _back_off(self, uid: str) -> None:
-        self._unschedulable.discard(uid)
-        entry = self._entries[uid]
+    def _retry(self, entry: Waiting, why: str) -> None:
         if entry.ready_s <= self._world.clock.monotonic():
-            self._activate(uid)
+            self._enqueue(entry, why)
             return
-        self._in_backoff.add(uid)
-        heapq.heappush(self._backoff, (entry.ready_s, next(self._number), uid))
-
-    def _activate(self, uid: str) -> None:
-        self._unschedulable.discard(uid)
-        if uid in self._in_active:
-            return
-        entry = self._entries[uid]
-        self._in_active.add(uid)
-        item = (-priority_of(entry.pod), entry.since_s, next(self._number), uid)
-        heapq.heappush(self._active, item)
+        self._move(entry, "backoff" if entry.rejected_by else "error-backoff")
+        heapq.heappush(self._backoff, (entry.ready_s, entry.ticket, entry))
+        self._note(entry, why)
         self._wake.set()
+
+    def _enqueue(self, entry: Waiting, why: str) -> None:
+        """Into the active queue, or to the gated ones when a PreEnqueue plugin says so."""
+        refused_by = next((p.name for p in entry.profile.pre_enqueue if p.pre_enqueue(entry.info)), "")
+        entry.gate = refused_by
+        if refused_by:
+            self._move(entry, "gated")
+        else:
+            self._activate(entry)
+        self._note(entry, why)
+
+    def _activate(self, entry: Waiting) -> None:
+        self._move(entry, "active")
+        key = entry.profile.queue_sort.sort_key(entry.info, entry.since_s)
+        heapq.heappush(self._active, (key, entry.ticket, entry))
+        self._wake.set()
+
+    def _move(self, entry: Waiting, place: Place) -> None:
+        """To another place; what heaps know of it is dead from now on."""
+        uid = entry.info.uid
+        self._at[entry.place].pop(uid, None)
+        entry.place = place
+        entry.ticket = next(self._tickets)
+        self._at[place][uid] = entry
+
+    def _note(self, entry: Waiting, why: str) -> None:
+        key = (entry.place, why)
+        self.incoming[key] = self.incoming.get(key, 0) + 1
+
+
+def _current(item: tuple[float, int, Waiting]) -> bool:
+    return item[1] == item[2].ticket
+
+
+def _helps(entry: Waiting, event: Event) -> bool:
+    """Whether a plugin that refused a pod takes an event as a reason to try again."""
+    return any(
+        registration.wakes(entry.info, event)
+        for plugin in entry.rejected_by
+        for registration in entry.profile.registrations.get(plugin, ())
+    )

@@ -1,199 +1,204 @@
-"""The scheduler's loop: informers → queue → decision → bind. Decisions are synchronous; binding happens beside
-them, with the pod assumed to be on its node until the API server says so or says no."""
+"""The loop: informers → queue → decision → binding. Decisions are synchronous, one after the other; binding happens
+beside them, with the pod assumed to be on its node until the API server says so or says no."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine, Mapping
 
 from prometheus_client import CollectorRegistry
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
-from pilothouse.client.client import Client
-from pilothouse.client.events import EventRecorder
-from pilothouse.client.informer import Informers, key_of
-from pilothouse.kit import metrics as kit_metrics
-from pilothouse.kit.world import World
-from pilothouse.scheduler.cycle import Unschedulable, decide
-from pilothouse.scheduler.node_table import NodeTable
-from pilothouse.scheduler.plugins import registry
+from pilothouse.client.informer import Handler
+from pilothouse.kit.tasks import Tasks
+from pilothouse.scheduler import binding
+from pilothouse.scheduler.binding import BindingRefused, Permits
+from pilothouse.scheduler.cache import Cache
+from pilothouse.scheduler.cycle import Unschedulable, decide, post_filter
+from pilothouse.scheduler.framework import Cycle
+from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
+from pilothouse.scheduler.metrics import SchedulerMetrics
+from pilothouse.scheduler.outcome import Reporter
+from pilothouse.scheduler.pod_info import PodInfo, pod_info
+from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import SchedulingQueue, Waiting
 
 log = logging.getLogger(__name__)
 
-DEFAULT_NAME = "default-scheduler"
 _IN_A_ROW = 32
 """Decisions between two turns of the event loop."""
 
 
 class Scheduler:
-    """Schedules the pods whose spec.schedulerName is `name`."""
+    """Schedules the pods whose spec.schedulerName is one of `profiles`."""
 
-    def __init__(
-        self,
-        client: Client,
-        informers: Informers,
-        world: World,
-        *,
-        recorder: EventRecorder,
-        metrics: CollectorRegistry,
-        name: str = DEFAULT_NAME,
-    ) -> None:
-        self._client = client
-        self._world = world
-        self._recorder = recorder
-        self._name = name
-        self._table = NodeTable()
-        self._queue = SchedulingQueue(world)
-        self._filters = registry.filters()
-        self._scores = registry.scores()
-        self._assumed: set[str] = set()
-        self._binding: set[asyncio.Task[None]] = set()
-        self._attempts = kit_metrics.counter(
-            metrics,
-            "scheduler_schedule_attempts",
-            "Number of attempts to schedule pods, by the result.",
-            ["result", "profile"],
-        )
-        self._pods = informers.informer(PODS)
-        self._nodes = informers.informer(NODES)
-        self._nodes.add_handler(_NodeHandler(self._table, self._queue))
+    def __init__(self, handle: Handle, profiles: Mapping[str, Profile], metrics: CollectorRegistry) -> None:
+        self._handle = handle
+        self._profiles = profiles
+        self._world = handle.world
+        self.cache = Cache()
+        self.queue = SchedulingQueue(handle.world)
+        self.permits = Permits(handle.world)
+        self._metrics = SchedulerMetrics(metrics, self.queue)
+        self._reporter = Reporter(handle)
+        self._tasks = Tasks("scheduler")
+        self._pods = handle.informers.informer(PODS)
+        self._nodes = handle.informers.informer(NODES)
+        self._nodes.add_handler(_NodeHandler(self))
         self._pods.add_handler(_PodHandler(self))
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await self._nodes.synced()
-        await self._pods.synced()
+        """Until cancelled; raises what crashed."""
+        await self._handle.informers.synced()
+        self._start(self._loop())
         try:
-            while True:
-                await self._queue.wait()
-                self._schedule_some()
-                await asyncio.sleep(0)
+            await self._tasks.wait()
         finally:
-            for task in self._binding:
-                task.cancel()
-            await asyncio.gather(*self._binding, return_exceptions=True)
+            await self._tasks.stop()
+
+    async def _loop(self) -> None:
+        while True:
+            await self.queue.wait()
+            self._schedule_some()
+            await asyncio.sleep(0)
 
     def _schedule_some(self) -> None:
         for _ in range(_IN_A_ROW):
-            entry = self._queue.pop()
+            entry = self.queue.pop()
             if entry is None:
                 return
             self._schedule(entry)
 
     def _schedule(self, entry: Waiting) -> None:
-        pod, moves = entry.pod, self._queue.moves
-        if pod["metadata"].get("deletionTimestamp") or pod["spec"].get("nodeName"):
-            self._queue.remove(pod["metadata"]["uid"])
+        info = entry.info
+        if info.pod["metadata"].get("deletionTimestamp") or self.cache.is_assumed(info.uid):
+            self.queue.remove(info.uid)
             return
+        began_s = self._world.clock.monotonic()
+        cycle = Cycle(
+            info, entry.profile, self.cache.table, self._world.random, self._handle.nominator.pods()
+        )
         try:
-            node = decide(pod, self._table, self._filters, self._scores, self._world.random)
-        except Unschedulable as reason:
-            self._attempts.labels("unschedulable", self._name).inc()
-            self._queue.put_back(entry, reason.rejected_by, moves)
-            self._start(self._report(pod, str(reason)))
+            node = decide(cycle)
+        except Unschedulable as refusal:
+            self._unschedulable(entry, cycle, refusal, began_s)
             return
-        self._assume(pod, node)
-        self._start(self._bind(entry, node, moves))
-
-    def _start(self, work) -> None:  # type: ignore[no-untyped-def]
-        task = asyncio.get_running_loop().create_task(work)
-        self._binding.add(task)
-        task.add_done_callback(self._binding.discard)
-
-    def _assume(self, pod: Obj, node: str) -> None:
-        self._assumed.add(pod["metadata"]["uid"])
-        self._table.put_pod({**pod, "spec": {**pod["spec"], "nodeName": node}})
-
-    async def _bind(self, entry: Waiting, node: str, moves: int) -> None:
-        pod = entry.pod
-        meta = pod["metadata"]
-        body: Obj = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
-            "target": {"kind": "Node", "name": node},
-        }
+        self.cache.assume(info, node)
+        self._handle.nominator.remove(info.uid)
         try:
-            await self._client.create(PODS, body, meta["namespace"], name=meta["name"], subresource="binding")
-        except (ApiError, ConnectionError) as error:
-            self._unassume(meta["uid"])
-            self._attempts.labels("error", self._name).inc()
-            if isinstance(error, ApiError) and error.code == 404:
-                self._queue.remove(meta["uid"])
+            binding.reserve(cycle, node)
+        except BindingRefused as refusal:
+            self._not_bound(entry, refusal, {refusal.plugin}, began_s)
+            return
+        self._start(self._bind(entry, cycle, node, began_s))
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        self._tasks.start("scheduling", work)
+
+    def _unschedulable(self, entry: Waiting, cycle: Cycle, refusal: Unschedulable, began_s: float) -> None:
+        diagnosis = refusal.diagnosis
+        nomination = post_filter(cycle, diagnosis)
+        if nomination.node:
+            self._handle.nominator.put(cycle.info, nomination.node)
+        elif nomination.node is not None:
+            self._handle.nominator.remove(cycle.info.uid)
+        self._metrics.attempt("unschedulable", entry.profile.name, began_s, self._world)
+        self.queue.put_back(entry, diagnosis.rejected_by)
+        self._start(self._reporter.unschedulable(entry.info, diagnosis.text(), nomination.node))
+        if nomination.effect is not None:
+            self._start(nomination.effect())
+
+    async def _bind(self, entry: Waiting, cycle: Cycle, node: str, began_s: float) -> None:
+        try:
+            await binding.bind(cycle, node, self.permits)
+        except BindingRefused as refusal:
+            self._not_bound(entry, refusal, {refusal.plugin} - {""}, began_s)
+        except ApiError as error:
+            if error.code == 404:
+                self._forget(entry.info)
+                self.queue.remove(entry.info.uid)
                 return
-            log.info("binding %s to %s failed: %s", key_of(pod), node, error)
-            self._queue.put_back(entry, set(), moves - 1)
-            return
-        self._attempts.labels("scheduled", self._name).inc()
-        self._queue.remove(meta["uid"])
-        message = f"Successfully assigned {key_of(pod)} to {node}"
-        self._recorder.event(_regarding(pod), "Normal", "Scheduled", message, action="Binding")
+            self._not_bound(entry, error, set(), began_s)
+        except ConnectionError as error:
+            self._not_bound(entry, error, set(), began_s)
+        else:
+            self.queue.remove(entry.info.uid)
+            self._metrics.scheduled(entry, began_s, self._world)
+            self._reporter.scheduled(entry.info, node)
 
-    def _unassume(self, uid: str) -> None:
-        if uid in self._assumed:
-            self._assumed.discard(uid)
-            self._table.remove_pod(uid)
-            self._queue.move_all()
+    def _not_bound(self, entry: Waiting, why: Exception, rejected_by: set[str], began_s: float) -> None:
+        """The pod is where it was before the decision, and tries again: later when it was an error."""
+        self._forget(entry.info)
+        result = "unschedulable" if rejected_by else "error"
+        self._metrics.attempt(result, entry.profile.name, began_s, self._world)
+        self.queue.put_back(entry, rejected_by)
+        if rejected_by:
+            self._start(self._reporter.unschedulable(entry.info, str(why)))
+        else:
+            log.info("binding %s failed: %s", entry.info.key, why)
+            self._start(self._reporter.failed(entry.info, str(why)))
 
-    async def _report(self, pod: Obj, message: str) -> None:
-        """The event and the condition that tell why."""
-        self._recorder.event(_regarding(pod), "Warning", "FailedScheduling", message, action="Scheduling")
-        conditions = (pod.get("status") or {}).get("conditions") or ()
-        present = next((c for c in conditions if c["type"] == "PodScheduled"), None)
-        if present is not None and present["status"] == "False" and present.get("message") == message:
-            return
-        meta = pod["metadata"]
-        condition: Obj = {
-            "type": "PodScheduled",
-            "status": "False",
-            "observedGeneration": meta.get("generation", 0),
-            "lastProbeTime": None,
-            "lastTransitionTime": (present or {}).get("lastTransitionTime") or self._world.timestamp(),
-            "reason": "Unschedulable",
-            "message": message,
-        }
-        patch = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(
-                PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
-            )
-        except (ApiError, ConnectionError) as error:
-            log.info("condition of %s not written: %s", key_of(pod), error)
+    def _forget(self, info: PodInfo) -> None:
+        """What was assumed of a pod; others may now have the room."""
+        freed = self.cache.forget(info.uid)
+        if freed is not None:
+            self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, freed.pod))
 
     # -- what the informers say -------------------------------------------------------------------------
 
     def pod_seen(self, pod: Obj) -> None:
-        uid = pod["metadata"]["uid"]
-        phase = (pod.get("status") or {}).get("phase")
-        if phase in ("Succeeded", "Failed"):
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             self.pod_gone(pod)
-        elif pod["spec"].get("nodeName"):
-            self._assumed.discard(uid)
-            self._queue.remove(uid)
-            self._table.put_pod(pod)
-        elif pod["spec"].get("schedulerName") == self._name and uid not in self._assumed:
-            if pod["spec"].get("schedulingGates") or pod["metadata"].get("deletionTimestamp"):
-                self._queue.remove(uid)
-            else:
-                self._queue.update(pod)
+            return
+        uid = pod["metadata"]["uid"]
+        if pod["spec"].get("nodeName"):
+            self._placed(pod_info(pod))
+            return
+        profile = self._profiles.get(pod["spec"].get("schedulerName", ""))
+        if profile is None or self.cache.is_assumed(uid):
+            return
+        if pod["metadata"].get("deletionTimestamp"):
+            self._handle.nominator.remove(uid)
+            self.queue.remove(uid)
+            return
+        info = pod_info(pod)
+        if info.nominated:
+            self._handle.nominator.put(info, info.nominated)
+        self.queue.put(info, profile)
+
+    def _placed(self, info: PodInfo) -> None:
+        self._handle.nominator.remove(info.uid)
+        self.queue.remove(info.uid)
+        before = self.cache.put(info)
+        if before is None:
+            self.queue.happened(Event(ASSIGNED_POD, Action.ADD, None, info.pod))
+        else:
+            self.queue.happened(Event(ASSIGNED_POD, pod_changes(before, info), before.pod, info.pod))
 
     def pod_gone(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
-        self._queue.remove(uid)
-        self._assumed.discard(uid)
-        if self._table.has_pod(uid):
-            self._table.remove_pod(uid)
-            self._queue.move_all()
+        self.queue.remove(uid)
+        self._handle.nominator.remove(uid)
+        self.permits.reject(uid, "pod is deleted")
+        freed = self.cache.remove(uid)
+        if freed is not None:
+            self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, freed.pod))
+
+    def node_seen(self, old: Obj | None, new: Obj) -> None:
+        self.cache.table.put_node(new)
+        changes = Action.ADD if old is None else node_changes(old, new)
+        self.queue.happened(Event(NODE, changes, old, new))
+
+    def node_gone(self, node: Obj) -> None:
+        self.cache.table.remove_node(node["metadata"]["name"])
+        self.queue.happened(Event(NODE, Action.DELETE, node))
 
 
-def _regarding(pod: Obj) -> Obj:
-    return {**pod, "kind": "Pod", "apiVersion": "v1"}
-
-
-class _PodHandler:
+class _PodHandler(Handler):
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
@@ -207,29 +212,15 @@ class _PodHandler:
         self._scheduler.pod_gone(obj)
 
 
-class _NodeHandler:
-    def __init__(self, table: NodeTable, queue: SchedulingQueue) -> None:
-        self._table = table
-        self._queue = queue
+class _NodeHandler(Handler):
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
 
     def on_add(self, obj: Obj) -> None:
-        self._table.put_node(obj)
-        self._queue.move_all()
+        self._scheduler.node_seen(None, obj)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        self._table.put_node(new)
-        if _matters(old, new):
-            self._queue.move_all()
+        self._scheduler.node_seen(old, new)
 
     def on_delete(self, obj: Obj) -> None:
-        self._table.remove_node(obj["metadata"]["name"])
-
-
-def _matters(old: Obj, new: Obj) -> bool:
-    """Whether a node's update can let a pod in that did not fit."""
-    a, b = old.get("status") or {}, new.get("status") or {}
-    return (
-        old.get("spec") != new.get("spec")
-        or old["metadata"].get("labels") != new["metadata"].get("labels")
-        or a.get("allocatable") != b.get("allocatable")
-    )
+        self._scheduler.node_gone(obj)

@@ -64,10 +64,13 @@ class Scope:
 
 
 class Checker:
-    """One expression's check. `errors` are (node id, text)."""
+    """One expression's check. `errors` are (node id, text); `overloads` are those that a call may turn out to
+    be, by node id."""
 
     def __init__(self, tree: Tree, scope: Scope) -> None:
         self.errors: list[tuple[int, str]] = []
+        self.overloads: dict[int, list[Overload]] = {}
+        self._types: dict[int, CelType] = {}
         self._tree = tree
         self._scope = scope
         self._locals: list[dict[str, CelType]] = []
@@ -78,7 +81,15 @@ class Checker:
         """The whole expression's type."""
         return self._substitute(self._check(self._tree.root), free_is_dyn=True)
 
+    def types(self) -> dict[int, CelType]:
+        """What was found out, by node id; after `check`."""
+        return {node: self._substitute(found, free_is_dyn=True) for node, found in self._types.items()}
+
     def _check(self, node: Expr) -> CelType:
+        found = self._types[node.id] = self._type(node)
+        return found
+
+    def _type(self, node: Expr) -> CelType:
         match node.kind:
             case "const":
                 return _CONSTANTS[type(node.value)]
@@ -188,6 +199,7 @@ class Checker:
         self, node: Expr, overloads: Sequence[Overload], arguments: list[CelType], is_method: bool
     ) -> CelType:
         result: CelType | None = None
+        matching = self.overloads[node.id] = []
         for overload in overloads:
             if overload.is_method != is_method or len(overload.arguments) != len(arguments):
                 continue
@@ -195,6 +207,7 @@ class Checker:
             wanted = [self._instance(argument, fresh) for argument in overload.arguments]
             if not self._all_assignable(arguments, wanted):
                 continue
+            matching.append(overload)
             found = self._substitute(self._instance(overload.result, fresh))
             if result is None:
                 result = found

@@ -7,7 +7,7 @@ Source: k8s.io/apiserver/pkg/admission/plugin/cel/compile.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from pilothouse.api.cel.evaluate import EvalError, Function, evaluate
 from pilothouse.api.cel.functions import FUNCTIONS as IMPLEMENTATIONS
 from pilothouse.api.cel.syntax import CelSyntaxError, Expr, Tree, parse
 from pilothouse.api.cel.types import CelType, Fields
+from pilothouse.api.go_regex_syntax import regexp_error
 
 
 class CompileError(ValueError):
@@ -26,10 +27,13 @@ class CompileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A checked expression. `type` is what it evaluates to."""
+    """A checked expression. `type` is what it evaluates to; `types` and `overloads` are what the checker found
+    of every node and call, by id."""
 
     tree: Tree
     type: CelType
+    types: Mapping[int, CelType] = field(default_factory=dict)
+    overloads: Mapping[int, Sequence[Overload]] = field(default_factory=dict)
 
     def evaluate(
         self, variables: Mapping[str, Any], functions: Mapping[str, Function] = IMPLEMENTATIONS
@@ -46,7 +50,7 @@ class Environment:
     functions: Mapping[str, Sequence[Overload]] = field(default_factory=lambda: FUNCTIONS)
     structs: Mapping[str, Fields] = field(default_factory=dict)
 
-    def with_variables(self, **variables: CelType) -> Environment:
+    def with_variables(self, /, **variables: CelType) -> Environment:
         return replace(self, variables={**self.variables, **variables})
 
     def with_struct(self, name: str, fields: Fields) -> Environment:
@@ -70,9 +74,8 @@ class Environment:
         errors = checker.errors or _bad_literals(tree.root)
         if errors:
             found = [(tree.positions.get(node, 0), text) for node, text in errors]
-            issues = "\n".join(_issue(expression, offset, text) for offset, text in found)
-            raise CompileError(f"compilation failed: {issues}")
-        return Program(tree, result)
+            raise CompileError(f"compilation failed: {_issues(expression, found)}")
+        return Program(tree, result, checker.types(), checker.overloads)
 
     def compile(self, expression: str, *wanted: CelType) -> CelType:
         """As `check`, and the result is one of the wanted types (or `wanted` names any)."""
@@ -85,10 +88,16 @@ class Environment:
         raise CompileError(f"must evaluate to one of [{names}] but got {result}")
 
 
-_LITERALS = {
-    "duration": lambda text: IMPLEMENTATIONS["duration"](text),
-    "timestamp": lambda text: IMPLEMENTATIONS["timestamp"](text),
-    "matches": lambda text: IMPLEMENTATIONS["matches"]("", text),
+def _check_pattern(text: str) -> None:
+    why = regexp_error(text)
+    if why:
+        raise EvalError(why)
+
+
+_LITERALS: dict[str, Callable[[str], object]] = {
+    "duration": IMPLEMENTATIONS["duration"],
+    "timestamp": IMPLEMENTATIONS["timestamp"],
+    "matches": _check_pattern,
 }
 
 
@@ -105,6 +114,18 @@ def _bad_literals(node: Expr) -> list[tuple[int, str]]:
     for child in [node.target, *inner] if node.target else inner:
         found += _bad_literals(child)
     return found
+
+
+_ERRORS_MAX = 100
+
+
+def _issues(expression: str, errors: Sequence[tuple[int, str]]) -> str:
+    """All errors by where they are; upstream keeps a hundred."""
+    ordered = sorted(errors, key=lambda error: error[0])
+    texts = [_issue(expression, offset, text) for offset, text in ordered[:_ERRORS_MAX]]
+    if len(ordered) > _ERRORS_MAX:
+        texts.append(f"{len(ordered) - _ERRORS_MAX} more errors were truncated")
+    return "\n".join(texts)
 
 
 _WIDE_DOT, _WIDE_MARK = "．", "＾"

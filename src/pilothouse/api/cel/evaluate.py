@@ -8,7 +8,7 @@ As in cel-go, an error is a value that && and || may pass over: `true || 1/0 == 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -31,15 +31,52 @@ class Optional(NamedTuple):
 
 NONE = Optional(False)
 
+
+class Associative(list[Any]):
+    """A list whose elements are known by key, whatever their order: a custom resource's set or map list
+    (k8s.io/apiserver/pkg/cel/common unstructuredMapList, unstructuredSetList)."""
+
+    __slots__ = ("_key_of",)
+
+    def __init__(self, items: Iterable[Any], key_of: Callable[[Any], Any]) -> None:
+        super().__init__(items)
+        self._key_of = key_of
+
+    def matches(self, other: Any) -> bool:
+        """The same elements under the same keys."""
+        if not isinstance(other, list) or len(self) != len(other):
+            return False
+        rest = list(other)
+        for item in self:
+            found = next((i for i, o in enumerate(rest) if equal(self._key_of(o), self._key_of(item))), -1)
+            if found < 0 or not equal(rest.pop(found), item):
+                return False
+        return True
+
+    def merged(self, other: list[Any]) -> Associative:
+        """x + y: elements of y replace those of the same key, the others follow."""
+        items = list(self)
+        for new in other:
+            key = self._key_of(new)
+            at = next((i for i, old in enumerate(items) if equal(self._key_of(old), key)), -1)
+            if at < 0:
+                items.append(new)
+            else:
+                items[at] = new
+        return Associative(items, self._key_of)
+
+
 Function = Callable[..., Any]
 
 
 def evaluate(tree: Tree, variables: Mapping[str, Any], functions: Mapping[str, Function]) -> Any:
     """The expression's value. Raises EvalError. A function gets its receiver first."""
-    return _Run(functions, variables).value(tree.root)
+    return Run(functions, variables).value(tree.root)
 
 
-class _Run:
+class Run:
+    """One evaluation."""
+
     def __init__(self, functions: Mapping[str, Function], variables: Mapping[str, Any]) -> None:
         self._functions = functions
         self._variables = variables
@@ -282,17 +319,17 @@ _TWO_VARIABLES: dict[str, Callable[[list[tuple[Any, Any]]], Any]] = {
     "transformMapEntry": _merged,
 }
 _MACROS = {"optMap", "optFlatMap", *_TWO_VARIABLES}
-_SPECIAL: dict[str, Callable[[_Run, Expr], Any]] = {
-    "_&&_": _Run._and,
-    "_||_": _Run._or,
-    "_?_:_": _Run._conditional,
-    "@not_strictly_false": _Run._not_strictly_false,
-    "__not_strictly_false__": _Run._not_strictly_false,
-    "_?._": _Run._optional_field,
-    "_[?_]": _Run._optional_index,
-    "optMap": _Run._optional_map,
-    "optFlatMap": _Run._optional_map,
-    **{name: _Run._two_variables for name in _TWO_VARIABLES},
+_SPECIAL: dict[str, Callable[[Run, Expr], Any]] = {
+    "_&&_": Run._and,
+    "_||_": Run._or,
+    "_?_:_": Run._conditional,
+    "@not_strictly_false": Run._not_strictly_false,
+    "__not_strictly_false__": Run._not_strictly_false,
+    "_?._": Run._optional_field,
+    "_[?_]": Run._optional_index,
+    "optMap": Run._optional_map,
+    "optFlatMap": Run._optional_map,
+    **{name: Run._two_variables for name in _TWO_VARIABLES},
 }
 
 
@@ -363,6 +400,8 @@ def equal(first: Any, second: Any) -> bool:
     """CEL's equality: numbers by value, and Python's bools are no numbers."""
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
+    if isinstance(first, Associative):
+        return first.matches(second)
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(equal(a, b) for a, b in zip(first, second, strict=True))
     if isinstance(first, dict) and isinstance(second, dict):

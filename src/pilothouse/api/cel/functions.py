@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from pilothouse.api import quantity
 from pilothouse.api.cel.evaluate import (
     NONE,
+    Associative,
     EvalError,
     Function,
     Optional,
@@ -30,6 +31,7 @@ from pilothouse.api.cel.evaluate import (
     whole,
 )
 from pilothouse.api.cel.syntax import Unsigned
+from pilothouse.api.go_regex import compile_go
 
 # Arithmetic and comparison
 
@@ -45,6 +47,8 @@ def _kind(a: Any, b: Any) -> type:
 
 
 def _add(a: Any, b: Any) -> Any:
+    if isinstance(a, Associative):
+        return a.merged(b)
     if isinstance(a, (datetime, timedelta)) or isinstance(b, datetime):
         return a + b
     kind = _kind(a, b)
@@ -307,7 +311,7 @@ def _upper_ascii(value: str) -> str:
 
 def _pattern(pattern: str) -> re.Pattern[str]:
     try:
-        return re.compile(pattern)
+        return compile_go(pattern)
     except re.error as error:
         raise EvalError(f"error parsing regexp: {error}") from None
 

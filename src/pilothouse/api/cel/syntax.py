@@ -65,6 +65,9 @@ _GO_TEXTS = {
 }
 
 
+_NO_TREE = "<<nil>> parsetree"
+
+
 @cache
 def _parser() -> Any:
     return cel.NewEnv(extensions=[ext_optional.ExtOptional()])
@@ -81,8 +84,11 @@ def parse(expression: str) -> Tree:
 
 def _go_text(text: str) -> str:
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    lines = []
+    lines: list[str] = []
     for line in text.split("\n"):
+        if line.endswith(_NO_TREE) and lines:
+            # The Go parser leaves out what follows from an error that it has told.
+            continue
         if line.startswith("ERROR: "):
             head, separator, message = line.partition(": ")[2].partition(": ")
             for theirs, ours in _GO_TEXTS.items():

@@ -78,7 +78,9 @@ def namespace(obj: Obj) -> None:
 
 
 def node(obj: Obj) -> None:
-    """Allocatable is the capacity where it is not given."""
+    """Allocatable is the capacity where it is not given; pod networks in both their forms."""
+    if obj.get("spec"):
+        pods.one_and_many(obj["spec"], "podCIDR", "podCIDRs", str, str)
     status = obj.get("status") or {}
     capacity = status.get("capacity")
     if capacity:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pilothouse.api import quantity
 from pilothouse.api.defaults.table import Defaulter
 from pilothouse.api.quantity import Quantity
@@ -25,6 +27,21 @@ def pod(obj: Obj) -> None:
     _requests_from_limits(spec.get("resources"))
     if spec.get("hostNetwork"):
         _host_ports(spec)
+    status = obj.get("status")
+    if status:
+        one_and_many(status, "podIP", "podIPs", lambda ip: {"ip": ip}, lambda entry: entry.get("ip", ""))
+
+
+def one_and_many(
+    holder: Obj, single: str, plural: str, entry: Callable[[str], object], value: Callable[..., str]
+) -> None:
+    """A field and its list form say the same; where they differ the single one is right, as older clients know
+    only that (pkg/apis/core/v1/conversion.go, of PodStatus and NodeSpec)."""
+    one, many = holder.get(single), holder.get(plural)
+    if one and (not many or value(many[0]) != one):
+        holder[plural] = [entry(one)]
+    elif many and not one:
+        holder[single] = value(many[0])
 
 
 def template(obj: Obj | None) -> None:

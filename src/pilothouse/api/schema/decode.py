@@ -86,6 +86,8 @@ class Decoders:
         if type_.kind == "map":
             assert type_.element is not None
             return _map(type_, self.of(type_.element))
+        if type_.kind == "raw" and type_.element is not None:
+            return _ALTERNATIVES[type_.name](self.of(type_.element))
         return _SCALARS[type_.kind](type_)
 
     def _struct(self, type_: Type) -> Decoder:
@@ -381,6 +383,56 @@ def _raw(type_: Type) -> Decoder:
 
     return decode
 
+
+# JSON schemas that may stand for something else. Their Go types unmarshal themselves, and so never strictly:
+# unknown fields inside are dropped without a word, and errors don't name the fields on the way.
+
+
+def _nested(value: Any, decoder: Decoder) -> Any:
+    try:
+        return decoder(value, [])
+    except Mismatch as mismatch:
+        raise Mismatch("", "", str(mismatch)) from None
+
+
+def _schema_or_array(schema: Decoder) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if isinstance(value, list):
+            return [_nested(item if item is not None else {}, schema) for item in value] or None
+        return _nested(value, schema) if isinstance(value, dict) else None
+
+    return decode
+
+
+def _schema_or_bool(schema: Decoder) -> Decoder:
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if isinstance(value, dict):
+            return _nested(value, schema)
+        if not isinstance(value, bool):
+            raise Mismatch("", "", "boolean or JSON schema expected")
+        return value
+
+    return decode
+
+
+def _schema_or_strings(schema: Decoder) -> Decoder:
+    strings = _list(
+        Type("list", "[]string", element=Type("string", "string")), _string(Type("string", "string"))
+    )
+
+    def decode(value: Any, unknown: list[str]) -> Any:
+        if isinstance(value, list):
+            return _nested(value, strings) or None
+        return _nested(value, schema) if isinstance(value, dict) else None
+
+    return decode
+
+
+_ALTERNATIVES: dict[str, Callable[[Decoder], Decoder]] = {
+    "v1.JSONSchemaPropsOrArray": _schema_or_array,
+    "v1.JSONSchemaPropsOrBool": _schema_or_bool,
+    "v1.JSONSchemaPropsOrStringArray": _schema_or_strings,
+}
 
 _SCALARS: dict[str, Callable[[Type], Decoder]] = {
     "string": _string,

@@ -266,11 +266,9 @@ networking.v1.IngressServiceBackend: port
 """Struct fields that are no pointers, beyond metadata, spec and status: always written, at least as {}."""
 
 POINTER_STRUCTS: dict[str, frozenset[str]] = _table("""
+apiextensions.v1.CustomResourceSubresources: status
 """)
-"""metadata and spec fields that are pointers."""
-
-ABSENT_STATUS = frozenset(("networking.v1.ServiceCIDR",))
-"""Kinds whose empty status is not written (omitzero)."""
+"""metadata, spec and status fields that are pointers."""
 
 ALWAYS = _table("""
 apiextensions.v1.CustomResourceDefinitionStatus: conditions storedVersions
@@ -319,6 +317,7 @@ apiextensions.v1.CustomResourceDefinitionCondition: lastTransitionTime
 """Optional in the schema, yet written even when zero (no omitempty): null for pointers and nil lists."""
 
 OMITTED = _table("""
+networking.v1.IPAddressSpec: parentRef
 admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec: policyName validationActions
 authentication.v1.TokenReviewSpec: token
 """)

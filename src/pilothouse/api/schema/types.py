@@ -31,6 +31,7 @@ _SPECIAL: dict[str, tuple[Kind, str]] = {
         "v1.JSONSchemaPropsOrStringArray",
     ),
 }
+_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _ALWAYS_STRUCTS = ("metadata", "spec", "status")
 _KEY_DEFAULTS: dict[str, dict[str, object]] = {"protocol": {"protocol": "TCP"}}
 """Defaults of list-map keys that callers may leave out (ports)."""
@@ -65,6 +66,8 @@ class Types:
         if special is not None:
             made = Type(special[0], special[1])
             self._types[definition] = made
+            if definition.startswith(f"{_SCHEMA}Or"):
+                made.element = self.get(_SCHEMA)
             return made
         schema = self._definitions.schemas[definition]
         made = self._types[definition] = Type("struct", go_name(definition))
@@ -151,8 +154,6 @@ def _is_pointer(owner: str, key: str, type_: Type, required: bool) -> bool:
     if type_.kind == "struct":
         if _listed(go_facts.VALUE_STRUCTS, owner, key):
             return False
-        if key == "status":
-            return owner in go_facts.ABSENT_STATUS
         return key not in _ALWAYS_STRUCTS or _listed(go_facts.POINTER_STRUCTS, owner, key)
     if type_.kind in ("integer", "boolean"):
         return not required and not _listed(go_facts.VALUE_SCALARS, owner, key)

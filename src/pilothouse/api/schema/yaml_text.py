@@ -42,7 +42,7 @@ def read(raw: bytes) -> tuple[Any, list[str]]:
         _check_size(root)
         value = _value(loader, root)
     except yaml.YAMLError as error:
-        raise ValueError(f"error converting YAML to JSON: yaml: {_error_text(error)}") from None
+        raise ValueError(f"yaml: {_error_text(error)}") from None
     finally:
         loader.dispose()
     return value, [f"yaml: unmarshal errors:\n  {text}" for text in loader.repeated]
@@ -55,7 +55,7 @@ def _value(loader: _Loader, node: yaml.Node) -> Any:
         return [_value(loader, child) for child in node.value]
     value = loader.construct_object(node)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"error converting YAML to JSON: json: unsupported value: {_GO_FLOATS[str(value)]}")
+        raise ValueError(f"json: unsupported value: {_GO_FLOATS[str(value)]}")
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
@@ -122,11 +122,15 @@ def _ratio_max(nodes: int) -> float:
 
 
 def _refusal(why: str) -> ValueError:
-    return ValueError(f"error converting YAML to JSON: yaml: {why}")
+    return ValueError(f"yaml: {why}")
 
 
 def _error_text(error: yaml.YAMLError) -> str:
+    """go-yaml counts lines from 0, but for errors of its scanner, and leaves out a 0."""
     if isinstance(error, yaml.MarkedYAMLError):
-        line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
-        return f"line {line}: {error.problem or error.context}"
+        marks = (error.problem_mark, error.context_mark)
+        line = next((mark.line for mark in marks if mark is not None and mark.line), 0)
+        if line and isinstance(error, yaml.scanner.ScannerError):
+            line += 1
+        return (f"line {line}: " if line else "") + str(error.problem or error.context)
     return str(error).replace("\n", " ")

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
-
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 
@@ -64,7 +62,7 @@ def _lower_camel(go_name: str) -> str:
 
 def text(value: Obj | None, of: Struct) -> f.GoText:
     """A struct as an error text shows it; None is a nil pointer."""
-    return NULL if value is None else f.GoText(msgspec.json.encode(plain(value, of)).decode())
+    return NULL if value is None else f.GoText(f.go_json(plain(value, of)))
 
 
 def plain(value: Any, of: Struct) -> Any:

@@ -13,6 +13,7 @@ from pilothouse.api.validation import addresses, names
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _STANDARD_FINALIZERS = frozenset(("kubernetes", "orphan", "foregroundDeletion"))
 _FIELD_MANAGER_LENGTH_MAX = 128
+_SUBRESOURCE_LENGTH_MAX = 256
 _BANNED_OWNERS = {("v1", "Event")}
 
 _NAME_RULES: dict[str, Callable[[str], list[str]]] = {
@@ -24,14 +25,29 @@ _NAME_RULES: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-def validate_create(meta: Obj, namespaced: bool, name_rule: str, path: str = "metadata") -> f.Errors:
-    """ObjectMeta of a new object."""
+def _prefix_faults(prefix: str, name_rule: str) -> list[str]:
+    """What is wrong with a metadata.generateName. An address is not generated, and goes on with nothing."""
+    check = _NAME_RULES[name_rule]
+    if name_rule == "ip":
+        return check(prefix)
+    return check(f"{prefix}a") if name_rule == "path" else check(_masked(prefix))
+
+
+def _masked(prefix: str) -> str:
+    """A prefix may end in a dash, since letters follow (apimachinery's maskTrailingDash)."""
+    return f"{prefix[:-2]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix
+
+
+def validate_create(
+    meta: Obj, namespaced: bool, name_rule: str, path: str = "metadata", *, known_finalizers: bool = True
+) -> f.Errors:
+    """ObjectMeta of a new object. `known_finalizers`: finalizers without a prefix must be upstream's own, as the core
+    group's ValidateObjectMeta has it and apimachinery's has not."""
     check = _NAME_RULES[name_rule]
     out: f.Errors = []
     generate = meta.get("generateName", "")
     if generate:
-        base = generate[:-1] + "a" if generate.endswith("-") else generate
-        out += [f.invalid(f"{path}.generateName", generate, m) for m in check(base)]
+        out += [f.invalid(f"{path}.generateName", generate, m) for m in _prefix_faults(generate, name_rule)]
     name = meta.get("name", "")
     if not name:
         out.append(f.required(f"{path}.name", "name or generateName is required"))
@@ -45,24 +61,31 @@ def validate_create(meta: Obj, namespaced: bool, name_rule: str, path: str = "me
             out += [f.invalid(f"{path}.namespace", namespace, m) for m in names.is_dns1123_label(namespace)]
     elif namespace:
         out.append(f.forbidden(f"{path}.namespace", "not allowed on this type"))
-    return out + _common(meta, path)
-
-
-def _common(meta: Obj, path: str) -> f.Errors:
-    out: f.Errors = []
     if meta.get("generation", 0) < 0:
         out.append(f.invalid(f"{path}.generation", meta["generation"], "must be greater than or equal to 0"))
+    out += _maps_and_owners(meta, path)
+    finalizers = meta.get("finalizers") or []
+    out += validate_finalizers(finalizers, f"{path}.finalizers")
+    out += _managed(meta, path)
+    if known_finalizers:
+        for index, finalizer in enumerate(finalizers):
+            out += _known_finalizer(finalizer, f"{path}.finalizers[{index}]")
+    return out
+
+
+def _maps_and_owners(meta: Obj, path: str) -> f.Errors:
+    out: f.Errors = []
     if meta.get("labels"):
         out += validate_labels(meta["labels"], f"{path}.labels")
     if meta.get("annotations"):
         out += validate_annotations(meta["annotations"], f"{path}.annotations")
     if meta.get("ownerReferences"):
         out += validate_owner_references(meta["ownerReferences"], f"{path}.ownerReferences")
-    if meta.get("finalizers"):
-        out += validate_finalizers(meta["finalizers"], f"{path}.finalizers")
-    if meta.get("managedFields"):
-        out += validate_managed_fields(meta["managedFields"], f"{path}.managedFields")
     return out
+
+
+def _managed(meta: Obj, path: str) -> f.Errors:
+    return validate_managed_fields(meta.get("managedFields") or [], f"{path}.managedFields")
 
 
 def validate_labels(labels: dict[str, str], path: str) -> f.Errors:
@@ -119,15 +142,13 @@ def _owner_reference(ref: Obj, path: str) -> f.Errors:
 
 
 def validate_finalizers(finalizers: list[str], path: str) -> f.Errors:
-    """Upstream checks the form first, without an index, then which of the unprefixed ones it knows."""
+    """Their form alone, without an index."""
     out: f.Errors = []
     for name in finalizers:
         out += [f.invalid(path, name, m) for m in names.is_qualified_name(name)]
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         text = "finalizer orphan and foregroundDeletion cannot be both set"
         out.append(f.invalid(path, finalizers, text))
-    for index, name in enumerate(finalizers):
-        out += _known_finalizer(name, f"{path}[{index}]")
     return out
 
 
@@ -152,6 +173,9 @@ def validate_managed_fields(entries: list[Obj], path: str) -> f.Errors:
         if entry.get("fieldsType") not in (None, "", "FieldsV1"):
             out.append(f.invalid(f"{here}.fieldsType", entry["fieldsType"], "must be `FieldsV1`"))
         out += _field_manager(entry.get("manager", ""), f"{here}.manager")
+        subresource = entry.get("subresource", "")
+        if len(subresource.encode()) > _SUBRESOURCE_LENGTH_MAX:
+            out.append(f.too_long(f"{here}.subresource", subresource, _SUBRESOURCE_LENGTH_MAX))
     return out
 
 
@@ -180,7 +204,7 @@ def validate_update(meta: Obj, old: Obj, path: str = "metadata") -> f.Errors:
     ):
         if meta.get(key) != old.get(key) and (meta.get(key) or old.get(key)):
             out.append(f.invalid(f"{path}.{key}", meta.get(key, ""), "field is immutable"))
-    return out + _common(meta, path)
+    return out + _maps_and_owners(meta, path) + _managed(meta, path)
 
 
 def validate_label_selector(selector: Obj, path: str, *, allow_invalid_values: bool = False) -> f.Errors:
@@ -277,12 +301,14 @@ def validate_write_options(options: Obj, patch_type: str) -> f.Errors:
 
 def _field_manager(manager: str, path: str) -> f.Errors:
     out: f.Errors = []
-    if len(manager) > _FIELD_MANAGER_LENGTH_MAX:
+    if len(manager.encode()) > _FIELD_MANAGER_LENGTH_MAX:
         out.append(f.too_long(path, manager, _FIELD_MANAGER_LENGTH_MAX))
-    for index, char in enumerate(manager):
+    position = 0
+    for char in manager:
         if not char.isprintable():
-            text = f"invalid character {f.go_quote(char)} (at position {index})".replace('"', "'")
+            text = f"invalid character U+{ord(char):04X} (at position {position})"
             out.append(f.invalid(path, manager, text))
+        position += len(char.encode())
     return out
 
 

@@ -226,7 +226,7 @@ def is_percent(value: str) -> list[str]:
 def is_config_map_key(value: str) -> list[str]:
     out = []
     if len(value.encode()) > SUBDOMAIN_MAX:
-        out.append(max_length(SUBDOMAIN_MAX))
+        out.append(f"must be no more than {SUBDOMAIN_MAX} characters")
     if not full(_CONFIG_MAP_KEY, value):
         text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
         out.append(regex_error(text, _CONFIG_MAP_KEY, "key.name", "KEY_NAME", "key-name"))

@@ -7,6 +7,8 @@ import re
 from base64 import b64decode
 from typing import NamedTuple
 
+from cryptography import x509
+
 
 class PemBlock(NamedTuple):
     label: str
@@ -29,3 +31,23 @@ def pem_blocks(text: bytes) -> list[PemBlock]:
             continue
         blocks.append(PemBlock(match[1].decode("utf-8", "replace"), data, has_headers))
     return blocks
+
+
+def ca_bundle_error(text: bytes) -> str:
+    """Why no client could trust by this bundle, or "" (k8s.io/client-go/transport rootCertPool): one good
+    certificate makes a good bundle."""
+    blocks = pem_blocks(text)
+    certificates = [block for block in blocks if block.label == "CERTIFICATE" and not block.has_headers]
+    if any(_is_certificate(block.data) for block in certificates):
+        return ""
+    if certificates:
+        return "failed to parse certificate: x509: malformed certificate"
+    return "no valid certificate authority data seen" if blocks else "unable to parse bytes as PEM block"
+
+
+def _is_certificate(der: bytes) -> bool:
+    try:
+        x509.load_der_x509_certificate(der)
+    except ValueError:
+        return False
+    return True

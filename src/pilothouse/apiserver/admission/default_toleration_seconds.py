@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
+from pilothouse.apiserver.admission.plugin import PODS, Attributes, Operation, Plugin, Target
 
 SECONDS = 300
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -15,10 +15,10 @@ _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 class DefaultTolerationSeconds(Plugin):
     name: ClassVar[str] = "DefaultTolerationSeconds"
     operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE", "UPDATE"))
+    targets: ClassVar[frozenset[Target] | None] = frozenset((PODS,))
 
     async def admit(self, a: Attributes) -> None:
-        if a.resource.kind != "Pod" or a.resource.group or a.subresource or a.obj is None:
-            return
+        assert a.obj is not None
         spec = a.obj["spec"]
         present = spec.get("tolerations") or []
         missing = [key for key in _TAINTS if not any(_covers(t, key) for t in present)]

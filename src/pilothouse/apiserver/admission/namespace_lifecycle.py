@@ -7,9 +7,7 @@ from typing import ClassVar
 
 from pilothouse.api import errors
 from pilothouse.api.resources import NAMESPACES
-from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
-from pilothouse.apiserver.registry.lister import Lister
-from pilothouse.kit.world import World
+from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
 
 IMMORTAL = frozenset(("default", "kube-system", "kube-public"))
 _ACCESS_REVIEW = ("authorization.k8s.io", "localsubjectaccessreviews")
@@ -19,8 +17,8 @@ class NamespaceLifecycle(Plugin):
     name: ClassVar[str] = "NamespaceLifecycle"
     operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE", "UPDATE", "DELETE"))
 
-    def __init__(self, lister: Lister, world: World) -> None:
-        self._lister = lister
+    def __init__(self, env: Environment) -> None:
+        self._lister = env.lister
 
     async def admit(self, a: Attributes) -> None:
         resource = a.resource
@@ -28,19 +26,17 @@ class NamespaceLifecycle(Plugin):
             if resource.plural == "namespaces" and not resource.group and a.name in IMMORTAL:
                 raise errors.forbidden("", "namespaces", a.name, "this namespace may not be deleted")
             return
-        if not a.namespace or a.operation != "CREATE":
-            return
-        if (resource.group, resource.plural) == _ACCESS_REVIEW:
+        if not a.namespace or (resource.group, resource.plural) == _ACCESS_REVIEW:
             return
         namespace = self._lister.get(NAMESPACES, a.namespace)
         if namespace is None:
             raise errors.not_found("", "namespaces", a.namespace)
-        if (namespace.get("status") or {}).get("phase") == "Terminating":
+        if a.operation == "CREATE" and (namespace.get("status") or {}).get("phase") == "Terminating":
             raise self._terminating(a)
 
     def _terminating(self, a: Attributes) -> errors.ApiError:
         why = f"unable to create new content in namespace {a.namespace} because it is being terminated"
-        error = errors.forbidden(a.resource.group, a.resource.plural, a.name, why)
+        error = a.forbidden(why)
         error.details = {
             **(error.details or {}),
             "causes": [

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import PRIORITY_CLASSES
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
-from pilothouse.apiserver.registry.lister import Lister
+from pilothouse.apiserver.admission.plugin import PODS, Attributes, Environment, Operation, Plugin, Target
 
+_CLASSES: Target = ("scheduling.k8s.io", "priorityclasses", "")
 _DEFAULT_POLICY = "PreemptLowerPriority"
 
 
 class Priority(Plugin):
     name: ClassVar[str] = "Priority"
     operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE", "UPDATE"))
+    targets: ClassVar[frozenset[Target] | None] = frozenset((PODS, _CLASSES))
 
-    def __init__(self, lister: Lister) -> None:
-        self._lister = lister
+    def __init__(self, env: Environment) -> None:
+        self._lister = env.lister
 
     async def admit(self, a: Attributes) -> None:
-        if a.resource.kind != "Pod" or a.resource.group or a.subresource or a.obj is None:
+        if a.resource.plural != "pods" or a.obj is None:
             return
         spec = a.obj["spec"]
         if a.operation == "UPDATE":
@@ -41,20 +41,20 @@ class Priority(Plugin):
                 f"the integer value of priority ({sent}) must not be provided in pod spec; "
                 f"priority admission controller computed {value} from the given PriorityClass name"
             )
-            raise errors.forbidden("", "pods", a.name, why)
+            raise a.forbidden(why)
         sent_policy = spec.get("preemptionPolicy")
         if sent_policy is not None and sent_policy != policy:
             why = (
                 f"the string value of PreemptionPolicy ({sent_policy}) must not be provided in pod spec; "
                 f"priority admission controller computed {policy} from the given PriorityClass name"
             )
-            raise errors.forbidden("", "pods", a.name, why)
+            raise a.forbidden(why)
         spec["priority"], spec["preemptionPolicy"] = value, policy
 
     def _named(self, a: Attributes, name: str) -> Obj:
         found = self._lister.get(PRIORITY_CLASSES, name)
         if found is None:
-            raise errors.forbidden("", "pods", a.name, f"no PriorityClass with name {name} was found")
+            raise a.forbidden(f"no PriorityClass with name {name} was found")
         return found
 
     def _default(self) -> Obj | None:
@@ -64,7 +64,7 @@ class Priority(Plugin):
 
     async def validate(self, a: Attributes) -> None:
         """At most one class may be the default."""
-        if a.resource.kind != "PriorityClass" or a.obj is None or not a.obj.get("globalDefault"):
+        if a.resource.plural != "priorityclasses" or a.obj is None or not a.obj.get("globalDefault"):
             return
         for other in self._lister.list(PRIORITY_CLASSES):
             if other.get("globalDefault") and other["metadata"]["name"] != a.name:
@@ -72,7 +72,7 @@ class Priority(Plugin):
                     f"PriorityClass {go_quote(other['metadata']['name'])} is already marked as default. "
                     "Only one default can exist"
                 )
-                raise errors.forbidden("scheduling.k8s.io", "priorityclasses", a.name, why)
+                raise a.forbidden(why)
 
 
 def _keep(spec: Obj, old: Obj) -> None:

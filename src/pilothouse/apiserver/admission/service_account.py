@@ -5,50 +5,71 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import SERVICE_ACCOUNTS
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
-from pilothouse.apiserver.registry.lister import Lister
-from pilothouse.kit.world import World
+from pilothouse.apiserver.admission.plugin import PODS, Attributes, Environment, Operation, Plugin, Target
+from pilothouse.apiserver.admission.pod_references import references
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_EXPIRATION_S = 3607
 """An hour and seven seconds, upstream's mark for tokens that it may extend."""
 _MIRROR = "kubernetes.io/config.mirror"
 _MODE = 0o644
+_DEFAULT = "default"
+_ATTEMPTS = 10
+_WAIT_S = 0.1
+_ENFORCE = "kubernetes.io/enforce-mountable-secrets"
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+"""What Go reads as true."""
 
 
 class ServiceAccount(Plugin):
     name: ClassVar[str] = "ServiceAccount"
-    operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE", "UPDATE"))
+    operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE",))
+    targets: ClassVar[frozenset[Target] | None] = frozenset((PODS,))
 
-    def __init__(self, lister: Lister, world: World) -> None:
-        self._lister = lister
-        self._world = world
+    def __init__(self, env: Environment) -> None:
+        self._lister = env.lister
+        self._world = env.world
 
     async def admit(self, a: Attributes) -> None:
-        if a.resource.kind != "Pod" or a.resource.group or a.subresource or a.operation != "CREATE":
-            return
         pod = a.obj
         assert pod is not None
         if _MIRROR in (pod["metadata"].get("annotations") or {}):
             return
         spec = pod["spec"]
-        name = spec.get("serviceAccountName") or "default"
+        name = spec.get("serviceAccountName") or _DEFAULT
         spec["serviceAccountName"] = spec["serviceAccount"] = name
-        account = self._lister.get(SERVICE_ACCOUNTS, name, a.namespace)
-        if account is None:
-            why = (
-                f"error looking up service account {a.namespace}/{name}: "
-                f"serviceaccount {go_quote(name)} not found"
-            )
-            raise errors.forbidden("", "pods", a.name, why)
+        account = await self._account(a, name)
         if _mounts_token(account, spec):
             self._mount(spec)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(s) for s in account["imagePullSecrets"]]
+
+    async def _account(self, a: Attributes, name: str) -> Obj:
+        """The account `default` of a new namespace is being made: it is waited for."""
+        attempts = _ATTEMPTS if name == _DEFAULT else 1
+        for attempt in range(attempts):
+            if attempt:
+                await self._world.clock.sleep(_WAIT_S * (1 + self._world.random.random()))
+            account = self._lister.get(SERVICE_ACCOUNTS, name, a.namespace)
+            if account is not None:
+                return account
+        missing = f"serviceaccount {go_quote(name)} not found"
+        raise a.forbidden(f"error looking up service account {a.namespace}/{name}: {missing}")
+
+    async def validate(self, a: Attributes) -> None:
+        pod = a.obj
+        assert pod is not None
+        if _MIRROR in (pod["metadata"].get("annotations") or {}):
+            _check_mirror(a, pod["spec"])
+            return
+        name = pod["spec"].get("serviceAccountName", "")
+        account = await self._account(a, name)
+        annotations = account["metadata"].get("annotations") or {}
+        if annotations.get(_ENFORCE, "") in _TRUE:
+            _check_secrets(a, pod["spec"], account)
 
     def _mount(self, spec: Obj) -> None:
         """The projected volume, and a mount in each container that has none there."""
@@ -97,3 +118,41 @@ def _volume(name: str) -> Obj:
             "defaultMode": _MODE,
         },
     }
+
+
+def _check_mirror(a: Attributes, spec: Obj) -> None:
+    """A mirror pod shows what a node runs anyway: it gets nothing from the cluster."""
+    if spec.get("serviceAccountName"):
+        raise a.forbidden("a mirror pod may not reference service accounts")
+    if "secrets" in references(spec):
+        raise a.forbidden("a mirror pod may not reference secrets")
+    sources = [s for v in spec.get("volumes") or () for s in (v.get("projected") or {}).get("sources") or ()]
+    if any(source.get("serviceAccountToken") is not None for source in sources):
+        raise a.forbidden("a mirror pod may not use ServiceAccountToken volume projections")
+
+
+def _check_secrets(a: Attributes, spec: Obj, account: Obj) -> None:
+    """Pods of an account that says so use its own secrets alone."""
+    name = account["metadata"]["name"]
+    mountable = {ref.get("name") for ref in account.get("secrets") or ()}
+    because = f"because service account {name} does not reference that secret"
+    for volume in spec.get("volumes") or ():
+        secret = (volume.get("secret") or {}).get("secretName", "")
+        if secret and secret not in mountable:
+            raise a.forbidden(f'volume with secret.secretName="{secret}" is not allowed {because}')
+    for key, called in (("initContainers", "init container"), ("containers", "container")):
+        for container in spec.get(key) or ():
+            for env in container.get("env") or ():
+                secret = ((env.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name", "")
+                if secret and secret not in mountable:
+                    raise a.forbidden(
+                        f"{called} {container['name']} with envVar {env['name']} referencing "
+                        f'secret.secretName="{secret}" is not allowed {because}'
+                    )
+    pulled = {ref.get("name") for ref in account.get("imagePullSecrets") or ()}
+    for i, ref in enumerate(spec.get("imagePullSecrets") or ()):
+        if ref.get("name") not in pulled:
+            raise a.forbidden(
+                f'imagePullSecrets[{i}].name="{ref.get("name", "")}" is not allowed because service account {name} '
+                "does not reference that imagePullSecret"
+            )

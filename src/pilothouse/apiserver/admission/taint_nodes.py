@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
+from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin, Target
 
 NOT_READY = "node.kubernetes.io/not-ready"
 
@@ -13,10 +13,10 @@ NOT_READY = "node.kubernetes.io/not-ready"
 class TaintNodesByCondition(Plugin):
     name: ClassVar[str] = "TaintNodesByCondition"
     operations: ClassVar[frozenset[Operation]] = frozenset(("CREATE",))
+    targets: ClassVar[frozenset[Target] | None] = frozenset((("", "nodes", ""),))
 
     async def admit(self, a: Attributes) -> None:
-        if a.resource.kind != "Node" or a.resource.group or a.subresource or a.obj is None:
-            return
+        assert a.obj is not None
         spec = a.obj.setdefault("spec", {})
         taints = spec.get("taints") or []
         if not any(t["key"] == NOT_READY and t["effect"] == "NoSchedule" for t in taints):

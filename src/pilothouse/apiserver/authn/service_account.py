@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.pki.certificates import PrivateKey, PublicKey
@@ -139,6 +140,13 @@ class Signer:
         }
 
 
+class TokenRefused(ValueError):
+    """A token of ours that is not good (any more); the text is upstream's reason (pkg/serviceaccount)."""
+
+
+_INVALIDATED = "service account token has been invalidated"
+
+
 class ServiceAccountTokens:
     """Checks tokens: signature, times, audience, and that account and bound object are still the same."""
 
@@ -158,26 +166,33 @@ class ServiceAccountTokens:
         self._claims: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def authenticate(self, token: str) -> UserInfo | None:
-        found = self.check(token, self._audiences)
+        try:
+            found = self.check(token, self._audiences)
+        except TokenRefused:
+            return None
         return found[0] if found is not None else None
 
     def check(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
-        """The user and the audiences that both sides mean; None for a token that is not good (any more)."""
+        """The user and the audiences that both sides mean; None for a token that is none of ours. TokenRefused."""
         claims = self._verified(token)
         if claims is None:
             return None
         if claims["iss"] == LEGACY_ISSUER:
             user = self._legacy_user(claims, token)
             return (user, list(audiences)) if user is not None else None
-        now = self._world.now()
-        if claims.get("exp", 0) < now or claims.get("nbf", 0) > now:
-            return None
-        meant = claims.get("aud", ())
-        shared = [a for a in audiences if a in ((meant,) if isinstance(meant, str) else meant)]
+        meant = claims.get("aud") or ()
+        meant = (meant,) if isinstance(meant, str) else meant
+        shared = [a for a in audiences if a in meant]
         if not shared:
-            return None
-        user = self._bound_user(claims)
-        return (user, shared) if user is not None else None
+            raise TokenRefused(
+                f"token audiences {_quoted(meant)} is invalid for the target audiences {_quoted(audiences)}"
+            )
+        now = self._world.now()
+        if claims.get("exp", 0) < now:
+            raise TokenRefused("service account token has expired")
+        if claims.get("nbf", 0) > now:
+            raise TokenRefused("service account token is not valid yet")
+        return self._bound_user(claims), shared
 
     def _verified(self, token: str) -> dict[str, Any] | None:
         known = self._claims.get(token)
@@ -208,26 +223,44 @@ class ServiceAccountTokens:
         same = self._same(SERVICE_ACCOUNTS, name, namespace, uid, leeway_s=0)
         return user_info(namespace, name, uid) if same else None
 
-    def _bound_user(self, claims: dict[str, Any]) -> UserInfo | None:
+    def _bound_user(self, claims: dict[str, Any]) -> UserInfo:
         private = claims.get("kubernetes.io") or {}
         namespace, account = private.get("namespace", ""), private.get("serviceaccount") or {}
-        if not self._same(SERVICE_ACCOUNTS, account.get("name", ""), namespace, account.get("uid", "")):
-            return None
+        self._check_account(namespace, account.get("name", ""), account.get("uid", ""))
         extra: dict[str, tuple[str, ...]] = {_CREDENTIAL_ID: (f"JTI={claims.get('jti', '')}",)}
-        for kind, resource in (("pod", PODS), ("secret", SECRETS)):
-            ref = private.get(kind)
-            if ref and not self._same(resource, ref.get("name", ""), namespace, ref.get("uid", "")):
-                return None
+        for kind, resource in (("secret", SECRETS), ("pod", PODS)):
+            if private.get(kind):
+                self._check_bound(kind, resource, namespace, private[kind])
         if "pod" in private:
             extra[_POD_NAME] = (private["pod"]["name"],)
             extra[_POD_UID] = (private["pod"]["uid"],)
         if "node" in private:
             node = private["node"]
             if "pod" not in private and not self._same(NODES, node["name"], "", node.get("uid", "")):
-                return None
+                raise TokenRefused(_INVALIDATED)
             extra[_NODE_NAME] = (node["name"],)
             extra[_NODE_UID] = (node.get("uid", ""),)
         return user_info(namespace, account["name"], account["uid"], extra)
+
+    def _check_account(self, namespace: str, name: str, uid: str) -> None:
+        account = self._lister.get(SERVICE_ACCOUNTS, name, namespace)
+        if account is None:
+            raise TokenRefused(f"serviceaccounts {go_quote(name)} not found")
+        if self._is_long_deleted(account):
+            raise TokenRefused("service account has been deleted")
+        actual = account["metadata"].get("uid", "")
+        if not uid or actual != uid:
+            raise TokenRefused(f"service account UID ({actual}) does not match claim ({uid})")
+
+    def _check_bound(self, kind: str, resource: Resource, namespace: str, ref: dict[str, Any]) -> None:
+        obj = self._lister.get(resource, ref.get("name", ""), namespace)
+        if obj is None or self._is_long_deleted(obj):
+            raise TokenRefused(_INVALIDATED)
+        actual = obj["metadata"].get("uid", "")
+        if actual != ref.get("uid"):
+            raise TokenRefused(
+                f"{kind} UID ({actual}) does not match service account {kind} ref claim ({ref.get('uid', '')})"
+            )
 
     def _same(
         self, resource: Resource, name: str, namespace: str, uid: str, leeway_s: float = _DELETED_LEEWAY_S
@@ -237,8 +270,16 @@ class ServiceAccountTokens:
         obj = self._lister.get(resource, name, namespace)
         if obj is None or not uid or obj["metadata"].get("uid") != uid:
             return False
+        return not self._is_long_deleted(obj, leeway_s)
+
+    def _is_long_deleted(self, obj: Obj, leeway_s: float = _DELETED_LEEWAY_S) -> bool:
         deleted = obj["metadata"].get("deletionTimestamp")
-        return not deleted or parse_timestamp(deleted) + leeway_s >= self._world.now()
+        return bool(deleted) and parse_timestamp(deleted) + leeway_s < self._world.now()
+
+
+def _quoted(texts: Sequence[str]) -> str:
+    """%q of a list of strings."""
+    return "[" + " ".join(go_quote(text) for text in texts) + "]"
 
 
 def _claims(token: str, with_key: Key) -> dict[str, Any] | None:

@@ -53,30 +53,49 @@ class Facts(NamedTuple):
     now: str
 
 
+class Made(NamedTuple):
+    """An object as its maker sends it, and what becomes of it: `filled` is what the registry puts in beside, which
+    no manager owns; `applied` is the status that its controller applies under the name `applier`."""
+
+    obj: Obj
+    filled: Obj = {}
+    applied: Obj = {}
+    applier: str = ""
+
+    @property
+    def maker(self) -> str:
+        """The field manager of its creation."""
+        return _FLOW_PRODUCER if self.obj["apiVersion"].startswith("flowcontrol.") else "kube-apiserver"
+
+
+_FLOW_PRODUCER = "api-priority-and-fairness-config-producer-v1"
+_FLOW_CONSUMER = "api-priority-and-fairness-config-consumer-v1"
+
+
 def first_service_ip(service_range: str) -> str:
     """The address of the `kubernetes` service: the first of the (first) range."""
     return str(next(ipaddress.ip_network(service_range.partition(",")[0]).hosts()))
 
 
-def objects(facts: Facts, catalog: Catalog) -> list[Obj]:
+def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     """Everything, namespaces first."""
     found = [_namespace(name) for name in NAMESPACES]
     found += _fixed(facts)
-    found += [_api_service(group, v, facts) for group, vs in catalog.groups().items() for v in vs]
-    found += [_service_cidr(facts), _ip_address(facts), _service(facts), _endpoints(facts), _slice(facts)]
-    found.append(_authentication_config(facts))
+    found += [Made(_api_service(group, v, facts)) for group, vs in catalog.groups().items() for v in vs]
+    found += [Made(_service_cidr(facts)), Made(_ip_address(facts)), _service(facts)]
+    found += [Made(_endpoints(facts)), Made(_slice(facts)), Made(_authentication_config(facts))]
     return found
 
 
-def _fixed(facts: Facts) -> list[Obj]:
+def _fixed(facts: Facts) -> list[Made]:
     data = resources.files("pilothouse.apiserver.bootstrap").joinpath("objects.json").read_bytes()
     found: list[Obj] = msgspec.json.decode(data)
-    for obj in found:
-        if obj["kind"] == "PriorityLevelConfiguration":
-            obj["status"] = {}
-        elif obj["kind"] == "FlowSchema":
-            obj["status"] = _flow_status(obj, facts.now)
-    return found
+    return [
+        Made(obj, applied=_flow_status(obj, facts.now), applier=_FLOW_CONSUMER)
+        if obj["kind"] == "FlowSchema"
+        else Made(obj)
+        for obj in found
+    ]
 
 
 def _flow_status(obj: Obj, now: str) -> Obj:
@@ -97,14 +116,14 @@ def _flow_status(obj: Obj, now: str) -> Obj:
     }
 
 
-def _namespace(name: str) -> Obj:
-    return {
+def _namespace(name: str) -> Made:
+    obj = {
         "kind": "Namespace",
         "apiVersion": "v1",
         "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-        "spec": {"finalizers": ["kubernetes"]},
         "status": {"phase": "Active"},
     }
+    return Made(obj, filled={"spec": {"finalizers": ["kubernetes"]}})
 
 
 def _api_service(group: str, version: str, facts: Facts) -> Obj:
@@ -166,9 +185,10 @@ def _ip_address(facts: Facts) -> Obj:
     }
 
 
-def _service(facts: Facts) -> Obj:
+def _service(facts: Facts) -> Made:
     address = first_service_ip(facts.service_range)
-    return {
+    families = ["IPv6" if ":" in address else "IPv4"]
+    obj = {
         "kind": "Service",
         "apiVersion": "v1",
         "metadata": {
@@ -179,15 +199,14 @@ def _service(facts: Facts) -> Obj:
         "spec": {
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": facts.secure_port}],
             "clusterIP": address,
-            "clusterIPs": [address],
             "type": "ClusterIP",
             "sessionAffinity": "None",
-            "ipFamilies": ["IPv6" if ":" in address else "IPv4"],
             "ipFamilyPolicy": "SingleStack",
             "internalTrafficPolicy": "Cluster",
         },
         "status": {"loadBalancer": {}},
     }
+    return Made(obj, filled={"spec": {"clusterIPs": [address], "ipFamilies": families}})
 
 
 def _endpoints(facts: Facts) -> Obj:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import errors
-from pilothouse.api.field import go_quote
+from pilothouse.api.field import go_quote, invalid
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.schema import parse
 from pilothouse.api.types import Obj
@@ -14,7 +14,9 @@ from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.request import Request
 
-SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_OWN_SCHEMES = {"apiregistration.k8s.io": "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28"}
+"""Groups that upstream serves from servers of their own, which know no kinds but theirs."""
 _SUMMARY_LENGTH = 30
 
 
@@ -66,12 +68,13 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    _check_kind(kind, scope, group, version, name)
+    _check_kind(kind, scope, group, version, name, (value.get("metadata") or {}).get("name", ""))
     try:
         decoded = kind.decode(value)
     except ValueError as error:
         raise _cannot_handle(kind, name, version, str(error)) from None
-    report([*decoded.strict_errors, *duplicates], kind, name, version, options, request)
+    problems = [*duplicates, *decoded.strict_errors] if kind.custom else [*decoded.strict_errors, *duplicates]
+    report(problems, kind, name, version, options, request)
     obj = decoded.obj
     kind.default(obj)
     return obj
@@ -88,7 +91,7 @@ def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
             f"the object provided is unrecognized (must be of type {kind.resource.kind}): "
             f"Object 'Kind' is missing in '{raw.decode('utf-8', 'replace')}' ({summary(raw)})"
         )
-    group, version = kind.resource.group, kind.resource.version
+    group, version = ("", "") if kind.custom else (kind.resource.group, kind.resource.version)
     if api_version:
         parts = api_version.split("/")
         if len(parts) > 2:
@@ -97,32 +100,38 @@ def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:
     return group, version, name or kind.resource.kind
 
 
-def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str) -> None:
+def _check_kind(kind: Kind, scope: Scope, group: str, version: str, name: str, object_name: str) -> None:
     resource = kind.resource
     if name == resource.kind and group == resource.group and version == resource.version:
         return
     group_version = f"{group}/{version}" if group else version
     if kind.custom:
-        raise errors.bad_request(_custom_mismatch(kind, group_version, name))
-    if scope.known_kind(group, version, name):
-        reason = f"converting ({version}.{name}) to ({kind.go_name}): unknown conversion"
-    else:
-        reason = (
-            f"no kind {go_quote(name)} is registered for version {go_quote(group_version)} in scheme "
-            f"{go_quote(SCHEME)}"
-        )
-    raise _cannot_handle(kind, name, version if not group else kind.resource.version, reason)
+        raise _custom_mismatch(kind, group_version, name, object_name)
+    raise _cannot_handle(kind, name, version, unconvertible(scope, group, version, name))
 
 
-def _custom_mismatch(kind: Kind, group_version: str, name: str) -> str:
-    resource = kind.resource
+def unconvertible(scope: Scope, group: str, version: str, name: str) -> str:
+    """Why an object of this group, version and kind does not become one of the scope's."""
+    own_scheme = _OWN_SCHEMES.get(scope.kind.resource.group)
+    if scope.known_kind(group, version, name) and (not own_scheme or group == scope.kind.resource.group):
+        return f"converting ({version}.{name}) to ({scope.kind.go_name}): unknown conversion"
+    group_version = f"{group}/{version}" if group else version
     return (
-        f"the API version in the data ({group_version}) does not match the expected API version "
-        f"({resource.group_version})"
-        if name == resource.kind
-        else f"{name} in version {go_quote(resource.version)} cannot be handled as a {resource.kind}: "
-        f"no kind {go_quote(name)} is registered"
+        f"no kind {go_quote(name)} is registered for version {go_quote(group_version)} in scheme "
+        f"{go_quote(own_scheme or _SCHEME)}"
     )
+
+
+def _custom_mismatch(kind: Kind, group_version: str, name: str, object_name: str) -> errors.ApiError:
+    """The version is the handler's to refuse, the kind the strategy's (customResourceValidator)."""
+    resource = kind.resource
+    if group_version != resource.group_version:
+        return errors.bad_request(
+            f"the API version in the data ({group_version}) does not match the expected API version "
+            f"({resource.group_version})"
+        )
+    wrong = invalid("kind", name, f"must be {resource.kind}")
+    return errors.invalid(resource.group, name, object_name, [wrong])
 
 
 def report(problems: list[str], kind: Kind, name: str, version: str, options: Obj, request: Request) -> None:

@@ -14,7 +14,7 @@ _OPTIONS_KINDS = ("DeleteOptions",)
 
 
 async def delete(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = delete_options(request, read_body(request, scope))
     ctx = scope.context(request, dry_run=is_dry_run(options))
     warn_of_orphans(request, scope, options)
@@ -67,7 +67,7 @@ def read_body(request: Request, scope: Scope) -> Obj:
 
 
 async def delete_collection(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = delete_options(request, read_body(request, scope))
     selected = list_options(request, watch=False)
     page = await listing.read_page(request, scope, selected)

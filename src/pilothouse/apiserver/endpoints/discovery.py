@@ -43,6 +43,10 @@ class Discovery:
     def knows_group(self, group: str) -> bool:
         return any(g == group for g, _ in self._served)
 
+    def is_custom_group(self, group: str) -> bool:
+        """Whether a group has custom resources alone: its unknown versions and resources are nobody's paths."""
+        return all(s.custom for (g, _), served in self._served.items() if g == group for s in served)
+
     def groups(self) -> dict[str, list[str]]:
         """Versions per group, preferred first; the core group first, then upstream's order, then the others."""
         found: dict[str, list[str]] = {}
@@ -80,6 +84,8 @@ class Discovery:
                 {**self._group(group), "kind": "APIGroup", "apiVersion": "v1"}, _plain(request)
             )
         if (group, parts[2]) not in self._served:
+            if self.is_custom_group(group):
+                return None
             raise errors.resource_not_found()
         return self._resources(request, group, parts[2])
 
@@ -105,9 +111,7 @@ class Discovery:
         entries: list[Obj] = []
         for served in self._served[(group, version)]:
             entries.append(_resource(served))
-            entries += [
-                _subresource(served, served.subresources[name]) for name in sorted(served.subresources)
-            ]
+            entries += [_subresource(served, sub) for sub in served.subresources.values()]
         body: Obj = {"kind": "APIResourceList"}
         if group:
             body["apiVersion"] = "v1"
@@ -158,7 +162,8 @@ _AGGREGATED_FORM = ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")
 def _plain(request: Request) -> Form:
     accept = request.headers.get("accept", "")
     clauses = [c for c in accept.split(",") if "as=" not in c]
-    return negotiation.negotiate(",".join(clauses), transforms=False)
+    form = negotiation.negotiate(",".join(clauses), transforms=False)
+    return form._replace(pretty=True) if negotiation.wants_pretty(request) else form
 
 
 def _wants_aggregated(request: Request) -> bool:
@@ -219,7 +224,7 @@ def _aggregated_resource(served: Served) -> Obj:
     r = served.resource
     entry: Obj = {
         "resource": r.plural,
-        "responseKind": {"group": "", "version": "", "kind": r.kind},
+        "responseKind": _response_kind(served),
         "scope": "Namespaced" if r.namespaced else "Cluster",
         "singularResource": served.singular,
         "verbs": list(served.verbs),
@@ -229,14 +234,23 @@ def _aggregated_resource(served: Served) -> Obj:
     if served.categories:
         entry["categories"] = list(served.categories)
     if served.subresources:
-        entry["subresources"] = [
-            _aggregated_subresource(served, served.subresources[n]) for n in sorted(served.subresources)
-        ]
+        entry["subresources"] = [_aggregated_subresource(served, sub) for sub in served.subresources.values()]
     return entry
 
 
+def _response_kind(served: Served) -> Obj:
+    """Custom resources tell their group and version, built-in ones leave it to the place where they stand."""
+    r = served.resource
+    return {
+        "group": r.group if served.custom else "",
+        "version": r.version if served.custom else "",
+        "kind": r.kind,
+    }
+
+
 def _aggregated_subresource(served: Served, sub: Subresource) -> Obj:
-    same = (sub.group, sub.version) == (served.resource.group, served.resource.version)
+    r = served.resource
+    same = not served.custom and (sub.group, sub.version) == (r.group, r.version)
     kind: dict[str, Any] = {
         "group": "" if same else sub.group,
         "version": "" if same else sub.version,

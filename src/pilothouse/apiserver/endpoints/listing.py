@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import posixpath
+import re
 from typing import Any, NamedTuple
 
 from pilothouse.api import errors
@@ -47,10 +48,7 @@ def encode_continue(position: Position) -> str:
 
 def decode_continue(token: str) -> Position:
     """400 with upstream's text for anything that is no token of ours."""
-    try:
-        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError:  # not base64, or not even ASCII
-        raise _bad_token("illegal base64 data at input byte 0") from None
+    data = _unwrapped(token)
     value, wrong = parse.json_value(data)
     wrong = wrong or _mistyped(value)
     if wrong:
@@ -69,6 +67,19 @@ def decode_continue(token: str) -> Position:
     ):  # upstream's guard against keys outside the prefix
         raise _bad_token(start)
     return Position(revision, start)
+
+
+_BASE64_URL = re.compile("[A-Za-z0-9_-]*")
+
+
+def _unwrapped(token: str) -> bytes:
+    """Base64 of the URL's alphabet, without padding; Go names the byte that it cannot take."""
+    match = _BASE64_URL.match(token)
+    good = match.end() if match else 0
+    if good < len(token) or len(token) % 4 == 1:
+        at = good if good < len(token) else len(token) - 1
+        raise _bad_token(f"illegal base64 data at input byte {at}")
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
 
 
 _TOKEN_FIELDS = {"v": (str, "string"), "rv": (int, "int64"), "start": (str, "string")}
@@ -95,7 +106,7 @@ def _bad_token(why: str) -> errors.ApiError:
 
 
 async def get(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
     if revision:
         try:
@@ -112,7 +123,7 @@ async def get(request: Request, scope: Scope) -> Response:
 
 
 async def list_(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = list_options(request, watch=False)
     page = await read_page(request, scope, options)
     meta: Obj = {"resourceVersion": str(page.revision)}
@@ -163,6 +174,8 @@ def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) ->
     kind = scope.kind
     if form.target:
         return render.document(_transform(request, scope, page, meta, form), form)
+    if kind.custom:
+        meta = {"continue": "", **meta}  # an UnstructuredList always has one
     head = {"kind": kind.list_kind, "apiVersion": kind.resource.group_version, "metadata": meta}
     if request.in_process:
         objects = [scope.to_request_version(item.obj) for item in page.items]

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pilothouse.api import errors
+from pilothouse.apiserver.request import Request
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -62,6 +63,25 @@ def _media_type(clause: str) -> str:
     if clause in ACCEPTED:
         return JSON if clause == PROTOBUF else clause
     return JSON if clause in ("*/*", "*") else ""
+
+
+_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
+"""How the User-Agents begin of what people look at answers with: they get them indented."""
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+
+
+def form_of(request: Request, *, watch: bool = False) -> Form:
+    """The form of a request's answer; raises 406 when nothing fits."""
+    form = negotiate(request.headers.get("accept", ""), watch=watch)
+    return form if form.pretty or not wants_pretty(request) else form._replace(pretty=True)
+
+
+def wants_pretty(request: Request) -> bool:
+    """Whether indented JSON is asked for: by the query, or by being read by a person."""
+    asked = request.param("pretty")
+    if asked:
+        return asked in _TRUE
+    return request.headers.get("user-agent", "").startswith(_PEOPLE)
 
 
 @lru_cache(maxsize=512)

@@ -106,7 +106,7 @@ def write_options(request: Request, kind: str) -> Obj:
             options[name] = query[name][0]
     if kind == "PatchOptions" and query.get("force"):
         options["force"] = is_true(query["force"])
-    if len(options) == 2:
+    if len(options) == 2 and kind != "PatchOptions":
         return options
     patch_type = request.headers.get("content-type", "").partition(";")[0] if kind == "PatchOptions" else ""
     found = meta_validation.validate_write_options(options, patch_type)

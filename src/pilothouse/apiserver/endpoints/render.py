@@ -11,7 +11,7 @@ import yaml
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.endpoints.negotiation import JSON, YAML, Form
+from pilothouse.apiserver.endpoints.negotiation import JSON, YAML, Form, wants_pretty
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.tables.column import AGE, NAME, Column, Table
 from pilothouse.apiserver.request import Request, Response
@@ -40,7 +40,7 @@ def document(value: Any, form: Form, status: int = 200) -> Response:
     if form.media_type == YAML:
         return Response(status, to_yaml(value), {"Content-Type": YAML})
     if form.pretty:
-        return Response(status, msgspec.json.format(encode(value), indent=2) + b"\n", dict(_JSON_HEADERS))
+        return Response(status, msgspec.json.format(encode(value), indent=2), dict(_JSON_HEADERS))
     return Response(status, encode(value) + b"\n", dict(_JSON_HEADERS))
 
 
@@ -49,10 +49,15 @@ def json_bytes(body: bytes, status: int = 200) -> Response:
 
 
 def error(failure: errors.ApiError, request: Request) -> Response:
-    """A Status in JSON, or in YAML when that is what the client reads."""
+    """A Status in JSON, or in YAML when that is what the client reads. Clients wait and try again when a header says
+    for how long: no header for those that are not to wait."""
     media_type = YAML if request.headers.get("accept", "").startswith(YAML) else JSON
-    response = document(failure.status(), Form(media_type), failure.code)
+    form = Form(media_type, pretty=wants_pretty(request))
+    response = document(failure.status(), form, failure.code)
     response.headers.update(failure.headers)
+    wait_s = (failure.details or {}).get("retryAfterSeconds", 0)
+    if wait_s > 0:
+        response.headers["Retry-After"] = str(wait_s)
     return response
 
 

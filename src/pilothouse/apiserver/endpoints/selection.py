@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pilothouse.api import errors
+from pilothouse.api import errors, fields
 from pilothouse.api.field import go_quote
 from pilothouse.apiserver.endpoints.options import ListOptions
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -12,14 +12,14 @@ from pilothouse.apiserver.storage.item import Item
 
 Predicate = Callable[[Item], bool]
 
-_META_FIELDS = ("metadata.name", "metadata.namespace")
+_META_LABELS = {"metadata.name": "metadata.name", "metadata.namespace": "metadata.namespace"}
 
 
 def predicate(scope: Scope, options: ListOptions) -> Predicate | None:
     """A test for stored items, None when everything is selected. 400 for a field that the kind does not offer."""
     label, by_field = options.label_selector, options.field_selector
     if by_field is not None:
-        _check_fields(scope, by_field.field_names())
+        by_field = _translated(scope, by_field)
     if label is not None and label.empty:
         label = None
     if by_field is not None and by_field.empty:
@@ -43,15 +43,19 @@ def predicate(scope: Scope, options: ListOptions) -> Predicate | None:
     return selected
 
 
-def _check_fields(scope: Scope, names: list[str]) -> None:
-    known = scope.rest.strategy.field_names
-    cluster = not scope.kind.resource.namespaced
-    for name in names:
-        if name in known or name == "metadata.name" or (name == "metadata.namespace" and not cluster):
+def _translated(scope: Scope, selector: fields.Selector) -> fields.Selector:
+    """The selector with the request version's field names turned into the strategy's."""
+    strategy = scope.rest.strategy
+    known = strategy.field_labels(scope.kind.resource.group_version)
+    strict = bool(known) or scope.kind.custom
+    offered = known | _META_LABELS
+    if strict and not scope.kind.resource.namespaced:
+        offered = known | {"metadata.name": "metadata.name"}
+    for name in selector.field_names():
+        if name in offered:
             continue
-        if known:
-            raise errors.bad_request(f"field label not supported: {name}")
-        if name == "metadata.namespace":
-            continue
-        only = ", ".join(go_quote(n) for n in _META_FIELDS)
+        if strict:
+            raise errors.bad_request(strategy.field_error.format(name))
+        only = ", ".join(go_quote(n) for n in _META_LABELS)
         raise errors.bad_request(f"{go_quote(name)} is not a known field selector: only {only}")
+    return fields.Selector(tuple(term._replace(field=offered[term.field]) for term in selector.terms))

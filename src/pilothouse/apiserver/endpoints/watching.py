@@ -6,7 +6,6 @@ What waits is written in one go, and an event is encoded once for all its watche
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -22,9 +21,8 @@ from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.storage.watch_cache import Change, Watcher
 
 BOOKMARK_PERIOD_S = 60.0
-BOOKMARK_BEFORE_END_S = 2.0
-"""A bookmark comes about every minute, and right before the end (cacher nextBookmarkTime): the next watch starts
-from there."""
+LAST_BOOKMARK_S = 2.0
+"""How long before its end a watch gets a last bookmark: a client goes on from there with little to catch up on."""
 _PIECE_BYTES = 256 * 1024
 """Many events go out in pieces of about this size: a beginning is as large as a list, and its client may be slow."""
 GATHER_S_PER_WATCHER = 0.00025
@@ -35,7 +33,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 async def watch(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""), watch=True)
+    form = negotiation.form_of(request, watch=True)
     options = list_options(request, watch=True)
     selected = selection.predicate(scope, options)
     revision, initial = _start(options)
@@ -108,28 +106,26 @@ class _Stream:
 
     async def _batches(self) -> AsyncIterator[list[Change]]:
         """Changes until the time is over, with a bookmark now and then."""
-        bookmark_at = self._next_bookmark()
-        while True:
-            now = self._clock.monotonic()
-            if now >= self._deadline:
-                return
+        now = self._clock.monotonic()
+        bookmark_at = self._next_bookmark(now)
+        while now < self._deadline:
             if now >= bookmark_at:
-                yield [Change.bookmark(self._watcher.revision)]
-                bookmark_at = self._next_bookmark()
-            batch = await self._watcher.next(min(self._deadline, bookmark_at) - now)
+                bookmark_at = self._next_bookmark(now)
+                if self._bookmarks:
+                    yield [Change.bookmark(self._watcher.revision)]
+            batch = await self._watcher.next(max(min(bookmark_at, self._deadline) - now, 0))
             if batch is None:
                 return
             if not self._announce_end:
                 batch = [c for c in batch if not c.initial_end]
             if batch:
                 yield batch
+            now = self._clock.monotonic()
 
-    def _next_bookmark(self) -> float:
-        if not self._bookmarks:
-            return math.inf
-        now = self._clock.monotonic()
-        at = min(now + BOOKMARK_PERIOD_S, self._deadline - BOOKMARK_BEFORE_END_S)
-        return at if at > now else math.inf
+    def _next_bookmark(self, now: float) -> float:
+        """In a minute, or shortly before the end (k8s.io/apiserver/pkg/storage/cacher nextBookmarkTime)."""
+        last = self._deadline - LAST_BOOKMARK_S
+        return min(now + BOOKMARK_PERIOD_S, last) if last > now else now + BOOKMARK_PERIOD_S
 
     def _plain(self, change: Change) -> bytes:
         if change.item is None:

@@ -20,7 +20,13 @@ from pilothouse.apiserver.endpoints import body, negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
 from pilothouse.apiserver.endpoints.negotiation import Form
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
-from pilothouse.apiserver.endpoints.patch import json_patch, merge_patch, strategic_merge, unstructured
+from pilothouse.apiserver.endpoints.patch import (
+    go_text,
+    json_patch,
+    merge_patch,
+    strategic_merge,
+    unstructured,
+)
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.registry import metadata
 from pilothouse.apiserver.registry.kind import Kind
@@ -52,14 +58,14 @@ def _manager_of_agent(user_agent: str) -> str:
     return "".join(c for c in agent if c.isprintable())[:_MANAGER_LENGTH_MAX] or "unknown"
 
 
-def field_manager(scope: Scope, ctx: Context) -> FieldManager:
-    if ctx.subresource == "status" and scope.status_fields is not None:
+def field_manager(scope: Scope, subresource: str) -> FieldManager:
+    if subresource == "status" and scope.status_fields is not None:
         return scope.status_fields
     return scope.fields
 
 
 async def create(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = write_options(request, "CreateOptions")
     obj = body.read(request, scope, options)
     meta = obj.setdefault("metadata", {})
@@ -68,6 +74,7 @@ async def create(request: Request, scope: Scope) -> Response:
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(obj, ctx.namespace)
     metadata.wipe(obj)
+    metadata.deduplicate_owners(obj, ctx.warnings)
     obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
     item = await scope.rest.create(ctx, _stored(scope, obj), options)
     return answer(request, scope, item, form, 201)
@@ -85,18 +92,19 @@ def answer(request: Request, scope: Scope, item: Item, form: Form, status: int =
 
 
 async def update(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = write_options(request, "UpdateOptions")
     sent = body.read(request, scope, options)
     name = request.info.name
     check_name(sent, name)
     ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(sent, ctx.namespace)
+    metadata.deduplicate_owners(sent, ctx.warnings)
     manager = manager_of(request, options)
 
     async def change(old: Obj | None) -> Obj:
         live = scope.to_request_version(old) if old is not None else None
-        fields = field_manager(scope, ctx)
+        fields = field_manager(scope, ctx.subresource)
         obj = fields.update(live, copy(sent), manager, ctx.subresource, scope.shared.world.timestamp())
         stored = _stored(scope, obj)
         if old is not None:
@@ -131,7 +139,7 @@ def copy(value: Any) -> Any:
 
 
 async def patch(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     patch_type = patch_type_of(request, scope)
     options = write_options(request, "PatchOptions")
     ctx = scope.context(request, dry_run=is_dry_run(options))
@@ -166,11 +174,11 @@ def _patch(request: Request, scope: Scope, ctx: Context, options: Obj, patch_typ
 
     async def change(old: Obj | None) -> Obj:
         if old is None:
-            raise errors.not_found(scope.rest.resource.group, scope.rest.resource.plural, request.info.name)
+            raise errors.not_found(scope.rest.named.group, scope.rest.named.plural, request.info.name)
         live = scope.to_request_version(old)
         patched, duplicates, shown = _patched(live, raw, patch_type, scope)
         obj = _decode_patched(request, scope, patched, duplicates, options, shown)
-        fields = field_manager(scope, ctx)
+        fields = field_manager(scope, ctx.subresource)
         obj = fields.update(live, obj, manager, ctx.subresource, scope.shared.world.timestamp())
         stored = _stored(scope, obj)
         await scope.rest.admit_update(ctx, stored, old, options)
@@ -184,11 +192,15 @@ def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, l
     if patch_type == JSON_PATCH:
         operations, problems = json_patch.read(raw)
         patched = json_patch.apply(live, operations)
-        return patched, problems, lambda: render.encode(_sorted(patched)).decode()
+        if scope.kind.custom:
+            return patched, problems, lambda: go_text.sorted_json(patched)
+        return patched, problems, lambda: go_text.patched_json(patched, live, operations)
     if patch_type == MERGE_PATCH:
         value, duplicates = merge_patch.read(raw)
         merged = merge_patch.apply(live, value)
-        return merged, duplicates, lambda: render.encode(_sorted(merged)).decode()
+        if scope.kind.custom:
+            return merged, duplicates, lambda: go_text.sorted_json(merged)
+        return merged, duplicates, lambda: go_text.patched_json(merged, live)
     value, duplicates = strategic_merge.read(raw)
     applied = strategic_merge.apply(live, value, scope.kind.type)
     text = unstructured.misfit(applied, scope.kind.type)
@@ -197,18 +209,29 @@ def _patched(live: Obj, raw: Any, patch_type: str, scope: Scope) -> tuple[Obj, l
     return applied, duplicates, lambda: strategic_merge.go_map(value)
 
 
-def _sorted(obj: Obj) -> Obj:
-    """Keys of the top level in order, as Go marshals a map."""
-    return {key: obj[key] for key in sorted(obj)}
-
-
-def _check_type(kind: Kind, patched: Obj) -> None:
+def _check_type(scope: Scope, patched: Obj) -> None:
     """A patch may not turn an object into another kind."""
-    group_version, name = patched.get("apiVersion"), patched.get("kind")
-    if (group_version, name) != (kind.resource.group_version, kind.resource.kind):
-        raise ValueError(
-            f'no kind "{name}" is registered for version "{group_version}" in scheme "{body.SCHEME}"'
+    resource = scope.kind.resource
+    api_version, name = patched.get("apiVersion"), patched.get("kind")
+    if (api_version, name) != (resource.group_version, resource.kind):
+        if scope.kind.custom:
+            raise _custom_type_error(scope.kind, patched)
+        group, _, version = str(api_version or "").rpartition("/")
+        raise ValueError(body.unconvertible(scope, group, version, str(name or "")))
+
+
+def _custom_type_error(kind: Kind, patched: Obj) -> errors.ApiError:
+    """The same of a custom resource, whose strategy says it."""
+    resource = kind.resource
+    found = []
+    if patched.get("kind") != resource.kind:
+        found.append(field_invalid("kind", patched.get("kind"), f"must be {resource.kind}"))
+    if patched.get("apiVersion") != resource.group_version:
+        found.append(
+            field_invalid("apiVersion", patched.get("apiVersion"), f"must be {resource.group_version}")
         )
+    name = (patched.get("metadata") or {}).get("name", "")
+    return errors.invalid(resource.group, str(patched.get("kind")), name, found)
 
 
 def _decode_patched(
@@ -223,11 +246,11 @@ def _decode_patched(
     what was wrong: the patched object, or for strategic merge patches the patch."""
     kind = scope.kind
     try:
-        _check_type(kind, patched)
+        _check_type(scope, patched)
         decoded = kind.decode(patched)
     except ValueError as error:
         raise errors.invalid("", "", "", [field_invalid("patch", shown(), str(error))]) from None
-    problems = [*decoded.strict_errors, *duplicates]
+    problems = [*duplicates, *decoded.strict_errors] if kind.custom else [*decoded.strict_errors, *duplicates]
     if problems:
         report_patch(request, problems, options, shown)
     obj = decoded.obj
@@ -255,7 +278,7 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
     async def change(old: Obj | None) -> Obj:
         live = scope.to_request_version(old) if old is not None else None
         now = scope.shared.world.timestamp()
-        fields = field_manager(scope, ctx)
+        fields = field_manager(scope, ctx.subresource)
         obj = fields.apply(live, copy(applied), manager, ctx.subresource, now, force=force)
         decoded = scope.kind.decode(obj)
         obj = decoded.obj
@@ -299,7 +322,7 @@ def _applied_value(request: Request, options: Obj) -> Obj:
             raw if isinstance(raw, bytes) else b"", negotiation.YAML, duplicates=wants_duplicates
         )
     except ValueError as error:
-        raise errors.bad_request(f"error decoding YAML: {error}") from None
+        raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
     if value is None:
         value = {}
     if not isinstance(value, dict):

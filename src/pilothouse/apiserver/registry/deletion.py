@@ -26,8 +26,9 @@ class Grace(NamedTuple):
     pending: bool
 
 
-def check_preconditions(options: Obj, obj: Obj, kind: str, name: str) -> None:
-    """Raises 409 when the UID or resourceVersion asked for is not the object's."""
+def check_preconditions(options: Obj, obj: Obj, group: str, kind: str, name: str) -> None:
+    """Raises 409 when the UID or resourceVersion asked for is not the object's; it names the kind, not the
+    resource (rest.BeforeDelete)."""
     wanted = options.get("preconditions") or {}
     meta = obj["metadata"]
     uid, revision = wanted.get("uid"), wanted.get("resourceVersion")
@@ -36,13 +37,13 @@ def check_preconditions(options: Obj, obj: Obj, kind: str, name: str) -> None:
             f"the UID in the precondition ({uid}) does not match the UID in record ({meta.get('uid')}). "
             "The object might have been deleted and then recreated"
         )
-        raise errors.conflict("", kind, name, why)
+        raise errors.conflict(group, kind, name, why)
     if revision is not None and revision != meta.get("resourceVersion"):
         why = (
             f"the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record "
             f"({meta.get('resourceVersion')}). The object might have been modified"
         )
-        raise errors.conflict("", kind, name, why)
+        raise errors.conflict(group, kind, name, why)
 
 
 def begin(meta: Obj, options: Obj, grace_s: int | None, now_s: float) -> Grace:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pilothouse.api import field as f
 from pilothouse.api.resources import Resource
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
@@ -24,6 +23,14 @@ class Decoded(NamedTuple):
 
     obj: Obj
     strict_errors: list[str]
+
+
+class ScalePaths(NamedTuple):
+    """Where a custom resource keeps what its Scale shows (`.spec.replicas`); `selector` is "" when it has none."""
+
+    spec_replicas: str
+    status_replicas: str
+    selector: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -53,9 +60,10 @@ class Kind:
     """The internal Go type as some errors print it: core.Pod."""
     deprecation: str = ""
     """A Warning for every request (`v1 Endpoints is deprecated …`)."""
-    validate_schema: Callable[[Obj], f.Errors] | None = None
-    """Custom resources: errors of the OpenAPI schema."""
-    reset_fields: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scale: ScalePaths | None = None
+    """Custom resources with a scale subresource."""
+    terminating: bool = False
+    """The definition of a custom resource is being deleted: nothing new may be created."""
 
     @property
     def error_group(self) -> str:

@@ -20,6 +20,31 @@ def wipe(obj: Obj) -> None:
         obj["metadata"].pop(key, None)
 
 
+_DUPLICATE_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may "
+    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}"
+)
+
+
+def deduplicate_owners(obj: Obj, warnings: list[str], *, after_admission: bool = False) -> None:
+    """Drop owner references that are there twice, with a warning (dedupOwnerReferencesAndAddWarning)."""
+    refs = obj["metadata"].get("ownerReferences") or ()
+    if len(refs) < 2:
+        return
+    kept: list[Obj] = []
+    duplicates: list[str] = []
+    for ref in refs:
+        if ref in kept:
+            duplicates.append(ref.get("uid", ""))
+        else:
+            kept.append(ref)
+    if not duplicates:
+        return
+    when = " after mutating admission happens" if after_admission else ""
+    warnings.append(_DUPLICATE_OWNERS.format(when, ", ".join(duplicates)))
+    obj["metadata"]["ownerReferences"] = kept
+
+
 def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) -> None:
     """Fill uid, creation time, generation and a generated name; drop what clients may not set."""
     meta = obj["metadata"]
@@ -34,7 +59,8 @@ def before_create(world: World, obj: Obj, namespace: str, strategy: Strategy) ->
     else:
         meta.pop("namespace", None)
     if meta.get("generateName") and not meta.get("name"):
-        meta["name"] = generated_name(world, meta["generateName"])
+        base = meta["generateName"]
+        meta["name"] = generated_name(world, base) if strategy.generates_names else base
 
 
 def generated_name(world: World, base: str) -> str:
@@ -58,6 +84,18 @@ def before_update(obj: Obj, old: Obj) -> None:
         meta["generation"] = before["generation"]
     else:
         meta.pop("generation", None)
+
+
+_KEPT_FOR_STATUS = ("deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences")
+
+
+def keep_for_status(meta: Obj, before: Obj) -> None:
+    """What a status write may not change where the kind says so (metav1.ResetObjectMetaForStatus)."""
+    for key in _KEPT_FOR_STATUS:
+        if key in before:
+            meta[key] = before[key]
+        else:
+            meta.pop(key, None)
 
 
 def check_namespace(obj: Obj, namespace: str) -> None:

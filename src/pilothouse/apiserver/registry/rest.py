@@ -19,7 +19,7 @@ from pilothouse.api.types import Obj
 from pilothouse.api.validation import meta as meta_validation
 from pilothouse.api.validation import names
 from pilothouse.apiserver.admission.chain import Chain
-from pilothouse.apiserver.admission.plugin import Attributes, Operation
+from pilothouse.apiserver.admission.plugin import NO_KIND, Attributes, ObjectKind, Operation
 from pilothouse.apiserver.registry import deletion, metadata
 from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
 from pilothouse.apiserver.storage.item import Item
@@ -27,6 +27,15 @@ from pilothouse.apiserver.storage.store import ResourceStore
 
 Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
+
+_NAMES_TRIED_MAX = 8
+Validate = Callable[[Obj, Obj], Awaitable[None]]
+"""Validating admission of an update: the wanted object and the stored one. Raises ApiError."""
+
+
+async def admitted(obj: Obj, old: Obj) -> None:
+    """For writes that admission has had its say on already, as a subresource of its own."""
+
 
 RETURNS_DELETED = frozenset(
     ("Pod", "PodTemplate", "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota", "ServiceAccount", "Service")
@@ -72,10 +81,23 @@ class Rest:
         guard: Guard | None = None,
     ) -> None:
         self.resource = resource
+        self.stored_form: Callable[[Obj], None] = _as_it_is
+        """Changes an object into what is read back once it is stored (`api.schema.stored`)."""
+        self.named = resource
+        """What errors call it: the resource that was asked for, where two groups share a store (events)."""
         self.strategy = strategy
         self.store = store
-        self._admission = admission
+        self.admission = admission
         self._guard = guard
+
+    def facing(self, resource: Resource) -> Rest:
+        """The same registry as another group serves it."""
+        if (resource.group, resource.plural) == (self.resource.group, self.resource.plural):
+            return self
+        other = Rest(self.resource, self.strategy, self.store, self.admission, self._guard)
+        other.named = resource
+        other.stored_form = self.stored_form
+        return other
 
     def key(self, namespace: str, name: str) -> str:
         """Where an object lies; 400 for a name that could lead elsewhere (registry NamespaceKeyFunc)."""
@@ -87,21 +109,39 @@ class Rest:
     def get(self, namespace: str, name: str) -> Item:
         item = self.store.get(self.key(namespace, name))
         if item is None:
-            raise errors.not_found(self.resource.group, self.resource.plural, name)
+            raise errors.not_found(self.named.group, self.named.plural, name)
         return item
 
     async def create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
-        """Store a new object. Raises what admission and validation refuse, 409 when the name is taken."""
-        metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
-        attributes = self._attributes(ctx, "CREATE", obj, None, options)
-        await self._admission.admit(attributes)
+        """Store a new object. Raises what admission and validation refuse, 409 when the name is taken. A generated
+        name that is taken is not the client's fault: others are tried."""
+        meta = obj["metadata"]
+        generated = not meta.get("name") and bool(meta.get("generateName"))
+        attributes = self.attributes(ctx, "CREATE", obj, None, options)
+        await self.admission.admit(attributes)
+        metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
         if self._guard is not None:
             self._guard(ctx, obj, None)
+        if not generated:
+            return await self._create(ctx, obj, attributes)
+        for _ in range(_NAMES_TRIED_MAX):
+            meta.pop("name", None)
+            try:
+                return await self._create(ctx, obj, attributes)
+            except errors.ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+        raise errors.generated_name_conflict(self.named.group, self.named.plural, meta["name"])
+
+    async def _create(self, ctx: Context, obj: Obj, attributes: Attributes) -> Item:
+        # Mutating admission knows no generated name yet, validating admission does.
+        metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
+        attributes.name = obj["metadata"].get("name", "")
         reservation = self.strategy.reserve_create(ctx, obj)
         stored = False
         try:
             self._check_create(ctx, obj)
-            await self._admission.validate(attributes)
+            await self.admission.validate(attributes)
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
@@ -119,12 +159,11 @@ class Rest:
         return await self.store.holds(self.store.key(ctx.namespace, obj["metadata"].get("name", "")), obj)
 
     def _check_create(self, ctx: Context, obj: Obj) -> None:
+        self.stored_form(obj)
         if self.strategy.has_status and not self.strategy.creates_with_status:
             _clear_status(obj)
         self.strategy.prepare_for_create(ctx, obj)
-        found = meta_validation.validate_create(
-            obj["metadata"], self.resource.namespaced, self.strategy.name_message
-        )
+        found = self._as_created(obj["metadata"])
         found += self.strategy.validate(ctx, obj)
         if found:
             name = obj["metadata"].get("name", "")
@@ -151,7 +190,7 @@ class Rest:
             raise
 
     def _already_exists(self, existing: Item, name: str) -> errors.ApiError:
-        error = errors.already_exists(self.resource.group, self.resource.plural, name)
+        error = errors.already_exists(self.named.group, self.named.plural, name)
         if existing.obj["metadata"].get("deletionTimestamp"):
             error.message = f"object is being deleted: {error.message}"
         return error
@@ -165,20 +204,25 @@ class Rest:
         *,
         create: bool = False,
         uid: str = "",
+        validate: Validate | None = None,
     ) -> tuple[Item, bool]:
         """Change an object; True when it was made. `create`: a missing object may be made (apply, or a kind
-        that allows it). `uid` is a precondition."""
+        that allows it). `uid` is a precondition. `validate` stands in for validating admission of the object."""
         key = self.key(ctx.namespace, name)
+
+        async def ask(obj: Obj, old: Obj) -> None:
+            await self.admission.validate(self.attributes(ctx, "UPDATE", obj, old, options))
+
         while True:
             current = self.store.get(key)
             if current is None:
                 if not create and not self.strategy.allow_create_on_update:
-                    raise errors.not_found(self.resource.group, self.resource.plural, name)
+                    raise errors.not_found(self.named.group, self.named.plural, name)
                 made = await change(None)
                 metadata.check_namespace(made, ctx.namespace)
                 return await self.create(ctx, made, options), True
             try:
-                item = await self._update_existing(ctx, key, current, change, options, uid)
+                item = await self._update_existing(ctx, key, current, change, uid, validate or ask)
             except _DeleteNow as done:
                 deleted = await self._remove(ctx, key, current, done.obj)
                 return deleted, False
@@ -186,7 +230,7 @@ class Rest:
                 return item, False
 
     async def _update_existing(
-        self, ctx: Context, key: str, current: Item, change: Change, options: Obj, uid: str
+        self, ctx: Context, key: str, current: Item, change: Change, uid: str, validate: Validate
     ) -> Item | None:
         """None when another write came between: try again."""
         old = current.obj
@@ -200,7 +244,7 @@ class Rest:
         stored = False
         try:
             self._check_update(ctx, obj, old, status_only)
-            await self._admission.validate(self._attributes(ctx, "UPDATE", obj, old, options))
+            await validate(obj, old)
             if deletion.is_finished(obj) and not self.strategy.is_held(obj):
                 raise _DeleteNow(obj)
             if ctx.dry_run:
@@ -218,9 +262,12 @@ class Rest:
                 await reservation.settle(stored)
 
     def _check_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
+        self.stored_form(obj)
         metadata.before_update(obj, old)
         if status_only:
             _keep_all_but_status(obj, old)
+            if self.strategy.status_keeps_metadata:
+                metadata.keep_for_status(obj["metadata"], old["metadata"])
             self.strategy.prepare_for_status_update(ctx, obj, old)
         else:
             if self.strategy.has_status and ctx.subresource != "binding":
@@ -234,8 +281,18 @@ class Rest:
         self.strategy.canonicalize(obj)
 
     def _validate_update(self, ctx: Context, obj: Obj, old: Obj, status_only: bool) -> None:
-        # Upstream checks metadata twice, once for all kinds and once in each kind's strategy: the causes show it.
-        found = meta_validation.validate_update(obj["metadata"], old["metadata"]) * 2
+        meta, before = obj["metadata"], old["metadata"]
+        # Upstream checks metadata for all kinds (validateCommonFields) and again in each kind's ValidateUpdate:
+        # the causes show it.
+        found = meta_validation.validate_create(
+            meta, self.resource.namespaced, "path", known_finalizers=False
+        )
+        found += meta_validation.validate_update(meta, before)
+        for check in ("update",) if status_only else self.strategy.metadata_checks:
+            if check == "update":
+                found += meta_validation.validate_update(meta, before)
+            else:
+                found += self._as_created(meta)
         if status_only:
             found += self.strategy.validate_status_update(ctx, obj, old)
         else:
@@ -245,6 +302,10 @@ class Rest:
                 self.resource.group, self.resource.kind, obj["metadata"].get("name", ""), found
             )
 
+    def _as_created(self, meta: Obj) -> f.Errors:
+        rule, known = self.strategy.name_message, self.strategy.known_finalizers
+        return meta_validation.validate_create(meta, self.resource.namespaced, rule, known_finalizers=known)
+
     def _check_uid(self, key: str, old: Obj, uid: str) -> None:
         actual = old["metadata"].get("uid", "")
         if uid and uid != actual:
@@ -252,7 +313,7 @@ class Rest:
                 f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}"
             )
-            raise errors.conflict(self.resource.group, self.resource.plural, old["metadata"]["name"], why)
+            raise errors.conflict(self.named.group, self.named.plural, old["metadata"]["name"], why)
 
     def _check_revision(self, obj: Obj, old: Obj) -> None:
         """The optimistic lock: a resourceVersion that was sent must be the stored one."""
@@ -265,47 +326,52 @@ class Rest:
                 )
             if sent != old["metadata"]["resourceVersion"]:
                 raise errors.conflict(
-                    self.resource.group, self.resource.plural, meta["name"], errors.OPTIMISTIC_LOCK
+                    self.named.group, self.named.plural, meta["name"], errors.OPTIMISTIC_LOCK
                 )
         elif not self.strategy.allow_unconditional_update:
             missing = f.invalid("metadata.resourceVersion", f.GoText("0"), "must be specified for an update")
-            raise errors.invalid(self.resource.group, self.resource.plural, meta["name"], [missing])
+            raise errors.invalid(self.named.group, self.named.plural, meta["name"], [missing])
         meta["resourceVersion"] = old["metadata"]["resourceVersion"]
 
     async def admit_update(self, ctx: Context, obj: Obj, old: Obj, options: Obj) -> None:
         """Mutating admission of an update; called by a `change` at its end."""
-        await self._admission.admit(self._attributes(ctx, "UPDATE", obj, old, options))
+        await self.admission.admit(self.attributes(ctx, "UPDATE", obj, old, options))
+        metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
 
-    async def delete(self, ctx: Context, name: str, options: Obj) -> Deleted:
-        """Delete, or mark for deletion, one object."""
+    async def delete(self, ctx: Context, name: str, options: Obj, *, admitted: bool = False) -> Deleted:
+        """Delete, or mark for deletion, one object. `admitted`: admission has had its say (evictions)."""
         key = self.key(ctx.namespace, name)
-        admitted = False
+
+        async def ask(old: Obj) -> None:
+            if not admitted:
+                await self.admission.ask(self.attributes(ctx, "DELETE", None, old, options))
+
         while True:
             item = self.store.get(key)
             if item is None:
-                raise errors.not_found(self.resource.group, self.resource.plural, name)
-            deletion.check_preconditions(options, item.obj, self.resource.kind, name)
-            if not admitted:
-                attributes = self._attributes(ctx, "DELETE", None, item.obj, options)
-                await self._admission.admit(attributes)
-                await self._admission.validate(attributes)
-                admitted = True
-            outcome = await self._delete_current(ctx, key, item, options)
+                raise errors.not_found(self.named.group, self.named.plural, name)
+            deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
+            outcome = await self._delete_current(ctx, key, item, options, ask)
             if outcome is not None:
                 return outcome
 
-    async def _delete_current(self, ctx: Context, key: str, item: Item, options: Obj) -> Deleted | None:
-        """None when another write came between: try again."""
+    async def _delete_current(
+        self, ctx: Context, key: str, item: Item, options: Obj, ask: Callable[[Obj], Awaitable[None]]
+    ) -> Deleted | None:
+        """None when another write came between: try again. Admission is asked about each state that is to go, but
+        not where the deletion of a terminating object changes nothing."""
         old = item.obj
         obj = {**old, "metadata": dict(old["metadata"])}
         meta = obj["metadata"]
         terminating = self.strategy.terminate(ctx, obj, options)
         if terminating is not None:
+            await ask(old)
             return await self._terminate(ctx, key, item, obj, changed=terminating)
         now_s = ctx.world.now()
         grace = deletion.begin(meta, options, self.strategy.graceful_delete(ctx, obj, options), now_s)
         if grace.pending:
             return Deleted(old, False)
+        await ask(old)
         wanted = deletion.finalizers(meta, options, self.strategy.default_propagation)
         if wanted != (meta.get("finalizers") or []):
             meta["finalizers"] = wanted
@@ -348,28 +414,43 @@ class Rest:
         removed = await self.store.delete(key, current, last=last)
         if removed is None:
             raise errors.conflict(
-                self.resource.group, self.resource.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
+                self.named.group, self.named.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
             )
         await self.strategy.after_delete(ctx, last)
         return removed
 
-    def _attributes(
-        self, ctx: Context, operation: Operation, obj: Obj | None, old: Obj | None, options: Obj
+    def attributes(
+        self,
+        ctx: Context,
+        operation: Operation,
+        obj: Obj | None,
+        old: Obj | None,
+        options: Obj,
+        *,
+        name: str = "",
+        subresource: str | None = None,
+        kind: ObjectKind = NO_KIND,
     ) -> Attributes:
-        name = (obj or old or {})["metadata"].get("name", "")
+        """What admission is asked about. The keywords are for subresources with objects of their own: the parent's
+        name, and the kind of `obj`."""
         return Attributes(
             operation,
             self.resource,
-            ctx.subresource,
+            ctx.subresource if subresource is None else subresource,
             ctx.namespace,
-            name,
+            name or (obj or old or {}).get("metadata", {}).get("name", ""),
             obj,
             old,
             ctx.user,
             ctx.dry_run,
             options,
             ctx.warnings,
+            kind,
         )
+
+
+def _as_it_is(obj: Obj) -> None:
+    """Custom resources are stored as JSON."""
 
 
 def _clear_status(obj: Obj) -> None:

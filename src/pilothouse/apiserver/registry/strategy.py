@@ -17,7 +17,7 @@ Objects are in "Go round-trip form": unknown fields pruned, nulls dropped, absen
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
@@ -46,6 +46,9 @@ class Context:
     """The name in the request's path; "" for a create."""
 
 
+MetadataCheck = Literal["create", "update"]
+
+
 class Reservation(Protocol):
     """What a write has taken beside its object; nobody else gets it until `settle`."""
 
@@ -67,11 +70,21 @@ class Strategy:
     """The kind has a status subresource: main-resource writes keep the old status, create clears it."""
     creates_with_status: ClassVar[bool] = False
     """A create keeps the status that was sent (nodes)."""
+    status_keeps_metadata: ClassVar[bool] = False
+    """A status write leaves labels, annotations, owners and finalizers as they are (ResetObjectMetaForStatus); most
+    kinds let them through."""
     generation: ClassVar[bool] = False
     """metadata.generation is 1 at create and rises when the spec changes (see `changes_generation`)."""
     name_message: ClassVar[str] = "subdomain"
     """How metadata.name is validated: subdomain (RFC 1123), label (RFC 1123 label), dns1035, path (path segment),
     ip (canonical IP address)."""
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update",)
+    """How the kind's ValidateUpdate checks metadata, after the checks that all kinds have in common: as an update
+    (ValidateObjectMetaUpdate), as a new object (ValidateObjectMeta), or both. Each check's errors are causes."""
+    known_finalizers: ClassVar[bool] = True
+    """Finalizers without a prefix must be upstream's own (the core group's ValidateObjectMeta; others' have it not)."""
+    generates_names: ClassVar[bool] = True
+    """metadata.generateName gets a random suffix; otherwise it is the name."""
     default_propagation: ClassVar[str] = "Background"
     """Deletion without a policy: Background; Orphan for upstream's legacy kinds (Job, ReplicationController)."""
 
@@ -113,6 +126,13 @@ class Strategy:
 
     field_names: ClassVar[tuple[str, ...]] = ()
     """The names `fields` returns: a selector on any other is refused."""
+    field_error: ClassVar[str] = "field label not supported: {}"
+    """How a selector on another field is refused, for kinds that have `field_names`."""
+
+    def field_labels(self, group_version: str) -> dict[str, str]:
+        """The names by which a version offers the selectable fields, and what `fields` calls them (upstream's
+        AddFieldLabelConversionFunc)."""
+        return {name: name for name in self.field_names}
 
     def graceful_delete(self, ctx: Context, obj: Obj, options: Obj) -> int | None:
         """Seconds of grace for a deletion, None for kinds that go at once. Pods override."""

@@ -32,11 +32,34 @@ class _Head(msgspec.Struct):
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
+_METADATA = (
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
+_STORED_METADATA = tuple(key for key in _METADATA if key != "resourceVersion")
+
+
+def ordered_metadata(meta: Obj, order: tuple[str, ...] = _METADATA) -> Obj:
+    """Metadata's fields as Go writes them: in the order of the struct."""
+    return {key: meta[key] for key in order if key in meta}
+
+
 def encode(obj: Obj) -> bytes:
     """The stored form of an object: kind, version and metadata first, no resourceVersion."""
-    meta = obj["metadata"]
-    if "resourceVersion" in meta:
-        meta = {k: v for k, v in meta.items() if k != "resourceVersion"}
+    meta = ordered_metadata(obj["metadata"], _STORED_METADATA)
     head = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": meta}
     head.update((k, v) for k, v in obj.items() if k not in head)
     return _encode(head)
@@ -78,6 +101,12 @@ class Item:
         if self.revision:
             obj["metadata"]["resourceVersion"] = str(self.revision)
         return obj
+
+    def holds(self, value: bytes) -> bool:
+        """Whether `value` is this state: also with its keys in another order, which Go's encoding does not know."""
+        if value == self.value:
+            return True
+        return len(value) == len(self.value) and bool(_decode(value) == _decode(self.value))
 
     @property
     def labels(self) -> dict[str, str]:

@@ -120,7 +120,7 @@ class ResourceStore:
         """Store a new state in place of `current`; `current` itself, and no write, when nothing changed; None on
         a conflict, after which `get` has what came between."""
         value = self._encode(obj)
-        if value == current.value:
+        if current.holds(value):
             return current
         return await self._write(key.encode(), obj, value, current.revision)
 

@@ -3,92 +3,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
+from pilothouse.api import node_selector
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.node_table import Column, Mask, NodeTable
-from pilothouse.scheduler.plugins.filter import Rejection
+from pilothouse.scheduler import selection
+from pilothouse.scheduler.framework import (
+    Cycle,
+    FilterPlugin,
+    PreFilterPlugin,
+    PreFilterResult,
+    PreScorePlugin,
+    Rejection,
+    Rows,
+    ScorePlugin,
+    normalized,
+)
+from pilothouse.scheduler.hints import NODE, Action, Event, Registration
+from pilothouse.scheduler.node_table import Column, Mask
+from pilothouse.scheduler.pod_info import PodInfo
 
 REASON = "node(s) didn't match Pod's node affinity/selector"
-_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+CONFLICT = "pod affinity terms conflict"
 
 
-def _affinity(pod: Obj) -> Obj:
-    found: Obj = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
+    name = "NodeAffinity"
+
+    def registrations(self) -> Iterable[Registration]:
+        return (Registration(NODE, Action.ADD | Action.UPDATE_NODE_LABEL, _opens),)
+
+    def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:
+        """A pod whose every term names nodes needs no look at any other (a DaemonSet's pod names one)."""
+        names = named_nodes(cycle.info.pod)
+        if names is None:
+            return None
+        if not names:
+            return PreFilterResult(refusal=CONFLICT)
+        rows = cycle.table.empty_mask()
+        for name in names:
+            row = cycle.table.row(name)
+            if row is not None:
+                rows[row] = True
+        return PreFilterResult(rows)
+
+    def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        pod = cycle.info.pod
+        if not pod["spec"].get("nodeSelector") and not node_selector.node_affinity(pod).get(
+            node_selector.REQUIRED
+        ):
+            return ()
+        return (Rejection(left & ~selection.matching(cycle.table, pod), REASON, resolvable=False),)
+
+    def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
+        return bool(node_selector.node_affinity(cycle.info.pod).get(node_selector.PREFERRED))
+
+    def score(self, cycle: Cycle, rows: Rows) -> Column:
+        """The weights of the preferred terms that match, scaled to the best node's."""
+        total: Column = np.zeros(len(rows), dtype=np.int64)
+        for preferred in node_selector.node_affinity(cycle.info.pod)[node_selector.PREFERRED]:
+            total += preferred["weight"] * selection.one_term(cycle.table, preferred["preference"])[rows]
+        return normalized(total)
+
+
+def named_nodes(pod: Obj) -> set[str] | None:
+    """The nodes that the required terms name by metadata.name; None when some term names none, so that any node
+    may do, and an empty set when a term's names exclude each other."""
+    required = node_selector.node_affinity(pod).get(node_selector.REQUIRED)
+    if required is None:
+        return None
+    found: set[str] = set()
+    for term in required.get("nodeSelectorTerms") or ():
+        names = _names(term)
+        if names is None:
+            return None
+        found |= names
     return found
 
 
-class NodeAffinity:
-    name = "NodeAffinity"
-    weight = 2
-
-    def filter(self, pod: Obj, table: NodeTable, left: Mask) -> list[Rejection]:
-        if not pod["spec"].get("nodeSelector") and not _affinity(pod).get(_REQUIRED):
-            return []
-        out = np.zeros(len(left), dtype=bool)
-        for row in np.flatnonzero(left):
-            node = table.nodes[row]
-            if node is not None and not fits(pod, node):
-                out[row] = True
-        return [Rejection(out, REASON)] if out.any() else []
-
-    def score(self, pod: Obj, table: NodeTable, left: Mask) -> Column:
-        preferred = _affinity(pod).get(_PREFERRED) or ()
-        scores: Column = np.zeros(len(left))
-        if not preferred:
-            return scores
-        for row in np.flatnonzero(left):
-            node = table.nodes[row]
-            if node is not None:
-                scores[row] = preference(pod, node)
-        best = scores[left].max(initial=0)
-        if best > 0:
-            scores = np.floor(scores * 100 / best)
-        return scores
+def _names(term: Obj) -> set[str] | None:
+    names: set[str] | None = None
+    for requirement in term.get("matchFields") or ():
+        if requirement["key"] == node_selector.NAME_FIELD and requirement["operator"] == "In":
+            values = set(requirement.get("values") or ())
+            names = values if names is None else names & values
+    return names
 
 
-def fits(pod: Obj, node: Obj) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    selector = pod["spec"].get("nodeSelector") or {}
-    if any(labels.get(k) != v for k, v in selector.items()):
-        return False
-    required = _affinity(pod).get(_REQUIRED)
-    if not required:
-        return True
-    return any(term_matches(t, node) for t in required.get("nodeSelectorTerms") or ())
-
-
-def preference(pod: Obj, node: Obj) -> int:
-    """The sum of the weights of the preferred terms that match."""
-    preferred = _affinity(pod).get(_PREFERRED) or ()
-    return sum(p["weight"] for p in preferred if term_matches(p["preference"], node))
-
-
-def term_matches(term: Obj, node: Obj) -> bool:
-    """A NodeSelectorTerm; an empty one matches nothing."""
-    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    labels = node["metadata"].get("labels") or {}
-    named: dict[str, str] = {"metadata.name": node["metadata"]["name"]}
-    return all(_requirement(e, labels) for e in expressions) and all(_requirement(e, named) for e in fields)
-
-
-def _requirement(e: Obj, values: Mapping[str, str]) -> bool:
-    key, operator, wanted = e["key"], e["operator"], e.get("values") or []
-    if operator == "Exists":
-        return key in values
-    if operator == "DoesNotExist":
-        return key not in values
-    if operator == "In":
-        return key in values and values[key] in wanted
-    if operator == "NotIn":
-        return key not in values or values[key] not in wanted
-    try:
-        actual, bound = int(values[key]), int(wanted[0])
-    except (KeyError, ValueError, IndexError):
-        return False
-    return actual > bound if operator == "Gt" else actual < bound
+def _opens(info: PodInfo, event: Event) -> bool:
+    """A node that matches and did not before."""
+    assert event.new is not None
+    matched = event.old is not None and node_selector.matches(info.pod, event.old)
+    return node_selector.matches(info.pod, event.new) and not matched

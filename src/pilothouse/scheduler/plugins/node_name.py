@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
 
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.node_table import Mask, NodeTable
-from pilothouse.scheduler.plugins.filter import Rejection
+from pilothouse.scheduler.framework import Cycle, FilterPlugin, Rejection
+from pilothouse.scheduler.hints import NODE, Action, Registration
+from pilothouse.scheduler.node_table import Mask
 
 REASON = "node(s) didn't match the requested node name"
 
 
-class NodeName:
+class NodeName(FilterPlugin):
     name = "NodeName"
 
-    def filter(self, pod: Obj, table: NodeTable, left: Mask) -> list[Rejection]:
-        wanted = pod["spec"].get("nodeName")
-        if not wanted:
-            return []
+    def registrations(self) -> Iterable[Registration]:
+        return (Registration(NODE, Action.ADD),)
+
+    def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        if not cycle.info.node:
+            return ()
         other = left.copy()
-        row = table.row(wanted)
+        row = cycle.table.row(cycle.info.node)
         if row is not None:
             other[row] = False
-        return [Rejection(other, REASON)] if np.any(other) else []
+        return (Rejection(other, REASON, resolvable=False),)
 
 
 def fits(pod: Obj, node: Obj) -> bool:

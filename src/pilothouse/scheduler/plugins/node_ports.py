@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from pilothouse.api.types import Obj
-from pilothouse.scheduler.node_table import Mask, NodeTable, host_ports
-from pilothouse.scheduler.plugins.filter import Rejection
+from pilothouse.api.pod_requests import host_ports, ports_conflict
+from pilothouse.scheduler.framework import Cycle, FilterPlugin, Rejection
+from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, Registration
+from pilothouse.scheduler.node_table import Mask
+from pilothouse.scheduler.pod_info import PodInfo
 
 REASON = "node(s) didn't have free ports for the requested pod ports"
-_ANY = "0.0.0.0"
 
 
-class NodePorts:
+class NodePorts(FilterPlugin):
     name = "NodePorts"
 
-    def filter(self, pod: Obj, table: NodeTable, left: Mask) -> list[Rejection]:
-        wanted = host_ports(pod)
-        if not wanted:
-            return []
-        out = np.zeros(len(left), dtype=bool)
-        for row in np.flatnonzero(left):
-            if conflicts(wanted, table.ports[int(row)]):
-                out[row] = True
-        return [Rejection(out, REASON)] if out.any() else []
+    def registrations(self) -> Iterable[Registration]:
+        return (
+            Registration(ASSIGNED_POD, Action.DELETE, _frees),
+            Registration(NODE, Action.ADD),
+        )
+
+    def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        if not cycle.info.ports:
+            return ()
+        taken = cycle.table.empty_mask()
+        for port in cycle.info.ports:
+            taken |= cycle.table.port_taken(port)
+        return (Rejection(taken & left, REASON),)
 
 
-def conflicts(wanted: set[tuple[str, str, int]], taken: Iterable[tuple[str, str, int]]) -> bool:
-    """Same protocol and port on overlapping addresses."""
-    for address, protocol, port in taken:
-        for other, other_protocol, other_port in wanted:
-            same = (protocol, port) == (other_protocol, other_port)
-            if same and (address == other or _ANY in (address, other)):
-                return True
-    return False
+def fits(info: PodInfo, others: Iterable[PodInfo]) -> bool:
+    """The plain rule: no port conflicts with one of a pod that is there."""
+    return not any(
+        ports_conflict(port, taken) for other in others for taken in other.ports for port in info.ports
+    )
+
+
+def _frees(info: PodInfo, event: Event) -> bool:
+    assert event.old is not None
+    freed = host_ports(event.old)
+    return any(ports_conflict(port, other) for port in info.ports for other in freed)

@@ -3,57 +3,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
+from pilothouse.api.pod_requests import amounts
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.node_table import PODS, Column, Mask, NodeTable, pod_requests, scoring_requests
-from pilothouse.scheduler.plugins.filter import Rejection
+from pilothouse.scheduler.framework import SCORE_MAX, Cycle, FilterPlugin, Rejection, Rows, ScorePlugin
+from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, UNSCHEDULED_POD, Action, Event, Registration
+from pilothouse.scheduler.node_table import PODS, Column, Mask
+from pilothouse.scheduler.pod_info import PodInfo, pod_info
 
-_SCORED = ("cpu", "memory")
+TOO_MANY = "Too many pods"
+_SCORED = {"cpu": 1, "memory": 1}
 
 
-class NodeResourcesFit:
+def insufficient(resource: str) -> str:
+    return f"Insufficient {resource}"
+
+
+class NodeResourcesFit(FilterPlugin, ScorePlugin):
+    """`weights` are the resources that the score looks at."""
+
     name = "NodeResourcesFit"
-    weight = 1
 
-    def filter(self, pod: Obj, table: NodeTable, left: Mask) -> list[Rejection]:
-        found = []
-        full = left & (table.column(table.requested, PODS) + 1 > table.column(table.allocatable, PODS))
-        if full.any():
-            found.append(Rejection(full, "Too many pods"))
-        for name, asked in pod_requests(pod).items():
-            if asked <= 0:
-                continue
-            free = table.column(table.allocatable, name) - table.column(table.requested, name)
-            short = left & (asked > free)
+    def __init__(self, weights: Mapping[str, int] = _SCORED) -> None:
+        self._weights = weights
+
+    def registrations(self) -> Iterable[Registration]:
+        return (
+            Registration(ASSIGNED_POD, Action.DELETE | Action.UPDATE_POD_SCALE_DOWN, _frees),
+            Registration(UNSCHEDULED_POD, Action.UPDATE_POD_SCALE_DOWN),
+            Registration(NODE, Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _grows),
+        )
+
+    def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        """What no eviction could cure, as the node is too small even when empty, is unresolvable."""
+        table = cycle.table
+        yield Rejection(table.requested[PODS] + 1 > table.allocatable[PODS], TOO_MANY)
+        for name, asked in cycle.info.requests.items():
+            allocatable = table.allocatable[name]
+            short = (asked > allocatable - table.requested[name]) & left
             if short.any():
-                found.append(Rejection(short, f"Insufficient {name}"))
-        return found
+                too_small = short & (asked > allocatable)
+                yield Rejection(too_small, insufficient(name), resolvable=False)
+                yield Rejection(short & ~too_small, insufficient(name))
 
-    def score(self, pod: Obj, table: NodeTable, left: Mask) -> Column:
-        asked = scoring_requests(pod)
-        total = np.zeros(len(table.nodes))
-        weight = np.zeros(len(table.nodes))
-        for name in _SCORED:
-            capacity = table.column(table.allocatable, name)
-            used = table.column(table.scored, name) + asked.get(name, 0.0)
-            known = capacity > 0
-            share = np.where(known & (used <= capacity), (capacity - used) * 100 / np.maximum(capacity, 1), 0)
-            total += np.floor(share) * known
-            weight += known
-        return np.floor(total / np.maximum(weight, 1))
+    def score(self, cycle: Cycle, rows: Rows) -> Column:
+        """The share that would be free, averaged over the resources that the node has."""
+        table = cycle.table
+        total: Column = np.zeros(len(rows), dtype=np.int64)
+        weights: Column = np.zeros(len(rows), dtype=np.int64)
+        for name, weight in self._weights.items():
+            capacity = table.allocatable[name][rows]
+            free = capacity - table.scored[name][rows] - cycle.info.scored.get(name, 0)
+            share = np.maximum(free, 0) * SCORE_MAX // np.maximum(capacity, 1)
+            total += share * weight
+            weights += (capacity > 0) * weight
+        return total // np.maximum(weights, 1)
 
 
-def fits(pod: Obj, node: Obj, others: list[Obj]) -> list[str]:
+def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
     """The plain rule: the reasons why a pod does not fit beside others."""
-    from pilothouse.scheduler.node_table import amount
-
-    allocatable = {k: amount(k, v) for k, v in ((node.get("status") or {}).get("allocatable") or {}).items()}
+    allocatable = amounts((node.get("status") or {}).get("allocatable"))
     reasons = []
     if len(others) + 1 > allocatable.get(PODS, 0):
-        reasons.append("Too many pods")
-    for name, asked in pod_requests(pod).items():
-        used = sum(pod_requests(o).get(name, 0.0) for o in others)
-        if asked > 0 and asked > allocatable.get(name, 0.0) - used:
-            reasons.append(f"Insufficient {name}")
+        reasons.append(TOO_MANY)
+    for name, asked in info.requests.items():
+        used = sum(other.requests.get(name, 0) for other in others)
+        if asked > allocatable.get(name, 0) - used:
+            reasons.append(insufficient(name))
     return reasons
+
+
+def least_allocated(info: PodInfo, node: Obj, others: list[PodInfo]) -> int:
+    """The plain score of one node (leastResourceScorer)."""
+    allocatable = amounts((node.get("status") or {}).get("allocatable"))
+    total = weights = 0
+    for name, weight in _SCORED.items():
+        capacity = allocatable.get(name, 0)
+        if not capacity:
+            continue
+        used = info.scored.get(name, 0) + sum(other.scored.get(name, 0) for other in others)
+        total += weight * (max(capacity - used, 0) * SCORE_MAX // capacity)
+        weights += weight
+    return total // weights if weights else 0
+
+
+def _frees(info: PodInfo, event: Event) -> bool:
+    """A pod that gave back something the waiting one asks for; its place alone counts when it is gone."""
+    assert event.old is not None
+    if event.new is None:
+        return True
+    before, after = pod_info(event.old).requests, pod_info(event.new).requests
+    return any(after.get(name, 0) < before.get(name, 0) for name in info.requests)
+
+
+def _grows(info: PodInfo, event: Event) -> bool:
+    """A node that could hold the pod when empty, and after an update has more of something than before."""
+    assert event.new is not None
+    if fits(info, event.new, []):
+        return False
+    if event.old is None:
+        return True
+    before = amounts((event.old.get("status") or {}).get("allocatable"))
+    after = amounts((event.new.get("status") or {}).get("allocatable"))
+    return any(after.get(name, 0) > before.get(name, 0) for name in (PODS, *info.requests))

@@ -3,63 +3,56 @@ higher (pkg/scheduler/framework/plugins/tainttoleration)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from pilothouse.api import taints
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.node_table import Column, Mask, NodeTable
-from pilothouse.scheduler.plugins.filter import Rejection
+from pilothouse.scheduler.framework import Cycle, FilterPlugin, Rejection, Rows, ScorePlugin, normalized
+from pilothouse.scheduler.hints import NODE, UNSCHEDULED_POD, Action, Event, Registration
+from pilothouse.scheduler.node_table import Column, Mask
+from pilothouse.scheduler.pod_info import PodInfo
 
 REASON = "node(s) had untolerated taint(s)"
-_HARD = ("NoSchedule", "NoExecute")
 
 
-class TaintToleration:
+class TaintToleration(FilterPlugin, ScorePlugin):
+    """Decides once for each distinct set of taints, then looks the answer up for every row."""
+
     name = "TaintToleration"
-    weight = 3
 
-    def filter(self, pod: Obj, table: NodeTable, left: Mask) -> list[Rejection]:
-        out = np.zeros(len(left), dtype=bool)
-        for row in np.flatnonzero(left & table.tainted):
-            node = table.nodes[row]
-            if node is not None and not fits(pod, node):
-                out[row] = True
-        return [Rejection(out, REASON)] if out.any() else []
+    def registrations(self) -> Iterable[Registration]:
+        return (
+            Registration(NODE, Action.ADD | Action.UPDATE_NODE_TAINT, _opens),
+            Registration(UNSCHEDULED_POD, Action.UPDATE_POD_TOLERATIONS),
+        )
 
-    def score(self, pod: Obj, table: NodeTable, left: Mask) -> Column:
-        """100 for the node with the fewest soft taints that are not tolerated, 0 for the one with the most."""
-        counts = np.zeros(len(left))
-        for row in np.flatnonzero(left & table.tainted):
-            node = table.nodes[row]
-            if node is not None:
-                counts[row] = soft_taints(pod, node)
-        most = counts[left].max(initial=0)
-        if most == 0:
-            return np.full(len(left), 100.0)
-        scores: Column = 100 - np.floor(counts * 100 / most)
-        return scores
+    def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        table = cycle.table
+        verdicts = [taints.untolerated(cycle.info.pod, found) is not None for found in table.taint_sets]
+        if not any(verdicts):
+            return ()
+        return (Rejection(np.array(verdicts, dtype=bool)[table.taints] & left, REASON, resolvable=False),)
+
+    def score(self, cycle: Cycle, rows: Rows) -> Column:
+        """100 for nodes without a soft taint that is not tolerated, 0 for those with the most."""
+        counts = [soft_taints(cycle.info.pod, found) for found in cycle.table.taint_sets]
+        return normalized(np.array(counts, dtype=np.int64)[cycle.table.taints[rows]], reverse=True)
 
 
 def fits(pod: Obj, node: Obj) -> bool:
-    taints = (node.get("spec") or {}).get("taints") or ()
-    return all(tolerated(pod, t) for t in taints if t["effect"] in _HARD)
+    return taints.untolerated(pod, taints.of_node(node)) is None
 
 
-def soft_taints(pod: Obj, node: Obj) -> int:
-    taints = (node.get("spec") or {}).get("taints") or ()
-    return sum(1 for t in taints if t["effect"] == "PreferNoSchedule" and not tolerated(pod, t))
+def soft_taints(pod: Obj, found: Iterable[Obj]) -> int:
+    """How many PreferNoSchedule taints no toleration covers; only tolerations for that effect, or for all, count."""
+    soft = (t for t in found if t.get("effect") == taints.PREFER_NO_SCHEDULE)
+    return sum(1 for taint in soft if not taints.tolerated(pod, taint))
 
 
-def tolerated(pod: Obj, taint: Obj) -> bool:
-    """Whether any toleration matches (Toleration.ToleratesTaint)."""
-    return any(_matches(t, taint) for t in pod["spec"].get("tolerations") or ())
-
-
-def _matches(toleration: Obj, taint: Obj) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    operator = toleration.get("operator") or "Equal"
-    if operator == "Exists":
-        return True
-    return bool(operator == "Equal" and toleration.get("value", "") == taint.get("value", ""))
+def _opens(info: PodInfo, event: Event) -> bool:
+    """A node whose taints the pod tolerates and did not before."""
+    assert event.new is not None
+    was_open = event.old is not None and fits(info.pod, event.old)
+    return fits(info.pod, event.new) and not was_open

@@ -96,3 +96,26 @@ def test_a_device_has_its_fields_and_no_others() -> None:
     assert DEVICE.check("device.attributes['d'].x > 1 && device.driver == 'd'") == t.BOOL
     with pytest.raises(CompileError, match="undefined field 'nope'"):
         DEVICE.check("device.nope")
+
+
+def test_errors_come_by_where_they_are() -> None:
+    """cel-go's common/errors.go ToDisplayString."""
+    lines = failure("[1].all(x)").split("\n")
+    assert [line for line in lines if line.startswith(("compilation failed", "ERROR"))] == [
+        "compilation failed: ERROR: <input>:1:8: undeclared reference to 'all' (in container '')",
+        "ERROR: <input>:1:9: undeclared reference to 'x' (in container '')",
+    ]
+
+
+def test_patterns_are_go_s() -> None:
+    """Lookahead is Python's, and not Go's."""
+    assert failure("object.metadata.name.matches('(?=a)')").startswith(
+        "compilation failed: ERROR: <input>:1:30: invalid matches argument"
+    )
+
+
+def test_what_follows_from_a_syntax_error_is_not_told() -> None:
+    assert failure("true ? 1") == (
+        "compilation failed: ERROR: <input>:1:9: Syntax error: mismatched input '<EOF>' expecting ':'\n"
+        " | true ? 1\n | ........^"
+    )

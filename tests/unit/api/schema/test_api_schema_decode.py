@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api.schema.decode import Decoders
+from pilothouse.api.schema.decode import Decoders, Mismatch
 from pilothouse.api.schema.definitions import Definitions
 from pilothouse.api.schema.types import Types
 
@@ -181,3 +181,52 @@ def test_a_schema_may_hold_itself() -> None:
     schema = {"properties": {"a": {"properties": {"b": {"type": "string"}}}}}
     found = decode("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps", schema)
     assert found == schema
+
+
+EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # a schema inside a schema is decoded as one
+        ({"items": {"type": "string", "nullable": False, "enum": []}}, {"items": {"type": "string"}}),
+        ({"items": [{"type": "string", "title": ""}]}, {"items": [{"type": "string"}]}),
+        (
+            {"additionalProperties": {"type": "string", "id": ""}},
+            {"additionalProperties": {"type": "string"}},
+        ),
+        ({"additionalProperties": False}, {"additionalProperties": False}),
+        ({"dependencies": {"a": ["b"]}}, {"dependencies": {"a": ["b"]}}),
+        ({"dependencies": {"a": {"type": "string", "id": ""}}}, {"dependencies": {"a": {"type": "string"}}}),
+        # and so are those inside that one
+        ({"items": {"items": {"items": {"id": ""}}}}, {"items": {"items": {"items": {}}}}),
+        # values are kept as they are
+        ({"default": {"a": None, "b": []}}, {"default": {"a": None, "b": []}}),
+    ],
+)
+def test_schemas_that_may_stand_for_something_else(given: Any, expected: Any) -> None:
+    assert decode(EXTENSIONS + "JSONSchemaProps", given) == expected
+
+
+def test_unknown_fields_in_them_go_without_a_word() -> None:
+    """Their Go types unmarshal themselves, which is never strict (apiextensions/v1/marshal.go)."""
+    obj, unknown = report(EXTENSIONS + "JSONSchemaProps", {"items": {"odd": 1, "type": "string"}, "other": 1})
+    assert obj == {"items": {"type": "string"}}
+    assert unknown == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"additionalProperties": "x"}, "boolean or JSON schema expected"),
+        (
+            {"properties": {"a": {"items": {"type": 1}}}},
+            "json: cannot unmarshal number into Go struct field JSONSchemaProps.type of type string",
+        ),
+    ],
+)
+def test_what_is_wrong_in_them_is_told_without_the_way_there(given: Any, why: str) -> None:
+    with pytest.raises(Mismatch) as caught:
+        decode(EXTENSIONS + "JSONSchemaProps", given)
+    assert str(caught.value) == why

@@ -7,6 +7,7 @@ import pytest
 from pilothouse.apiserver.registry.tables.admissionregistration import go_label_selector
 from pilothouse.apiserver.registry.tables.cells import human_duration, since
 from pilothouse.apiserver.registry.tables.certificates import TABLES
+from tests.unit.apiserver.conftest import Api
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,29 @@ def test_a_selector_as_go_prints_it() -> None:
         "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{"
         "LabelSelectorRequirement{Key:k,Operator:Exists,Values:[],},},}"
     )
+
+
+def test_columns_that_upstream_describes_by_an_older_version(api: Api) -> None:
+    def described(path: str, column: str) -> str:
+        answer = api("GET", path, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+        found = {c["name"]: c["description"] for c in answer.body["columnDefinitions"]}
+        return str(found[column])
+
+    group = "/apis/rbac.authorization.k8s.io/v1"
+    assert not described(f"{group}/rolebindings", "Role").endswith("This field is immutable.")
+    assert described(f"{group}/clusterrolebindings", "Role").startswith(
+        "RoleRef can only reference a ClusterRole"
+    )
+    requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    assert described(requests, "Requestor") == "Base64-encoded PKCS#10 CSR data"
+
+
+def test_a_scale_has_a_table_of_its_own(api: Api) -> None:
+    path = "/apis/apps/v1/namespaces/default/replicasets"
+    labels = {"app": "scaled"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    assert api("POST", path, {"metadata": {"name": "scaled"}, "spec": spec}).code == 201
+    answer = api("GET", f"{path}/scaled/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert [c["name"] for c in answer.body["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert answer.body["rows"][0]["cells"] == ["scaled", 2, 0, "0s"]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation.gotext import Maybe, plain, struct
@@ -439,4 +437,4 @@ def node_terms(value: Any) -> Any:
 
 def shown_pod_spec(spec: Obj) -> f.GoText:
     """A pod spec as a bad value."""
-    return f.GoText(msgspec.json.encode(pod_spec(spec)).decode())
+    return f.GoText(f.go_json(pod_spec(spec)))

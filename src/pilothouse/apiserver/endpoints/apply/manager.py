@@ -43,6 +43,10 @@ _WALKERS = Walkers()
 """Of the built-in types, which live as long as the process."""
 
 
+class _Unconvertible(typed.DoesNotFit):
+    """An object that another version, which somebody owns fields in, cannot hold."""
+
+
 class Version(NamedTuple):
     """Another version of the resource: its type, and how our objects read in it (None: just the same)."""
 
@@ -99,6 +103,8 @@ class FieldManager:
         try:
             changes = self._compare(live if live is not None else self._empty, new)
             known = self._owned(known, changes, live, new)
+        except _Unconvertible:
+            return new  # as upstream: who owns what can no longer be told
         except typed.DoesNotFit:
             managed.write(meta, known)
             return new
@@ -144,7 +150,12 @@ class FieldManager:
         if other.convert is None:
             return changes
         before = other.convert(live if live is not None else self._empty)
-        return compare(self._walker_of(other.type), before, other.convert(new))
+        after = other.convert(new)
+        try:
+            typed.check(after, other.type)
+        except typed.DoesNotFit as error:
+            raise _Unconvertible(error.errors) from None
+        return compare(self._walker_of(other.type), before, after)
 
     def _take(self, managers: Managers, changes: Comparison, identity: Identity, now: str) -> None:
         own = fs.difference(changes.changed, _STRIPPED)

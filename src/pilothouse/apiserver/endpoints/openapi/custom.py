@@ -54,7 +54,7 @@ def definitions(served: Served, schema: Obj, prefix: str, *, v2: bool) -> dict[s
     body["x-kubernetes-group-version-kind"] = [_kind(served, r.kind)]
     items = {"$ref": prefix + name}
     listing: Obj = {
-        "description": f"{r.kind}List is a list of {r.kind}",
+        "description": f"{served.list_kind} is a list of {r.kind}",
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -69,9 +69,9 @@ def definitions(served: Served, schema: Obj, prefix: str, *, v2: bool) -> dict[s
             },
             "metadata": _reference(f"{prefix}{META}.ListMeta", _LIST_METADATA, v2=v2),
         },
-        "x-kubernetes-group-version-kind": [_kind(served, f"{r.kind}List")],
+        "x-kubernetes-group-version-kind": [_kind(served, served.list_kind)],
     }
-    return {name: body, f"{name}List": listing}
+    return {name: body, definition_name(r.group, r.version, served.list_kind): listing}
 
 
 def _type_meta() -> Obj:

@@ -21,8 +21,10 @@ from pilothouse.apiserver.endpoints.openapi.schemas import V2_PREFIX, V3_PREFIX,
 from pilothouse.apiserver.request import Request, Response
 
 JSON = "application/json"
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-_V2_PROTOBUF_NAMES = (V2_PROTOBUF, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""What protobuf answers call themselves, also to those who ask by the old name: that one has an @, which Go's MIME
+parser refuses."""
+_V2_PROTOBUF_NAMES = ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", V2_PROTOBUF)
 _ROOT = "/openapi/v3"
 _FOREVER = "public, immutable"
 _FAR_FUTURE = "Fri, 31 Dec 2100 00:00:00 GMT"

@@ -207,7 +207,7 @@ class _Resource:
         self._scope: tuple[str, ...] = ("namespace",) if r.namespaced else ()
         inner = "/namespaces/{namespace}" if r.namespaced else ""
         self._collection = f"{r.prefix}{inner}/{r.plural}"
-        self._list = served.definition + "List" if served.definition else ""
+        self._list = f"{served.definition.rpartition('.')[0]}.{served.list_kind}" if served.definition else ""
         self._patch_types = PATCH_TYPES if served.definition.startswith("io.k8s.") else CUSTOM_PATCH_TYPES
 
     def paths(self) -> Iterator[Path]:

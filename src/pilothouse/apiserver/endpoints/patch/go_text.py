@@ -1,10 +1,15 @@
-"""JSON values as Go's fmt package prints them: %v, %#v and %T."""
+"""JSON values as Go prints them: its fmt package's %v, %#v and %T, and what its patch library leaves of an
+object's order."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from pilothouse.api.field import go_quote
+from pilothouse.api.types import Obj
+from pilothouse.apiserver.storage.item import ordered_metadata
 
 
 def go_value(value: Any) -> str:
@@ -65,3 +70,41 @@ def _number(value: float) -> str:
     if value.is_integer() and abs(value) < 1e21:
         return str(int(value))
     return repr(value)
+
+
+def patched_json(patched: Obj, live: Obj, operations: list[Obj] | None = None) -> str:
+    """A patched object as JSON text. The patch library leaves alone what a patch did not touch (the text of the
+    live object, in the struct's order), and writes the objects on a touched path anew, keys in order; a value
+    that a JSON patch brought stays as it was sent."""
+    untouched = {id(live["metadata"]): ordered_metadata(live["metadata"])}
+    _remember(live, untouched)
+    untouched.pop(id(live))
+    for operation in operations or ():
+        _remember(operation.get("value"), untouched)
+    return msgspec.json.encode(_arranged(patched, untouched)).decode()
+
+
+def sorted_json(patched: Obj) -> str:
+    """A patched custom resource as JSON text: Go marshals it as a map, keys in order."""
+    return msgspec.json.encode(patched, order="sorted").decode()
+
+
+def _remember(value: Any, untouched: dict[int, Any]) -> None:
+    if isinstance(value, dict):
+        untouched.setdefault(id(value), value)
+        for child in value.values():
+            _remember(child, untouched)
+    elif isinstance(value, list):
+        for child in value:
+            _remember(child, untouched)
+
+
+def _arranged(value: Any, untouched: dict[int, Any]) -> Any:
+    if isinstance(value, dict):
+        kept = untouched.get(id(value))
+        if kept is not None:
+            return kept
+        return {key: _arranged(value[key], untouched) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_arranged(child, untouched) for child in value]
+    return value

@@ -3,20 +3,25 @@ is not bound again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pilothouse.api import errors
 from pilothouse.api import field as f
 from pilothouse.api.field import go_quote
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.plugin import ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import sent
+from pilothouse.apiserver.registry.rest import admitted
 from pilothouse.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
+
+_BINDING = ObjectKind("", "v1", "Binding")
 
 
 class Binder:
@@ -28,12 +33,15 @@ class Binder:
         binding = sent.read(self._server, request, "", "v1", "Binding")
         meta = binding.setdefault("metadata", {})
         name = request.info.name or meta.get("name", "")
-        if meta.get("name", name) != name:
-            raise errors.bad_request("name in URL does not match name in Binding object")
-        _check_target(binding.get("target") or {})
         pods = self._server.router.scope("", "v1", "pods")
         assert pods is not None
         ctx = pods.context(request, dry_run=is_dry_run(options))
+        attributes = scope.rest.attributes(ctx, "CREATE", binding, None, options, name=name, kind=_BINDING)
+        await scope.rest.admission.admit(attributes)
+        if meta.get("name", name) != name:
+            raise errors.bad_request("name in URL does not match name in Binding object")
+        _check_target(binding.get("target") or {})
+        await scope.rest.admission.validate(attributes)
         ctx.subresource = "binding"
         world = self._server.world
 
@@ -42,7 +50,7 @@ class Binder:
                 raise errors.not_found("", "pods", name)
             return _bound(old, binding, world.timestamp())
 
-        await pods.rest.update(ctx, name, bind, options, uid=meta.get("uid", ""))
+        await pods.rest.update(ctx, name, bind, options, uid=meta.get("uid", ""), validate=admitted)
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         response = render.document(body, negotiation.Form(), 201)
         if request.in_process:
@@ -73,11 +81,17 @@ def _bound(old: Obj, binding: Obj, now: str) -> Obj:
         given = (binding["metadata"] or {}).get(key)
         if given:
             meta[key] = {**(meta.get(key) or {}), **given}
-    status = dict(old.get("status") or {})
+    status = {k: v for k, v in (old.get("status") or {}).items() if k != "nominatedNodeName"}
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    others = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
-    status["conditions"] = [*others, scheduled]
+    status["conditions"] = _with_condition(status.get("conditions") or (), scheduled)
     return {**old, "metadata": meta, "spec": {**spec, "nodeName": node}, "status": status}
+
+
+def _with_condition(conditions: Sequence[Obj], new: Obj) -> list[Obj]:
+    """In the place of the one of its type, or last."""
+    if any(c["type"] == new["type"] for c in conditions):
+        return [new if c["type"] == new["type"] else c for c in conditions]
+    return [*conditions, new]
 
 
 def _conflict(name: str, why: str) -> errors.ApiError:

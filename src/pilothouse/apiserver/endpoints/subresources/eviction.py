@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pilothouse.api import errors, labels
 from pilothouse.api.resources import POD_DISRUPTION_BUDGETS
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.plugin import ObjectKind
 from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -19,6 +20,7 @@ from pilothouse.apiserver.request import Request, Response
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
+_EVICTION = ObjectKind("policy", "v1", "Eviction")
 _DISRUPTED_PODS_MAX = 2000
 _RETRY_AFTER_S = 10
 
@@ -36,11 +38,14 @@ class Evictor:
         delete_options: Obj = dict(eviction.get("deleteOptions") or {})
         dry_run = is_dry_run(options) or bool(delete_options.get("dryRun"))
         ctx = scope.context(request, dry_run=dry_run)
+        await scope.rest.admission.ask(
+            scope.rest.attributes(ctx, "CREATE", eviction, None, options, name=name, kind=_EVICTION)
+        )
         ctx.subresource = ""
         pod = scope.rest.get(ctx.namespace, name).obj
         if not _may_go_freely(pod):
             await self._ask_budget(ctx, pod)
-        await scope.rest.delete(ctx, name, delete_options)
+        await scope.rest.delete(ctx, name, delete_options, admitted=True)
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return render.document(body, negotiation.Form(), 201)
 

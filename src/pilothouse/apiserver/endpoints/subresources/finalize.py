@@ -11,7 +11,7 @@ from pilothouse.apiserver.request import Request, Response
 
 
 async def update(request: Request, scope: Scope) -> Response:
-    form = negotiation.negotiate(request.headers.get("accept", ""))
+    form = negotiation.form_of(request)
     options = write_options(request, "UpdateOptions")
     sent = body.read(request, scope, options)
     name = request.info.name
@@ -27,7 +27,9 @@ async def update(request: Request, scope: Scope) -> Response:
         spec = {**(old.get("spec") or {}), "finalizers": finalizers}
         if not finalizers:
             del spec["finalizers"]
-        return {**old, "metadata": meta, "spec": spec}
+        obj = {**old, "metadata": meta, "spec": spec}
+        await scope.rest.admit_update(ctx, obj, old, options)
+        return obj
 
     item, _ = await scope.rest.update(ctx, name, change, options)
     return writing.answer(request, scope, item, form)

@@ -16,7 +16,7 @@ from pilothouse.api import errors
 from pilothouse.api.kubelet import Kubelets, Outcome
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.scope import Scope
-from pilothouse.apiserver.endpoints.subresources import pod_containers
+from pilothouse.apiserver.endpoints.subresources import connecting, pod_containers
 from pilothouse.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Connector:
         self._server = server
 
     async def exec(self, request: Request, scope: Scope) -> Response:
+        await connecting.admit(request, scope)
         pod, container, kubelet = self._locate(request, scope, "exec")
         command = list(request.query.get("command") or ())
         if not command:
@@ -43,6 +44,7 @@ class Connector:
         return await _finish(request, _ended(outcome.exit_code))
 
     async def attach(self, request: Request, scope: Scope) -> Response:
+        await connecting.admit(request, scope)
         pod, container, kubelet = self._locate(request, scope, "attach")
         text = f"pod {pod['metadata']['name']} is simulated: its containers read no input"
         await _upgrade(request, errors.bad_request(text))
@@ -52,6 +54,7 @@ class Connector:
         return await _finish(request, _ended(0))
 
     async def port_forward(self, request: Request, scope: Scope) -> Response:
+        await connecting.admit(request, scope)
         pod, _, _ = self._locate(request, scope, "portForward", needs_container=False)
         node = pod["spec"]["nodeName"]
         raise errors.bad_request(

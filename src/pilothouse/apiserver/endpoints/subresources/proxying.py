@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pilothouse.api import errors
 from pilothouse.api.resources import ENDPOINT_SLICES
 from pilothouse.apiserver.endpoints.scope import Scope
-from pilothouse.apiserver.endpoints.subresources import pod_containers
+from pilothouse.apiserver.endpoints.subresources import connecting, pod_containers
 from pilothouse.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Proxy:
         self._server = server
 
     async def node(self, request: Request, scope: Scope) -> Response:
+        await connecting.admit(request, scope)
         _, name, _ = _split(request.info.name)
         path = "/" + "/".join(request.info.parts[3:])
         kubelet = pod_containers.kubelet_of(self._server.kubelets, self._server.lister, name, path)
@@ -30,6 +31,7 @@ class Proxy:
         return Response(answer.status, answer.body, {"Content-Type": answer.content_type})
 
     async def pod(self, request: Request, scope: Scope) -> Response:
+        await connecting.admit(request, scope)
         _, name, port = _split(request.info.name)
         pod = scope.rest.get(scope.namespace(request), name).obj
         address = (pod.get("status") or {}).get("podIP")
@@ -40,6 +42,7 @@ class Proxy:
         raise _unreachable(f"{address}:{number}")
 
     async def service(self, request: Request, scope: Scope) -> Response:
+        await connecting.admit(request, scope)
         _, name, _ = _split(request.info.name)
         service = scope.rest.get(scope.namespace(request), name).obj
         namespace = service["metadata"]["namespace"]

@@ -11,6 +11,7 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authorization
 from pilothouse.apiserver.authn.chain import with_group
+from pilothouse.apiserver.authn.service_account import TokenRefused
 from pilothouse.apiserver.endpoints import body, negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import write_options
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -19,6 +20,7 @@ from pilothouse.apiserver.request import ANONYMOUS, Request, RequestInfo, Respon
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
+_UNKNOWN_TOKEN = "invalid bearer token"
 Validate = Callable[[Obj], f.Errors]
 
 
@@ -33,12 +35,17 @@ class Reviewer:
         manager = writing.manager_of(request, options)
         return scope.fields.update(None, obj, manager, "", self._server.world.timestamp())
 
+    async def _admit(self, request: Request, scope: Scope, review: Obj) -> None:
+        """A question is a create to admission, although nothing is stored."""
+        ctx = scope.context(request)
+        await scope.rest.admission.ask(scope.rest.attributes(ctx, "CREATE", review, None, {}))
+
     def _answer(self, request: Request, scope: Scope, review: Obj) -> Response:
-        form = negotiation.negotiate(request.headers.get("accept", ""))
+        form = negotiation.form_of(request)
         return render.one(request, scope.kind, review, None, form, 201)
 
     async def subject_access(self, request: Request, scope: Scope) -> Response:
-        return self._access(request, scope, authorization.subject_access_review)
+        return await self._access(request, scope, authorization.subject_access_review)
 
     async def local_subject_access(self, request: Request, scope: Scope) -> Response:
         namespace = request.info.namespace
@@ -47,17 +54,19 @@ class Reviewer:
             review["metadata"].setdefault("namespace", namespace)
             return authorization.local_subject_access_review(review)
 
-        return self._access(request, scope, validate)
+        return await self._access(request, scope, validate)
 
     async def self_subject_access(self, request: Request, scope: Scope) -> Response:
         review = self._read(request, scope)
+        await self._admit(request, scope, review)
         self._check(review, authorization.self_subject_access_review)
         user = request.user or ANONYMOUS
         review["status"] = self._decide(user, review["spec"])
         return self._answer(request, scope, review)
 
-    def _access(self, request: Request, scope: Scope, validate: Validate) -> Response:
+    async def _access(self, request: Request, scope: Scope, validate: Validate) -> Response:
         review = self._read(request, scope)
+        await self._admit(request, scope, review)
         self._check(review, validate)
         spec = review["spec"]
         extra = {k.lower(): tuple(v) for k, v in (spec.get("extra") or {}).items()}
@@ -80,6 +89,7 @@ class Reviewer:
     async def self_subject_rules(self, request: Request, scope: Scope) -> Response:
         options = write_options(request, "CreateOptions")
         review = body.read(request, scope, options)
+        await self._admit(request, scope, review)
         namespace = (review.get("spec") or {}).get("namespace", "")
         if not namespace:
             raise errors.bad_request("no namespace on request")
@@ -98,6 +108,7 @@ class Reviewer:
 
     async def token(self, request: Request, scope: Scope) -> Response:
         review = self._read(request, scope)
+        await self._admit(request, scope, review)
         token = (review.get("spec") or {}).get("token", "")
         if not token:
             raise errors.bad_request("token is required for TokenReview in authentication")
@@ -106,20 +117,24 @@ class Reviewer:
 
     def _token_status(self, token: str, audiences: list[str]) -> Obj:
         own = list(self._server.options.audiences)
-        checked = self._server.tokens.check(token, audiences or own)
+        try:
+            checked = self._server.tokens.check(token, audiences or own)
+        except TokenRefused as refused:
+            # Two authenticators have a say: that of the server's own loopback token, and everybody else's.
+            return {"user": {}, "error": f"[{_UNKNOWN_TOKEN}, {refused}]"}
         if checked is not None:
             user, shared = checked
             return {"authenticated": True, "user": _user(with_group(user)), "audiences": shared}
         found = self._server.authenticator.token_user(token)
-        if found is None:
-            return {"user": {}, "error": "[invalid bearer token]"}
-        status: Obj = {"authenticated": True, "user": _user(with_group(found))}
-        status["audiences"] = own
-        return status
+        shared = [a for a in own if not audiences or a in audiences]
+        if found is None or not shared:
+            return {"user": {}, "error": _UNKNOWN_TOKEN}
+        return {"authenticated": True, "user": _user(with_group(found)), "audiences": shared}
 
     async def self_subject(self, request: Request, scope: Scope) -> Response:
         options = write_options(request, "CreateOptions")
         review = body.read(request, scope, options)
+        await self._admit(request, scope, review)
         review["metadata"] = {"creationTimestamp": self._server.world.timestamp()}
         review["status"] = {"userInfo": _user(request.user or ANONYMOUS)}
         return self._answer(request, scope, review)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pilothouse.api import errors
 from pilothouse.api import field as f
 from pilothouse.api.defaults.authentication import token_request
-from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS, SECRETS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authentication
-from pilothouse.apiserver.endpoints import negotiation, render
-from pilothouse.apiserver.endpoints.options import write_options
+from pilothouse.apiserver.admission.plugin import ObjectKind
+from pilothouse.apiserver.endpoints import negotiation, render, writing
+from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import sent
 from pilothouse.apiserver.request import Request, Response
@@ -26,6 +26,7 @@ _BOUND_KINDS: dict[tuple[str, str], Resource] = {
     ("v1", "Secret"): SECRETS,
     ("v1", "Node"): NODES,
 }
+_TOKEN_REQUEST = ObjectKind("authentication.k8s.io", "v1", "TokenRequest")
 _WARN_AFTER_S = 3607
 _EXTENDED_S = 365 * 24 * 3600
 
@@ -35,28 +36,39 @@ class Issuer:
         self._server = server
 
     async def create(self, request: Request, scope: Scope) -> Response:
-        write_options(request, "CreateOptions")
+        options = write_options(request, "CreateOptions")
         wanted = sent.read(self._server, request, "authentication.k8s.io", "v1", "TokenRequest")
         name, namespace = request.info.name, request.info.namespace
+        ctx = scope.context(request, dry_run=is_dry_run(options))
+        attributes = scope.rest.attributes(
+            ctx, "CREATE", wanted, None, options, name=name, kind=_TOKEN_REQUEST
+        )
+        await scope.rest.admission.admit(attributes)
         self._check_name(wanted, name)
         account = scope.rest.get(namespace, name).obj
-        spec = wanted.setdefault("spec", {})
         token_request(wanted)
+        manager, now = writing.manager_of(request, options), self._server.world.timestamp()
+        wanted = self._server.token_fields.update(None, wanted, manager, "token", now)
+        spec = wanted["spec"]
         found = authentication.token_request(wanted)
         if found:
             raise errors.invalid("authentication.k8s.io", "TokenRequest", "", found)
+        await scope.rest.admission.validate(attributes)
         expiration = min(
             spec["expirationSeconds"],
             self._server.options.token_expiration_s_max or spec["expirationSeconds"],
         )
         audiences = spec.get("audiences") or list(self._server.options.audiences)
-        bound = self._bound(spec.get("boundObjectRef"), namespace)
-        if bound is not None and bound["kind"] == "Pod":
-            _check_account(bound, name)
+        bound = self._bound(spec.get("boundObjectRef"), name, namespace)
         node = self._node_of(bound)
         token, expires = self._server.signer.bound(account, audiences, expiration, bound, node)
-        meta = {k: account["metadata"][k] for k in ("name", "namespace")}
-        meta["creationTimestamp"] = self._server.world.timestamp()
+        meta = {
+            "name": name,
+            "namespace": namespace,
+            "uid": self._server.world.uid(),
+            "creationTimestamp": now,
+            "managedFields": wanted["metadata"]["managedFields"],
+        }
         answer: Obj = {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
@@ -77,7 +89,7 @@ class Issuer:
             found = [f.invalid("metadata.name", given, text)]
             raise errors.invalid("authentication.k8s.io", "TokenRequest", name, found)
 
-    def _bound(self, ref: Obj | None, namespace: str) -> Obj | None:
+    def _bound(self, ref: Obj | None, account: str, namespace: str) -> Obj | None:
         if not ref:
             return None
         version, kind = ref.get("apiVersion", ""), ref.get("kind", "")
@@ -88,13 +100,19 @@ class Issuer:
         obj = self._server.lister.get(resource, ref["name"], namespace if resource.namespaced else "")
         if obj is None:
             raise errors.not_found(resource.group, resource.plural, ref["name"])
+        runs_as = obj["spec"].get("serviceAccountName", "") if kind == "Pod" else account
+        if runs_as != account:
+            raise errors.bad_request(
+                f"cannot bind token for serviceaccount {f.go_quote(account)} to pod running with different "
+                "serviceaccount name."
+            )
         uid = ref.get("uid")
         if uid and uid != obj["metadata"]["uid"]:
             why = (
                 f"the UID in the bound object reference ({uid}) does not match the UID in record. "
                 "The object might have been deleted and then recreated"
             )
-            raise errors.conflict(resource.group, resource.plural, ref["name"], why)
+            raise errors.conflict(resource.group, kind, ref["name"], why)
         return {**obj, "kind": kind}
 
     def _node_of(self, bound: Obj | None) -> Obj | None:
@@ -103,11 +121,3 @@ class Issuer:
             return None
         name = bound["spec"].get("nodeName")
         return self._server.lister.get(NODES, name) if name else None
-
-
-def _check_account(pod: Obj, name: str) -> None:
-    """Who may ask for one account's tokens must not get them accepted as another one's pod."""
-    if (pod.get("spec") or {}).get("serviceAccountName", "") != name:
-        raise errors.bad_request(
-            f"cannot bind token for serviceaccount {go_quote(name)} to pod running with different serviceaccount name."
-        )

@@ -43,7 +43,7 @@ def synchronize(spec: Obj, before: Obj | None) -> None:
     old_ip, old_ips = before.get("clusterIP", ""), before.get("clusterIPs") or []
     if old_ips and not ips and ip == old_ip:
         ips = spec["clusterIPs"] = list(old_ips)
-    if ip != old_ip and ips == old_ips:
+    if ip != old_ip and ips in ([], old_ips):
         put(spec, "clusterIPs", [ip] if ip else [])
 
 

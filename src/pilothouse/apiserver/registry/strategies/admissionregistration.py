@@ -8,12 +8,14 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import admissionregistration as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "admissionregistration.k8s.io"
 
 
 class WebhookConfigurationStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
@@ -32,11 +34,15 @@ class WebhookConfigurationStrategy(Strategy):
 
 
 class PolicyStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
 
 
 class ValidatingAdmissionPolicyStrategy(PolicyStrategy):
+    status_keeps_metadata: ClassVar[bool] = True
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return validation.validating_admission_policy(obj)
 
@@ -58,6 +64,8 @@ class MutatingAdmissionPolicyStrategy(PolicyStrategy):
 
 
 class BindingStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False

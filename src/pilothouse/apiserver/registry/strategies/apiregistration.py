@@ -7,10 +7,13 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import apiregistration as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 
 class APIServiceStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
+    known_finalizers: ClassVar[bool] = False
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     allow_unconditional_update: ClassVar[bool] = False
     name_message: ClassVar[str] = "path"
 

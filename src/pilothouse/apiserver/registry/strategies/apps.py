@@ -10,7 +10,7 @@ from pilothouse.api.types import Obj
 from pilothouse.api.validation import apps
 from pilothouse.api.validation.pods import warnings
 from pilothouse.apiserver.registry.strategies.pods import POD_NAMES, drop_empty_labels
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 
 class Workload(Strategy):
@@ -64,6 +64,7 @@ class DeploymentStrategy(Workload):
 
 
 class ReplicaSetStrategy(Workload):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     names_pods: ClassVar[bool] = True
     empty_status: ClassVar[Obj] = {"replicas": 0}
     field_names: ClassVar[tuple[str, ...]] = ("status.replicas",)
@@ -84,6 +85,7 @@ class ReplicaSetStrategy(Workload):
 class DaemonSetStrategy(Workload):
     """`spec.templateGeneration` of the first API lives on as an annotation, and counts template changes."""
 
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     empty_status: ClassVar[Obj] = {
         "currentNumberScheduled": 0,
         "numberMisscheduled": 0,
@@ -101,6 +103,9 @@ class DaemonSetStrategy(Workload):
             counted += 1
         _annotate(obj, str(counted))
 
+    def prepare_for_status_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        _annotate(obj, (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "0"))
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return apps.daemon_set(obj)
 
@@ -117,6 +122,7 @@ def _annotate(obj: Obj, generation: str) -> None:
 
 
 class StatefulSetStrategy(Workload):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     name_message: ClassVar[str] = "label"
     empty_status: ClassVar[Obj] = {"replicas": 0, "availableReplicas": 0}
 
@@ -158,6 +164,7 @@ def _drop_max_unavailable(obj: Obj) -> None:
 
 
 class RevisionStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:

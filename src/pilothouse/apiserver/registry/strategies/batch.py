@@ -10,7 +10,7 @@ from pilothouse.api.validation import batch
 from pilothouse.api.validation.batch import LEGACY_NAME_LABEL, LEGACY_UID_LABEL, NAME_LABEL, UID_LABEL
 from pilothouse.api.validation.pods import warnings
 from pilothouse.apiserver.registry.strategies.pods import POD_NAMES, drop_empty_labels
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 _MANY_COMPLETIONS = 100_000
 _MUCH_PARALLELISM = 10_000
@@ -25,9 +25,11 @@ _ZONE_IN_SCHEDULE = (
 
 
 class JobStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     generation: ClassVar[bool] = True
     default_propagation: ClassVar[str] = "Orphan"
     field_names: ClassVar[tuple[str, ...]] = ("status.successful",)
+    field_error: ClassVar[str] = 'field label "{}" not supported for batchv1.Job'
 
     def fields(self, obj: Obj) -> dict[str, str]:
         return {"status.successful": str((obj.get("status") or {}).get("succeeded", 0))}
@@ -38,7 +40,13 @@ class JobStrategy(Strategy):
             _generate_selector(obj)
 
     def canonicalize(self, obj: Obj) -> None:
-        drop_empty_labels(obj["spec"]["template"])
+        """A job without labels shows its template's: upstream's defaults run again at every read of the store, when
+        the generated labels are there."""
+        template = obj["spec"]["template"]
+        drop_empty_labels(template)
+        labels = (template.get("metadata") or {}).get("labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return batch.job(obj)

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import certificates as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "certificates.k8s.io"
 
 
 class CertificateSigningRequestStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     name_message: ClassVar[str] = "path"
     field_names: ClassVar[tuple[str, ...]] = ("spec.signerName",)
 

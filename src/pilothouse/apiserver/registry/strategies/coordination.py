@@ -11,6 +11,7 @@ from pilothouse.apiserver.registry.strategy import Context, Strategy
 
 
 class LeaseStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
     has_status: ClassVar[bool] = False
     allow_create_on_update: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False

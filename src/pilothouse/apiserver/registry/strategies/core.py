@@ -12,7 +12,7 @@ from pilothouse.apiserver.registry import deletion
 from pilothouse.apiserver.registry.strategies.nodes import NodeStrategy
 from pilothouse.apiserver.registry.strategies.services import ServiceStrategy
 from pilothouse.apiserver.registry.strategies.volumes import ClaimStrategy, VolumeStrategy
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 from pilothouse.kit.world import timestamp
 
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -20,6 +20,7 @@ KUBERNETES_FINALIZER = "kubernetes"
 
 
 class ConfigMapStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
@@ -30,6 +31,7 @@ class ConfigMapStrategy(Strategy):
 
 
 class SecretStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
     field_names: ClassVar[tuple[str, ...]] = ("type",)
 
@@ -44,6 +46,7 @@ class SecretStrategy(Strategy):
 
 
 class ServiceAccountStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
 
 
@@ -62,12 +65,13 @@ class NamespaceStrategy(Strategy):
     """A namespace ends in steps: deletion makes it Terminating, the namespace controller empties it and takes
     its finalizer out of the spec by the finalize subresource, then it goes."""
 
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     name_message: ClassVar[str] = "label"
-    field_names: ClassVar[tuple[str, ...]] = ("status.phase", "name")
+    field_names: ClassVar[tuple[str, ...]] = ("status.phase",)
 
     def fields(self, obj: Obj) -> dict[str, str]:
         phase = (obj.get("status") or {}).get("phase", "")
-        return {"status.phase": phase, "name": obj["metadata"]["name"]}
+        return {"status.phase": phase}
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         obj["status"] = {"phase": "Active"}
@@ -114,6 +118,7 @@ class NamespaceStrategy(Strategy):
 
 
 class LimitRangeStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     allow_create_on_update: ClassVar[bool] = True
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import discovery
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 
 class EndpointSliceStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
 

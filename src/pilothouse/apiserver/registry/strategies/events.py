@@ -24,6 +24,17 @@ class EventStrategy(Strategy):
         "type",
     )
 
+    def field_labels(self, group_version: str) -> dict[str, str]:
+        if group_version == "v1":
+            return super().field_labels(group_version)
+        regarding = {f"regarding.{key}": f"involvedObject.{key}" for key in _INVOLVED}
+        return {
+            **regarding,
+            "reason": "reason",
+            "reportingController": "reportingComponent",
+            "type": "type",
+        }
+
     def fields(self, obj: Obj) -> dict[str, str]:
         involved = obj.get("involvedObject") or {}
         component = obj.get("reportingComponent", "")

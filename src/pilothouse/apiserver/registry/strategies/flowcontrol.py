@@ -7,12 +7,14 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import flowcontrol as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "flowcontrol.apiserver.k8s.io"
 
 
 class FlowSchemaStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
@@ -26,6 +28,8 @@ class FlowSchemaStrategy(Strategy):
 
 
 class PriorityLevelConfigurationStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     generation: ClassVar[bool] = True
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:

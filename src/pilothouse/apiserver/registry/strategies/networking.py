@@ -7,7 +7,7 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import networking
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "networking.k8s.io"
 
@@ -38,6 +38,7 @@ class IngressStrategy(Strategy):
 
 
 class IngressClassStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
 
@@ -49,6 +50,7 @@ class IngressClassStrategy(Strategy):
 
 
 class NetworkPolicyStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
 
@@ -65,7 +67,8 @@ class NetworkPolicyStrategy(Strategy):
 class IPAddressStrategy(Strategy):
     has_status: ClassVar[bool] = False
     name_message: ClassVar[str] = "ip"
-    field_names: ClassVar[tuple[str, ...]] = ()
+    generates_names: ClassVar[bool] = False
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return networking.ip_address(obj)
@@ -75,6 +78,8 @@ class IPAddressStrategy(Strategy):
 
 
 class ServiceCIDRStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
+
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return networking.service_cidr(obj)
 

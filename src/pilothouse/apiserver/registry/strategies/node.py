@@ -8,10 +8,11 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import node as validation
 from pilothouse.api.validation.labels import deprecated_label
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 
 class RuntimeClassStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     has_status: ClassVar[bool] = False
     allow_unconditional_update: ClassVar[bool] = False
 

@@ -7,12 +7,13 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import addresses, nodes
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 
 class NodeStrategy(Strategy):
     """A kubelet registers with its status, so a create keeps it."""
 
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     creates_with_status: ClassVar[bool] = True
     field_names: ClassVar[tuple[str, ...]] = ("spec.unschedulable",)
 

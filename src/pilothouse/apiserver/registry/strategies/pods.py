@@ -12,7 +12,7 @@ from pilothouse.api.validation.pods.annotated import APP_ARMOR
 from pilothouse.api.validation.pods.scheduling import PREFERRED, REQUIRED
 from pilothouse.api.validation.pods.spec import template
 from pilothouse.api.validation.pods.update import qos_class
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 POD_NAMES = "Pod names and hostnames"
 _APP_ARMOR_TYPES = {"runtime/default": "RuntimeDefault", "unconfined": "Unconfined"}
@@ -31,6 +31,10 @@ class PodStrategy(Strategy):
         "status.podIPs",
         "status.nominatedNodeName",
     )
+
+    def field_labels(self, group_version: str) -> dict[str, str]:
+        """`spec.host` is what clients of long ago say."""
+        return super().field_labels(group_version) | {"spec.host": "spec.nodeName"}
 
     def fields(self, obj: Obj) -> dict[str, str]:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
@@ -256,6 +260,7 @@ class TemplateStrategy(Strategy):
 class ControllerStrategy(Strategy):
     """ReplicationController, whose dependents are orphaned by default."""
 
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     generation: ClassVar[bool] = True
     default_propagation: ClassVar[str] = "Orphan"
     field_names: ClassVar[tuple[str, ...]] = ("status.replicas",)

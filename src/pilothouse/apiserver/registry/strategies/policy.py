@@ -7,10 +7,12 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import policy
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 
 class DisruptionBudgetStrategy(Strategy):
+    known_finalizers: ClassVar[bool] = False
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ()
     generation: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
     name_message: ClassVar[str] = "path"

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import rbac as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "rbac.authorization.k8s.io"
 
@@ -19,6 +19,7 @@ class _AccessStrategy(Strategy):
     has_status: ClassVar[bool] = False
     allow_create_on_update: ClassVar[bool] = True
     name_message: ClassVar[str] = "path"
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
 
 
 class RoleStrategy(_AccessStrategy):

@@ -8,7 +8,7 @@ from pilothouse.api import field as f
 from pilothouse.api.resources import NAMESPACES
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import resource as validation
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "resource.k8s.io"
 ADMIN_ACCESS_LABEL = "resource.kubernetes.io/admin-access"
@@ -18,6 +18,7 @@ NO_ADMIN_ACCESS = (
 
 
 class DeviceClassStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
 
@@ -29,6 +30,9 @@ class DeviceClassStrategy(Strategy):
 
 
 class ResourceClaimStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
+
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         super().prepare_for_create(ctx, obj)
         obj["status"] = {}
@@ -47,6 +51,7 @@ class ResourceClaimStrategy(Strategy):
 
 
 class ResourceClaimTemplateStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     has_status: ClassVar[bool] = False
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
@@ -72,6 +77,7 @@ class ResourceSliceStrategy(Strategy):
     has_status: ClassVar[bool] = False
     generation: ClassVar[bool] = True
     field_names: ClassVar[tuple[str, ...]] = ("spec.nodeName", "spec.driver")
+    field_error: ClassVar[str] = "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {}"
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         super().prepare_for_create(ctx, obj)

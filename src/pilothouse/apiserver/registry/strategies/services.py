@@ -8,12 +8,13 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import services
 from pilothouse.apiserver.registry.allocators import kept
-from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Reservation, Strategy
 
 
 class ServiceStrategy(Strategy):
     """Addresses and ports are given before anything else looks at a service; see `allocators`."""
 
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("update", "create")
     name_message: ClassVar[str] = "label"
     allow_create_on_update: ClassVar[bool] = True
     field_names: ClassVar[tuple[str, ...]] = ("spec.clusterIP", "spec.type")

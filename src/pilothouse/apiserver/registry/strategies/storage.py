@@ -8,7 +8,7 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import storage as validation
 from pilothouse.api.validation.labels import deprecated_label
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "storage.k8s.io"
 UNSET_SECRETS = (
@@ -18,6 +18,7 @@ UNSET_SECRETS = (
 
 
 class StorageClassStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     has_status: ClassVar[bool] = False
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
@@ -59,6 +60,7 @@ class CSIDriverStrategy(Strategy):
 
 
 class CSINodeStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create",)
     has_status: ClassVar[bool] = False
     allow_unconditional_update: ClassVar[bool] = False
 
@@ -70,6 +72,7 @@ class CSINodeStrategy(Strategy):
 
 
 class CSIStorageCapacityStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     has_status: ClassVar[bool] = False
     allow_unconditional_update: ClassVar[bool] = False
 
@@ -90,6 +93,7 @@ class CSIStorageCapacityStrategy(Strategy):
 
 
 class VolumeAttachmentStrategy(Strategy):
+    status_keeps_metadata: ClassVar[bool] = True
     allow_unconditional_update: ClassVar[bool] = False
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
@@ -107,6 +111,7 @@ class VolumeAttachmentStrategy(Strategy):
 
 
 class VolumeAttributesClassStrategy(Strategy):
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
     has_status: ClassVar[bool] = False
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:

@@ -8,16 +8,13 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import persistent_volume_claims as claims
 from pilothouse.api.validation import persistent_volumes as volumes
-from pilothouse.apiserver.registry.strategy import Context, Strategy
+from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
 
 
 class VolumeStrategy(Strategy):
-    field_names: ClassVar[tuple[str, ...]] = ("name",)
-
-    def fields(self, obj: Obj) -> dict[str, str]:
-        return {"name": obj["metadata"].get("name", "")}
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": ctx.world.timestamp()}
@@ -44,10 +41,7 @@ class VolumeStrategy(Strategy):
 
 
 class ClaimStrategy(Strategy):
-    field_names: ClassVar[tuple[str, ...]] = ("name",)
-
-    def fields(self, obj: Obj) -> dict[str, str]:
-        return {"name": obj["metadata"].get("name", "")}
+    metadata_checks: ClassVar[tuple[MetadataCheck, ...]] = ("create", "update")
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         obj["status"] = {"phase": "Pending"}

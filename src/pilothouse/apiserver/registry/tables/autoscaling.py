@@ -83,6 +83,11 @@ def _metric(metric: Obj, status: Obj) -> str:
     return f"{now.get('value') or UNKNOWN}/{target.get('value')}"
 
 
+def _scale(obj: Obj, now_s: float) -> list[Any]:
+    replicas = (obj["spec"].get("replicas", 0), obj["status"].get("replicas", 0))
+    return [name(obj), *replicas, age(obj, now_s)]
+
+
 TABLES: dict[tuple[str, str], Table] = {
     ("autoscaling", "HorizontalPodAutoscaler"): Table(
         (
@@ -95,5 +100,14 @@ TABLES: dict[tuple[str, str], Table] = {
             AGE,
         ),
         _autoscaler,
+    ),
+    ("autoscaling", "Scale"): Table(
+        (
+            NAME,
+            Column("Desired", "integer", describe="@spec.replicas"),
+            Column("Available", "integer", describe="@status.replicas"),
+            AGE,
+        ),
+        _scale,
     ),
 }

@@ -39,15 +39,29 @@ def _trust_bundle(obj: Obj, _now_s: float) -> list[Any]:
     return [name(obj), obj["spec"].get("signerName") or "<none>"]
 
 
+# Upstream describes these columns by the types of v1beta1, which is no longer served.
+_SIGNER = """\
+Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. If empty, it will be \
+defaulted:
+ 1. If it's a kubelet client certificate, it is assigned
+    "kubernetes.io/kube-apiserver-client-kubelet".
+ 2. If it's a kubelet serving certificate, it is assigned
+    "kubernetes.io/kubelet-serving".
+ 3. Otherwise, it is assigned "kubernetes.io/legacy-unknown".
+Distribution of trust for signers happens out of band. You can select on this field using `spec.signerName`."""
+_REQUEST = "Base64-encoded PKCS#10 CSR data"
+_CONDITIONS = "Conditions applied to the request, such as approval or denial."
+
+
 TABLES: dict[tuple[str, str], Table] = {
     (GROUP, "CertificateSigningRequest"): Table(
         (
             NAME,
             AGE,
-            Column("SignerName", describe="@spec.signerName"),
-            Column("Requestor", describe="@spec.request"),
+            Column("SignerName", describe=_SIGNER),
+            Column("Requestor", describe=_REQUEST),
             Column("RequestedDuration", describe="@spec.expirationSeconds"),
-            Column("Condition", describe="@status.conditions"),
+            Column("Condition", describe=_CONDITIONS),
         ),
         _request,
     ),

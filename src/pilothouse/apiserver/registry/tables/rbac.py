@@ -40,10 +40,16 @@ def _subjects(obj: Obj) -> tuple[list[str], list[str], list[str]]:
     return users, groups, accounts
 
 
-def _columns(kind: str) -> tuple[Column, ...]:
+# Upstream describes the role by the types of v1beta1, which is no longer served.
+_UNRESOLVED = "If the RoleRef cannot be resolved, the Authorizer must return an error."
+_ROLE = f"RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. {_UNRESOLVED}"
+_CLUSTER_ROLE = f"RoleRef can only reference a ClusterRole in the global namespace. {_UNRESOLVED}"
+
+
+def _columns(kind: str, role: str) -> tuple[Column, ...]:
     return (
         NAME,
-        Column("Role", describe="@roleRef"),
+        Column("Role", describe=role),
         AGE,
         Column("Users", describe=f"Users in the {kind}", priority=1),
         Column("Groups", describe=f"Groups in the {kind}", priority=1),
@@ -52,6 +58,6 @@ def _columns(kind: str) -> tuple[Column, ...]:
 
 
 TABLES: dict[tuple[str, str], Table] = {
-    (GROUP, "RoleBinding"): Table(_columns("roleBinding"), _binding),
-    (GROUP, "ClusterRoleBinding"): Table(_columns("clusterRoleBinding"), _binding),
+    (GROUP, "RoleBinding"): Table(_columns("roleBinding", _ROLE), _binding),
+    (GROUP, "ClusterRoleBinding"): Table(_columns("clusterRoleBinding", _CLUSTER_ROLE), _binding),
 }

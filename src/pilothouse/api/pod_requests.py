@@ -1,0 +1,136 @@
+"""What a pod asks of its node, in whole units: CPU in thousandths, memory and other sizes in bytes
+(k8s.io/component-helpers/resource PodRequests).
+
+    containers' sum + sidecars' sum, or the most that any init step needs beside the sidecars started before it,
+    whichever is more; pod-level requests instead of both where given; plus the RuntimeClass' overhead
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pilothouse.api import quantity
+from pilothouse.api.types import Obj
+
+Amounts = dict[str, int]
+Port = tuple[str, str, int]
+"""Address, protocol, number."""
+
+ANY_ADDRESS = "0.0.0.0"
+_NONE: Mapping[str, int] = {}
+
+
+def amount(name: str, text: object) -> int:
+    """A quantity in the unit in which its resource is counted, rounded up."""
+    parsed = quantity.parse(str(text))
+    return parsed.milli if name == "cpu" else parsed.value
+
+
+def amounts(resources: Mapping[str, object] | None) -> Amounts:
+    return {name: amount(name, text) for name, text in (resources or {}).items()}
+
+
+def pod_requests(
+    pod: Obj, *, default: Mapping[str, int] = _NONE, given: Mapping[str, Obj] | None = None
+) -> Amounts:
+    """`default` is what a container without a request of its own is taken to ask for; `given` replaces the
+    resources of containers by name (what an in-place resize has left them with)."""
+    spec = pod["spec"]
+    total: Amounts = {}
+    for container in spec.get("containers") or ():
+        _add(total, _asked(container, default, given))
+    sidecars: Amounts = {}
+    peak: Amounts = {}
+    for container in spec.get("initContainers") or ():
+        asked = _asked(container, default, given)
+        if container.get("restartPolicy") == "Always":
+            _add(sidecars, asked)
+            _raise(peak, sidecars)
+        else:
+            step = dict(sidecars)
+            _add(step, asked)
+            _raise(peak, step)
+    _add(total, sidecars)
+    _raise(total, peak)
+    total.update(amounts((spec.get("resources") or {}).get("requests")))
+    _add(total, amounts(spec.get("overhead")))
+    return total
+
+
+def allotted(pod: Obj) -> dict[str, Obj] | None:
+    """Resources by container of a pod whose kubelet has reported some: the larger of what is asked and what is
+    held, so that a resize counts until it has happened; only what is held when the kubelet has found the resize
+    infeasible (KEP-1287). None where the spec says it all."""
+    held = _held(pod)
+    if not held:
+        return None
+    infeasible = _is_infeasible(pod)
+    found: dict[str, Obj] = {}
+    for container in _containers(pod):
+        name = container["name"]
+        has = held.get(name)
+        if has is None:
+            continue
+        asked = {} if infeasible else amounts((container.get("resources") or {}).get("requests"))
+        _raise(asked, has)
+        found[name] = {"requests": {k: f"{v}m" if k == "cpu" else str(v) for k, v in asked.items()}}
+    return found or None
+
+
+def _held(pod: Obj) -> dict[str, Amounts]:
+    status, found = pod.get("status") or {}, {}
+    for group in ("containerStatuses", "initContainerStatuses"):
+        for entry in status.get(group) or ():
+            held = amounts(entry.get("allocatedResources"))
+            _raise(held, amounts((entry.get("resources") or {}).get("requests")))
+            if held:
+                found[entry["name"]] = held
+    return found
+
+
+def _is_infeasible(pod: Obj) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "PodResizePending" and c.get("reason") == "Infeasible" for c in conditions)
+
+
+def _containers(pod: Obj) -> Iterator[Obj]:
+    for group in ("containers", "initContainers"):
+        yield from pod["spec"].get(group) or ()
+
+
+def host_ports(pod: Obj) -> tuple[Port, ...]:
+    """Ports of the node that a pod takes: those of its containers and its sidecars."""
+    found: list[Port] = []
+    spec = pod["spec"]
+    sidecars = (c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always")
+    for container in (*(spec.get("containers") or ()), *sidecars):
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                address = port.get("hostIP") or ANY_ADDRESS
+                found.append((address, port.get("protocol") or "TCP", port["hostPort"]))
+    return tuple(found)
+
+
+def ports_conflict(a: Port, b: Port) -> bool:
+    """The same protocol and number on addresses that overlap."""
+    return a[1:] == b[1:] and (a[0] == b[0] or ANY_ADDRESS in (a[0], b[0]))
+
+
+def _asked(container: Obj, default: Mapping[str, int], given: Mapping[str, Obj] | None) -> Amounts:
+    resources = container.get("resources")
+    if given:
+        resources = given.get(container["name"], resources)
+    asked = amounts((resources or {}).get("requests"))
+    for name, value in default.items():
+        asked.setdefault(name, value)
+    return asked
+
+
+def _add(total: Amounts, more: Mapping[str, int]) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + value
+
+
+def _raise(total: Amounts, floor: Mapping[str, int]) -> None:
+    for name, value in floor.items():
+        total[name] = max(total.get(name, 0), value)

@@ -1,3 +1,0 @@
-"""Validation of the kinds in apiextensions."""
-
-from __future__ import annotations

@@ -1,0 +1,172 @@
+"""The extension points, and what passes through them (https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/).
+
+    queue      PreEnqueue → QueueSort
+    cycle      PreFilter → Filter → (nothing fits: PostFilter) → PreScore → Score → Reserve → Permit
+    binding    PreBind → Bind → PostBind          (a refusal from Reserve on: Unreserve)
+
+A plugin is a class that implements one or more of the interfaces below. Where upstream asks a plugin about one
+node after the other, here it is asked about all at once: a filter returns masks over the node table's rows, a
+score returns one number for each row that is left.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilothouse.scheduler.hints import Registration
+from pilothouse.scheduler.node_table import Column, Mask, NodeTable
+from pilothouse.scheduler.pod_info import PodInfo
+
+if TYPE_CHECKING:
+    from pilothouse.scheduler.diagnosis import Diagnosis
+    from pilothouse.scheduler.profile import Profile
+
+SCORE_MAX = 100
+Rows = NDArray[np.intp]
+"""Row numbers of the node table."""
+
+
+@dataclass(eq=False, slots=True)
+class Cycle:
+    """One pod's scheduling cycle. `guests` are pods that nodes are nominated for, each as if it were there. `state`
+    is where plugins leave things for their later extension points, by plugin name."""
+
+    info: PodInfo
+    profile: Profile
+    table: NodeTable
+    random: random.Random
+    guests: Sequence[PodInfo] = ()
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Rejection(NamedTuple):
+    """Nodes that are out for one reason, in upstream's words. `resolvable`: evicting pods may change it
+    (Unschedulable, as against UnschedulableAndUnresolvable)."""
+
+    mask: Mask
+    reason: str
+    resolvable: bool = True
+
+
+class PreFilterResult(NamedTuple):
+    """`rows`: only these are worth a look (None: all). `refusal`: no node will do, for this reason."""
+
+    rows: Mask | None = None
+    refusal: str = ""
+
+
+class Nomination(NamedTuple):
+    """What a PostFilter found: a node to nominate ("": the pod's nomination is void, None: it stays as it is) and
+    what must be done to make room there, or why there is none; `final`: no further plugin is asked."""
+
+    node: str | None = None
+    message: str = ""
+    effect: Callable[[], Coroutine[Any, Any, None]] | None = None
+    final: bool = False
+
+
+class Verdict(NamedTuple):
+    """Permit's answer: go on at once, wait for at most `wait_s` until `allow` or `reject` is called, or (with a
+    `refusal`) no."""
+
+    wait_s: float = 0.0
+    refusal: str = ""
+
+
+class Plugin(ABC):
+    name: ClassVar[str]
+
+    def registrations(self) -> Iterable[Registration]:
+        """The events after which a pod that this plugin refused may try again (EnqueueExtensions)."""
+        return ()
+
+
+class PreEnqueuePlugin(Plugin):
+    @abstractmethod
+    def pre_enqueue(self, info: PodInfo) -> str:
+        """Why the pod may not enter the active queue yet; "" when it may."""
+
+
+class QueueSortPlugin(Plugin):
+    @abstractmethod
+    def sort_key(self, info: PodInfo, since_s: float) -> tuple[float, ...]:
+        """Smaller goes first; `since_s` is when the pod came into the queue."""
+
+
+class PreFilterPlugin(Plugin):
+    @abstractmethod
+    def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:
+        """Look at the pod alone, before any node."""
+
+
+class FilterPlugin(Plugin):
+    @abstractmethod
+    def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        """Which of the rows in `left` are out. `left` must not be changed; what a mask says of rows outside it
+        does not count."""
+
+
+class PostFilterPlugin(Plugin):
+    @abstractmethod
+    def post_filter(self, cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
+        """Nothing fits: what could be done about it."""
+
+
+class PreScorePlugin(Plugin):
+    @abstractmethod
+    def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
+        """False when this plugin's score would not tell the nodes apart, so that it is left out."""
+
+
+class ScorePlugin(Plugin):
+    @abstractmethod
+    def score(self, cycle: Cycle, rows: Rows) -> Column:
+        """One number from 0 to SCORE_MAX for each of `rows`."""
+
+
+class ReservePlugin(Plugin):
+    @abstractmethod
+    def reserve(self, cycle: Cycle, node: str) -> str:
+        """Why not; "" when it is reserved."""
+
+    @abstractmethod
+    def unreserve(self, cycle: Cycle, node: str) -> None:
+        """Take it back; also called where `reserve` itself refused or never ran."""
+
+
+class PermitPlugin(Plugin):
+    @abstractmethod
+    def permit(self, cycle: Cycle, node: str) -> Verdict: ...
+
+
+class PreBindPlugin(Plugin):
+    @abstractmethod
+    async def pre_bind(self, cycle: Cycle, node: str) -> None:
+        """ApiError or ConnectionError when it cannot be done."""
+
+
+class BindPlugin(Plugin):
+    @abstractmethod
+    async def bind(self, cycle: Cycle, node: str) -> bool:
+        """Whether it took the pod on; ApiError or ConnectionError when binding failed."""
+
+
+class PostBindPlugin(Plugin):
+    @abstractmethod
+    def post_bind(self, cycle: Cycle, node: str) -> None: ...
+
+
+def normalized(scores: Column, *, reverse: bool = False) -> Column:
+    """Scores scaled so that the largest becomes SCORE_MAX, or with `reverse` 0 (helper.DefaultNormalizeScore)."""
+    most = int(scores.max(initial=0))
+    if most == 0:
+        return np.full(len(scores), SCORE_MAX, dtype=np.int64) if reverse else scores
+    scaled: Column = scores * SCORE_MAX // most
+    return SCORE_MAX - scaled if reverse else scaled

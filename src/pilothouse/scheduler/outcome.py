@@ -1,0 +1,93 @@
+"""What people are told of a pod's scheduling: events, and the PodScheduled condition while it has no node."""
+
+from __future__ import annotations
+
+import logging
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import PODS
+from pilothouse.api.types import Obj
+from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.pod_info import PodInfo
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_LENGTH_MAX = 1024
+"""Events' notes are no longer (k8s.io/kubernetes/pkg/apis/core/validation NoteLengthLimit)."""
+
+
+class Reporter:
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def scheduled(self, info: PodInfo, node: str) -> None:
+        message = f"Successfully assigned {info.key} to {node}"
+        self._handle.recorder.event(_regarding(info), "Normal", "Scheduled", message, action="Binding")
+
+    async def unschedulable(self, info: PodInfo, message: str, nominated: str | None = None) -> None:
+        """No node; `nominated` is the one on which room is being made, "" when there is none any more."""
+        await self._report(info, "Unschedulable", message, nominated)
+
+    async def failed(self, info: PodInfo, message: str) -> None:
+        """An error on the way."""
+        await self._report(info, "SchedulerError", message, None)
+
+    async def _report(self, info: PodInfo, reason: str, message: str, nominated: str | None) -> None:
+        note = shortened(message)
+        self._handle.recorder.event(
+            _regarding(info), "Warning", "FailedScheduling", note, action="Scheduling"
+        )
+        patch = self._patch(info, reason, message, nominated)
+        if patch is None:
+            return
+        try:
+            await self._handle.client.patch(
+                PODS, info.name, patch, info.namespace, patch_type="strategic", subresource="status"
+            )
+        except (ApiError, ConnectionError) as error:
+            if not (isinstance(error, ApiError) and error.code == 404):
+                log.info("condition of %s not written: %s", info.key, error)
+
+    def _patch(self, info: PodInfo, reason: str, message: str, nominated: str | None) -> Obj | None:
+        """None when the status says it already."""
+        status = info.pod.get("status") or {}
+        present: Obj = next((c for c in status.get("conditions") or () if c["type"] == "PodScheduled"), {})
+        same = present.get("status") == "False"
+        condition: Obj = {
+            "type": "PodScheduled",
+            "observedGeneration": info.pod["metadata"].get("generation", 0),
+            "status": "False",
+            "lastProbeTime": None,
+            "lastTransitionTime": present["lastTransitionTime"] if same else self._handle.world.timestamp(),
+            "reason": reason,
+            "message": message,
+        }
+        changed = {k: v for k, v in condition.items() if v is not None and present.get(k) != v}
+        renominated = nominated is not None and nominated != info.nominated
+        if not changed and not renominated:
+            return None
+        patch = condition_patch(info, condition)
+        if renominated:
+            patch["status"]["nominatedNodeName"] = nominated or None
+        return patch
+
+
+def condition_patch(info: PodInfo, condition: Obj) -> Obj:
+    """A strategic merge patch that sets one condition and keeps the order in which they stand; refused when the pod
+    is another one meanwhile."""
+    types = [c["type"] for c in (info.pod.get("status") or {}).get("conditions") or ()]
+    order = [*types, *({condition["type"]} - set(types))]
+    conditions = {"$setElementOrder/conditions": [{"type": t} for t in order], "conditions": [condition]}
+    return {"metadata": {"uid": info.uid}, "status": conditions}
+
+
+def shortened(message: str) -> str:
+    """As the scheduler cuts what is too long for an event (truncateMessage)."""
+    suffix = " ..."
+    if len(message) <= _MESSAGE_LENGTH_MAX:
+        return message
+    return message[: _MESSAGE_LENGTH_MAX - len(suffix)] + suffix
+
+
+def _regarding(info: PodInfo) -> Obj:
+    return {**info.pod, "kind": "Pod", "apiVersion": "v1"}

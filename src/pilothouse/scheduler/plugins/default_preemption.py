@@ -1,0 +1,110 @@
+"""DefaultPreemption: make room for a pod by ending less important ones
+(pkg/scheduler/framework/plugins/defaultpreemption). Which ones is decided in `scheduler.preemption`; here are who
+may do it at all, and the doing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import POD_DISRUPTION_BUDGETS, PODS
+from pilothouse.api.types import Obj
+from pilothouse.scheduler import preemption
+from pilothouse.scheduler.diagnosis import Diagnosis, fit_error
+from pilothouse.scheduler.framework import Cycle, Nomination, PostFilterPlugin
+from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.outcome import condition_patch
+from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.preemption import Candidate
+
+log = logging.getLogger(__name__)
+
+_PREFIX = "preemption: "
+NEVER = "not eligible due to preemptionPolicy=Never."
+TERMINATING = "not eligible due to terminating pod on the nominated node."
+
+
+class DefaultPreemption(PostFilterPlugin):
+    name = "DefaultPreemption"
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._budgets = handle.informers.informer(POD_DISRUPTION_BUDGETS)
+
+    def post_filter(self, cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
+        refusal = self._not_eligible(cycle, diagnosis)
+        if refusal:
+            return Nomination(message=_PREFIX + refusal)
+        found, reasons = preemption.candidates(cycle, diagnosis, list(self._budgets.list()))
+        if not found:
+            return Nomination("", _PREFIX + fit_error(len(cycle.table), reasons))
+        chosen = preemption.best(found)
+        node = cycle.table.name(chosen.row)
+        return Nomination(node, effect=lambda: self._make_room(cycle.info, cycle.profile.name, node, chosen))
+
+    def _not_eligible(self, cycle: Cycle, diagnosis: Diagnosis) -> str:
+        """PodEligibleToPreemptOthers: not twice while its first victims are still going."""
+        info = cycle.info
+        if info.pod["spec"].get("preemptionPolicy") == "Never":
+            return NEVER
+        nominated = self._handle.nominator.node_of(info.uid) or info.nominated
+        row = cycle.table.row(nominated) if nominated else None
+        if row is None or not diagnosis.resolvable[row]:
+            return ""
+        going = any(p.priority < info.priority and _is_victim(p) for p in cycle.table.pods_on(row))
+        return TERMINATING if going else ""
+
+    async def _make_room(self, info: PodInfo, scheduler: str, node: str, chosen: Candidate) -> None:
+        self._release(info, node)
+        await asyncio.gather(*(self._end(victim, info, scheduler, node) for victim in chosen.victims))
+
+    def _release(self, info: PodInfo, node: str) -> None:
+        """Less important pods that were nominated for the node look for another one."""
+        for other in self._handle.nominator.pods():
+            if other.node == node and other.priority < info.priority:
+                self._handle.nominator.remove(other.uid)
+
+    async def _end(self, victim: PodInfo, info: PodInfo, scheduler: str, node: str) -> None:
+        client, meta = self._handle.client, victim.pod["metadata"]
+        try:
+            if not _is_victim(victim):
+                patch = condition_patch(victim, self._condition(victim, scheduler))
+                await client.patch(
+                    PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
+                )
+            await client.delete(PODS, meta["name"], meta["namespace"], {"preconditions": {"uid": victim.uid}})
+        except (ApiError, ConnectionError) as error:
+            if isinstance(error, ApiError) and error.code in (404, 409):
+                return
+            log.warning("preempting %s for %s failed: %s", victim.key, info.key, error)
+            return
+        message = f"Preempted by pod {info.uid} on node {node}"
+        self._handle.recorder.event(
+            {**victim.pod, "kind": "Pod", "apiVersion": "v1"},
+            "Normal",
+            "Preempted",
+            message,
+            action="Preempting",
+            related={**info.pod, "kind": "Pod", "apiVersion": "v1"},
+        )
+
+    def _condition(self, victim: PodInfo, scheduler: str) -> Obj:
+        return {
+            "type": "DisruptionTarget",
+            "observedGeneration": victim.pod["metadata"].get("generation", 0),
+            "status": "True",
+            "lastProbeTime": None,
+            "lastTransitionTime": self._handle.world.timestamp(),
+            "reason": "PreemptionByScheduler",
+            "message": f"{scheduler}: preempting to accommodate a higher priority pod",
+        }
+
+
+def _is_victim(info: PodInfo) -> bool:
+    """Already going because of a preemption."""
+    conditions: Iterable[Obj] = (info.pod.get("status") or {}).get("conditions") or ()
+    return bool(info.pod["metadata"].get("deletionTimestamp")) and any(
+        c["type"] == "DisruptionTarget" and c.get("reason") == "PreemptionByScheduler" for c in conditions
+    )

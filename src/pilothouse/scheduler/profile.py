@@ -1,0 +1,62 @@
+"""Which plugins run for the pods of one scheduler name, sorted by extension point
+(https://kubernetes.io/docs/reference/scheduling/config/#multiple-profiles)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from pilothouse.scheduler.framework import (
+    BindPlugin,
+    FilterPlugin,
+    PermitPlugin,
+    Plugin,
+    PostBindPlugin,
+    PostFilterPlugin,
+    PreBindPlugin,
+    PreEnqueuePlugin,
+    PreFilterPlugin,
+    QueueSortPlugin,
+    ReservePlugin,
+    ScorePlugin,
+)
+from pilothouse.scheduler.hints import Registration
+
+P = TypeVar("P", bound=Plugin)
+
+DEFAULT_NAME = "default-scheduler"
+
+
+class Profile:
+    """`plugins` in the order in which they run at every extension point that they implement; `weights` of scores
+    by plugin name, 1 where none is given. ValueError when no plugin, or more than one, sorts the queue."""
+
+    def __init__(
+        self, plugins: Iterable[Plugin], weights: Mapping[str, int], name: str = DEFAULT_NAME
+    ) -> None:
+        self.name = name
+        self.plugins: Sequence[Plugin] = tuple(plugins)
+        self.weights = weights
+        sorters = self._all(QueueSortPlugin)  # type: ignore[type-abstract]
+        if len(sorters) != 1:
+            raise ValueError(f"profile {name}: one plugin must sort the queue, not {len(sorters)}")
+        self.queue_sort = sorters[0]
+        self.pre_enqueue = self._all(PreEnqueuePlugin)  # type: ignore[type-abstract]
+        self.pre_filter = self._all(PreFilterPlugin)  # type: ignore[type-abstract]
+        self.filter = self._all(FilterPlugin)  # type: ignore[type-abstract]
+        self.post_filter = self._all(PostFilterPlugin)  # type: ignore[type-abstract]
+        self.score = self._all(ScorePlugin)  # type: ignore[type-abstract]
+        self.reserve = self._all(ReservePlugin)  # type: ignore[type-abstract]
+        self.permit = self._all(PermitPlugin)  # type: ignore[type-abstract]
+        self.pre_bind = self._all(PreBindPlugin)  # type: ignore[type-abstract]
+        self.bind = self._all(BindPlugin)  # type: ignore[type-abstract]
+        self.post_bind = self._all(PostBindPlugin)  # type: ignore[type-abstract]
+        self.registrations: dict[str, tuple[Registration, ...]] = {
+            plugin.name: tuple(plugin.registrations()) for plugin in self.plugins
+        }
+
+    def _all(self, point: type[P]) -> tuple[P, ...]:
+        return tuple(plugin for plugin in self.plugins if isinstance(plugin, point))
+
+    def weight(self, plugin: Plugin) -> int:
+        return self.weights.get(plugin.name, 1)
