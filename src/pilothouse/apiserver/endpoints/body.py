@@ -54,7 +54,10 @@ def parsed(
     """The JSON value of a body of any accepted media type, and its duplicate fields. ValueError."""
     if media_type == negotiation.PROTOBUF:
         return codec.decode(raw), []
-    return parse.body(raw, media_type, duplicates=duplicates, typed=typed)
+    value, repeated = parse.body(raw, media_type, duplicates=duplicates, typed=typed)
+    if not isinstance(value, dict) and value is not None:  # YAML
+        raise ValueError(parse.type_meta_error(value))
+    return value, repeated
 
 
 def decode(
@@ -68,7 +71,9 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    _check_kind(kind, scope, group, version, name, (value.get("metadata") or {}).get("name", ""))
+    meta = value.get("metadata")
+    own_name = meta.get("name") if isinstance(meta, dict) else ""
+    _check_kind(kind, scope, group, version, name, own_name if isinstance(own_name, str) else "")
     try:
         decoded = kind.decode(value)
     except ValueError as error:

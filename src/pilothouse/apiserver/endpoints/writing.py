@@ -280,8 +280,7 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
         now = scope.shared.world.timestamp()
         fields = field_manager(scope, ctx.subresource)
         obj = fields.apply(live, copy(applied), manager, ctx.subresource, now, force=force)
-        decoded = scope.kind.decode(obj)
-        obj = decoded.obj
+        obj = _proper_version(scope, obj)
         scope.kind.default(obj)
         stored = _stored(scope, obj)
         if old is not None:
@@ -291,16 +290,36 @@ def _apply(request: Request, scope: Scope, ctx: Context, options: Obj) -> Change
     return change
 
 
+def _proper_version(scope: Scope, obj: Obj) -> Obj:
+    """What was merged as a typed object; 500 for values that the merge's schema lets through and the type does not
+    (quantities, times), as managedfields' ConvertToVersion."""
+    try:
+        return scope.kind.decode(obj).obj
+    except ValueError as error:
+        r, meta = scope.kind.resource, obj["metadata"]
+        type_name = f"{r.group}/{r.version}, Kind={r.kind}"
+        raise errors.ApiError(
+            500,
+            "",
+            f"failed to convert new object ({meta.get('namespace', '')}/{meta.get('name', '')}; {type_name}) to "
+            f"proper version ({r.group_version}): unable to convert unstructured object to {type_name}: {error}",
+        ) from None
+
+
 def _applied(request: Request, scope: Scope, options: Obj) -> Obj:
     """The applied configuration as sent: YAML or JSON, not defaulted. 400 when it is of another kind."""
     value = _applied_value(request, options)
     resource = scope.kind.resource
-    kind, api_version = value.get("kind") or "", value.get("apiVersion") or ""
+    kind, api_version = (_string(value, name) for name in ("kind", "apiVersion"))
     if (kind, api_version) != (resource.kind, resource.group_version):
         group, _, version = api_version.rpartition("/")
         raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
     meta = value.setdefault("metadata", {})
     name = request.info.name
+    if meta is None:
+        meta = value["metadata"] = {}
+    if not isinstance(meta, dict):
+        return value  # the merge refuses it in its own words
     if meta.setdefault("name", name) != name:
         raise errors.bad_request(
             f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
@@ -310,6 +329,12 @@ def _applied(request: Request, scope: Scope, options: Obj) -> Obj:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     return value
+
+
+def _string(obj: Obj, name: str) -> str:
+    """As unstructured.NestedString: "" for what is no string."""
+    value = obj.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _applied_value(request: Request, options: Obj) -> Obj:
