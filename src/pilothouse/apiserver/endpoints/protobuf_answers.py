@@ -16,6 +16,7 @@ from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.negotiation import JSON, PROTOBUF, YAML
 from pilothouse.apiserver.request import Request, Response
+from pilothouse.kit.caching import cached_texts
 
 WATCH = f"{PROTOBUF};stream=watch"
 _FRAMES_MAX = 4096
@@ -27,7 +28,7 @@ KindOf = Callable[[Request], str]
 """The kind of the resource that a request names; "" for none."""
 
 
-@lru_cache(maxsize=512)
+@cached_texts(512)
 def wanted(accept: str) -> bool:
     """Whether protobuf stands before the other media types that we answer in. Tables have no message."""
     for clause in accept.split(","):
