@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pilothouse.api import node_selectors, tolerations
+from pilothouse.api import node_selector, taints
 from pilothouse.api.types import Obj
 from pilothouse.controllers.deployment_rules import resolve
 from pilothouse.controllers.pods import is_available, is_ready, is_terminal, is_terminating
@@ -139,11 +139,12 @@ def fit(ds: Obj, node: Obj) -> Fit:
     spec = daemon_spec(ds["spec"]["template"])
     if spec.get("nodeName") not in (None, "", node["metadata"]["name"]):
         return NOWHERE
-    if not node_selectors.matches({"spec": spec}, node):
+    if not node_selector.matches({"spec": spec}, node):
         return NOWHERE
-    if tolerations.tolerates_all(spec, node, ("NoSchedule", "NoExecute")):
+    found = taints.of_node(node)
+    if taints.untolerated({"spec": spec}, found) is None:
         return Fit(True, True)
-    return Fit(False, tolerations.tolerates_all(spec, node, ("NoExecute",)))
+    return Fit(False, taints.untolerated({"spec": spec}, found, (taints.NO_EXECUTE,)) is None)
 
 
 def pods_by_node(pods: Iterable[Obj]) -> ByNode:

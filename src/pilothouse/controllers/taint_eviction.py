@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
-from pilothouse.api.tolerations import tolerates
+from pilothouse.api.taints import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.controllers.pods import is_terminating

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pilothouse.api import node_selectors
+from pilothouse.api import node_selector, taints
+from pilothouse.api.pod_requests import ports_conflict
 from pilothouse.api.types import Obj
 from pilothouse.nodes.requests import PODS, Port, Requests, amounts
 
@@ -99,13 +100,13 @@ def refuse(pod: Obj, node: Obj, taken: Usage, requests: Requests) -> Refusal | N
     short = shortage(allocatable, taken.amounts, requests.amounts)
     if short is not None:
         return short
-    if not node_selectors.matches(pod, node):
+    if not node_selector.matches(pod, node):
         return _failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
     if pod["spec"].get("nodeName", node["metadata"]["name"]) != node["metadata"]["name"]:
         return _failed("NodeName", "node(s) didn't match the requested node name")
-    if any(_collide(a, b) for a in requests.ports for b in taken.ports):
+    if any(ports_conflict(a, b) for a in requests.ports for b in taken.ports):
         return _failed("NodePorts", "node(s) didn't have free ports for the requested pod ports")
-    if _untolerated(pod, node):
+    if taints.untolerated(pod, taints.of_node(node), (taints.NO_EXECUTE,)) is not None:
         return _failed("TaintToleration", "node(s) had untolerated taint(s)")
     return None
 
@@ -144,25 +145,3 @@ def shortage(
                 f"capacity: {capacity or 0}",
             )
     return None
-
-
-def _collide(a: Port, b: Port) -> bool:
-    return a[1:] == b[1:] and (a[0] == b[0] or "0.0.0.0" in (a[0], b[0]))
-
-
-def _untolerated(pod: Obj, node: Obj) -> bool:
-    tolerations = pod["spec"].get("tolerations") or ()
-    return any(
-        taint["effect"] == "NoExecute" and not any(_tolerates(t, taint) for t in tolerations)
-        for taint in (node.get("spec") or {}).get("taints") or ()
-    )
-
-
-def _tolerates(toleration: Obj, taint: Obj) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")

@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Simulate, Simulation, condition, container, named
 
 from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj
 from pilothouse.nodes import requests
 from pilothouse.nodes.admission import Usage, refuse
+from tests.unit.nodes.conftest import Simulate, Simulation, condition, container, named
 
 NODE: Obj = {
     "metadata": {"name": "n1", "labels": {"zone": "a", "rank": "3"}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import Simulate, Simulation, container
+from tests.unit.nodes.conftest import Simulate, Simulation, container
 
 USES = {"pilothouse.dev/cpu-usage": "250m", "pilothouse.dev/memory-usage.b": "64Mi"}
 

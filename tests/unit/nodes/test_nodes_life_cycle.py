@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from conftest import Simulate, Simulation, condition, container, named
 
 from pilothouse.api.types import Obj
+from tests.unit.nodes.conftest import Simulate, Simulation, condition, container, named
 
 
 def state(status: Obj, name: str = "c", group: str = "containerStatuses") -> Obj:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Simulate, Simulation, condition
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES
 from pilothouse.nodes import node_status
+from tests.unit.nodes.conftest import Simulate, Simulation, condition
 
 
 def test_a_node_registers_itself(simulate: Simulate) -> None:

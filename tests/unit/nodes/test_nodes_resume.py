@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import Simulation, condition, container, named
-
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
+from tests.unit.nodes.conftest import Simulation, condition, container, named
 
 Scenario = Callable[[Simulation], Awaitable[None]]
 

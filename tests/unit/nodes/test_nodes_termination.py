@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from conftest import Simulate, Simulation, container, named
-
 from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
+from tests.unit.nodes.conftest import Simulate, Simulation, container, named
 
 SLOW = {"pilothouse.dev/stop-seconds": "20"}
 

@@ -81,7 +81,12 @@ def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     """Everything, namespaces first."""
     found = [_namespace(name) for name in NAMESPACES]
     found += _fixed(facts)
-    found += [Made(_api_service(group, v, facts)) for group, vs in catalog.groups().items() for v in vs]
+    found += [
+        Made(_api_service(group, version, facts))
+        for group, versions in catalog.groups().items()
+        for version in versions
+        if group != _AGGREGATOR
+    ]
     found += [Made(_service_cidr(facts)), Made(_ip_address(facts)), _service(facts)]
     found += [Made(_endpoints(facts)), Made(_slice(facts)), Made(_authentication_config(facts))]
     return found
@@ -124,6 +129,10 @@ def _namespace(name: str) -> Made:
         "status": {"phase": "Active"},
     }
     return Made(obj, filled={"spec": {"finalizers": ["kubernetes"]}})
+
+
+_AGGREGATOR = "apiregistration.k8s.io"
+"""Serves APIServices, and none for its own group."""
 
 
 def _api_service(group: str, version: str, facts: Facts) -> Obj:

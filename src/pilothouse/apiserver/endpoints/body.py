@@ -71,9 +71,7 @@ def decode(
 ) -> Obj:
     """Check the kind, decode, report, default."""
     group, version, name = identify(value, kind, raw)
-    meta = value.get("metadata")
-    own_name = meta.get("name") if isinstance(meta, dict) else ""
-    _check_kind(kind, scope, group, version, name, own_name if isinstance(own_name, str) else "")
+    _check_kind(kind, scope, group, version, name, _name_in(value))
     try:
         decoded = kind.decode(value)
     except ValueError as error:
@@ -83,6 +81,13 @@ def decode(
     obj = decoded.obj
     kind.default(obj)
     return obj
+
+
+def _name_in(value: Obj) -> str:
+    """What a body that nobody has checked yet calls itself."""
+    meta = value.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def identify(value: Obj, kind: Kind, raw: bytes) -> tuple[str, str, str]:

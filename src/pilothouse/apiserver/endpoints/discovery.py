@@ -81,7 +81,7 @@ class Discovery:
         if len(parts) == 2:
             _only_get(request)
             return render.document(
-                {**self._group(group), "kind": "APIGroup", "apiVersion": "v1"}, _plain(request)
+                {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}, _plain(request)
             )
         if (group, parts[2]) not in self._served:
             if self.is_custom_group(group):
