@@ -335,6 +335,13 @@ def test_a_request_that_never_ends_does_not_hold_the_others_up(target: Target) -
         sock.close()
 
 
+def test_more_connections_than_the_usual_limit_of_files(target: Target) -> None:
+    (pid,) = (target.data / "pid").read_text().split()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    soft, hard = next(line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert int(soft) == min(int(hard), 1 << 20)
+
+
 def test_old_http(target: Target) -> None:
     answer = target.send(b"GET /api HTTP/1.0\r\n" + ADMIN + b"\r\n")
     assert answer.status == 200
