@@ -512,3 +512,20 @@ async def test_a_list_and_a_watch_from_it_never_miss_a_change(room: Room) -> Non
         assert state == {i.key: i.raw for i in now.items}
 
     await asyncio.gather(churn(), *(follow(n % 2 == 0) for n in range(12)))
+
+
+@in_room
+async def test_a_damaged_object_is_named_and_harms_no_other(room: Room) -> None:
+    await room.create("good")
+    watcher = await room.pods.watch(predicate=labelled)
+    for n, value in enumerate((b"\xff\x00", b"5", b"{}", b'{"metadata":{}}', b"[" * 3000)):
+        await room.backend.put(Put(b"/registry/pods/default/bad%d" % n, value))
+    for n in range(5):
+        item = room.pods.get(f"/registry/pods/default/bad{n}")
+        assert item is not None
+        with pytest.raises(ApiError, match=f"/registry/pods/default/bad{n} holds no object") as refused:
+            _ = item.obj
+        assert refused.value.code == 500
+    with pytest.raises(ApiError, match="the selection failed"):
+        await watcher.next(1)
+    assert (await room.change("good", x="1")).revision == room.cache.revision
