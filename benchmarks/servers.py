@@ -78,9 +78,11 @@ def pilothouse(*flags: str, durable: bool = True) -> Iterator[Server]:
         command += ["--token-auth-file", str(directory / "tokens.csv")]
         command += ["--kubeconfig", str(directory / "kubeconfig")]
         command += ["--data-dir", str(directory / "data")] if durable else ["--ephemeral"]
+        # An installed program has its bytecode; one that is run from its sources must be allowed to keep it.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         with open(directory / "log", "wb") as log:
             began_s = time.perf_counter()
-            process = subprocess.Popen([*command, *flags], stdout=log, stderr=log)
+            process = subprocess.Popen([*command, *flags], stdout=log, stderr=log, env=environment)
         try:
             _wait_ready(process, port, directory)
             yield Server(process, port, directory, time.perf_counter() - began_s)

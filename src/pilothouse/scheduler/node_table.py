@@ -7,10 +7,13 @@ Rows are reused. CPU counts in millicores, memory and other sizes in bytes, ever
     taints      the number of the node's set of taints: nodes have few different ones, so that a rule about taints
                 looks at each set once instead of at each node
     ports       per protocol, number and address, how many pods take it
+    pods        per selection that somebody asks for, how many of a node's pods it holds; per affinity term, how many of
+                a node's pods carry it
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +25,7 @@ from pilothouse.api.pod_requests import ANY_ADDRESS, Port, amounts
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.columns import Columns
 from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.pod_terms import Scope, Term, Together
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -30,6 +34,9 @@ Codes = NDArray[np.int32]
 PODS = "pods"
 ABSENT = -1
 _ROWS_MIN = 64
+_SELECTIONS_MAX = 256
+
+Selection = Scope | Together
 
 
 class Labels:
@@ -78,6 +85,10 @@ class NodeTable:
         self._taint_numbers: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
         self._labels: dict[str, Labels] = {}
         self._ports: dict[tuple[str, int], dict[str, Column]] = {}
+        self.carriers: dict[Term, Column] = {}
+        """Per term that any pod carries, how many pods on each row do."""
+        self._selections: OrderedDict[Selection, Column] = OrderedDict()
+        """Counted on first use, kept up to date since; the least recently used go."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._pods: list[dict[str, PodInfo]] = []
@@ -174,9 +185,14 @@ class NodeTable:
             table.grow(size)
         for labels in self._labels.values():
             labels.grow(size)
+        more = np.zeros(size - old, dtype=np.int64)
         for addresses in self._ports.values():
             for address, column in addresses.items():
-                addresses[address] = np.concatenate([column, np.zeros(size - old, dtype=np.int64)])
+                addresses[address] = np.concatenate([column, more])
+        for term, column in self.carriers.items():
+            self.carriers[term] = np.concatenate([column, more])
+        for selection, column in self._selections.items():
+            self._selections[selection] = np.concatenate([column, more])
 
     # -- labels and ports -------------------------------------------------------------------------------
 
@@ -210,6 +226,30 @@ class NodeTable:
             del addresses[address]
             if not addresses:
                 del self._ports[protocol, number]
+
+    # -- other pods -------------------------------------------------------------------------------------
+
+    def selected(self, selection: Selection) -> Column:
+        """How many pods of each row a selection holds."""
+        found = self._selections.get(selection)
+        if found is not None:
+            self._selections.move_to_end(selection)
+            return found
+        found = self._selections[selection] = np.zeros(self.size, dtype=np.int64)
+        for row in self._rows.values():
+            for info in self._pods[row].values():
+                found[row] += selection.holds(info.namespace, info.pod["metadata"])
+        if len(self._selections) > _SELECTIONS_MAX:
+            self._selections.popitem(last=False)
+        return found
+
+    def _count_term(self, row: int, term: Term, sign: int) -> None:
+        column = self.carriers.get(term)
+        if column is None:
+            column = self.carriers[term] = np.zeros(self.size, dtype=np.int64)
+        column[row] += sign
+        if sign < 0 and not column.any():
+            del self.carriers[term]
 
     # -- pods -------------------------------------------------------------------------------------------
 
@@ -284,6 +324,13 @@ class NodeTable:
             scored[name][row] += sign * value
         for port in info.ports:
             self._count_port(row, port, sign)
+        for term in info.terms:
+            self._count_term(row, term, sign)
+        if self._selections:
+            namespace, meta = info.namespace, info.pod["metadata"]
+            for selection, column in self._selections.items():
+                if selection.holds(namespace, meta):
+                    column[row] += sign
 
 
 def _grown(mask: Mask, size: int) -> Mask:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pilothouse.api.pod_requests import Port, allotted, host_ports, pod_requests
 from pilothouse.api.types import Obj
+from pilothouse.scheduler.pod_terms import Term, terms_of
 
 _SCORING_DEFAULT: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
 """What scoring takes a container without requests to use (schedutil.GetNonzeroRequests)."""
@@ -23,6 +24,8 @@ class PodInfo:
     requests: dict[str, int]
     scored: dict[str, int]
     ports: tuple[Port, ...]
+    terms: tuple[Term, ...] = ()
+    """Its affinity to other pods, and aversion."""
 
     @property
     def namespace(self) -> str:
@@ -56,10 +59,11 @@ def pod_info(pod: Obj) -> PodInfo:
         {name: value for name, value in pod_requests(pod, given=given).items() if value},
         pod_requests(pod, default=_SCORING_DEFAULT, given=given),
         host_ports(pod),
+        terms_of(pod),
     )
 
 
 def on_node(info: PodInfo, node: str) -> PodInfo:
     """The same pod as if it were bound to a node."""
     pod = {**info.pod, "spec": {**info.pod["spec"], "nodeName": node}}
-    return PodInfo(pod, info.uid, info.priority, info.requests, info.scored, info.ports)
+    return PodInfo(pod, info.uid, info.priority, info.requests, info.scored, info.ports, info.terms)

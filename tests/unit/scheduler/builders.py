@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from pilothouse.api.labels import EVERYTHING, Requirement, Selector
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.framework import Cycle
 from pilothouse.scheduler.node_table import NodeTable
@@ -61,7 +62,25 @@ def table(nodes: Iterable[Obj], pods: Iterable[Obj] = ()) -> NodeTable:
 
 def profile(*more: Any) -> Profile:
     """The rules that need no server."""
-    return Profile([*registry.rules(), *more], registry.WEIGHTS)
+    return Profile([*registry.rules(namespaces, default_group), *more], registry.WEIGHTS)
+
+
+def default_group(info: PodInfo) -> Selector:
+    """No service, no owner."""
+    return EVERYTHING
+
+
+def group_of_app(info: PodInfo) -> Selector:
+    """As if a service selected pods by their label app."""
+    return Selector((Requirement("app", "=", (info.pod["metadata"]["labels"]["app"],)),))
+
+
+def namespaces(selector: Selector) -> frozenset[str]:
+    """Three namespaces, each with its name and whether it is for production."""
+    made = {"default": "no", "shop": "yes", "bank": "yes"}
+    return frozenset(
+        name for name, live in made.items() if selector.matches({"name": name, "production": live})
+    )
 
 
 def cycle(

@@ -8,6 +8,7 @@
     evaluate       a tree and its variables → a value
     metering       the same with a limit on what it costs
     functions      what the declared functions do
+    named_formats  formats that names must have, as a library of their own
     decl_types     a JSON schema as an expression sees it, with sizes
     cost           what an expression may cost at most; cost_functions: what functions do; cost_estimate: how to count
 

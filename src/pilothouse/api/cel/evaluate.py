@@ -80,20 +80,11 @@ class Run:
     def __init__(self, functions: Mapping[str, Function], variables: Mapping[str, Any]) -> None:
         self._functions = functions
         self._variables = variables
+        self._dotted = any("." in name for name in variables)
         self._locals: list[dict[str, Any]] = []
-        self._kinds: dict[str, Callable[[Expr], Any]] = {
-            "const": lambda node: node.value,
-            "ident": self._ident,
-            "select": self._select,
-            "call": self._call,
-            "list": self._list,
-            "map": self._map,
-            "struct": self._struct,
-            "comprehension": self._comprehension,
-        }
 
     def value(self, node: Expr) -> Any:
-        return self._kinds[node.kind](node)
+        return KINDS[node.kind](self, node)
 
     def _ident(self, node: Expr) -> Any:
         found = self._find(node.name)
@@ -108,8 +99,7 @@ class Run:
         return self._variables.get(name, TYPES.get(name, _MISSING))
 
     def _select(self, node: Expr) -> Any:
-        qualified = _qualified(node)
-        if qualified:
+        if self._dotted and (qualified := _qualified(node)):
             found = self._find(qualified)
             if found is not _MISSING:
                 return found
@@ -286,6 +276,19 @@ class Run:
             found.append((key, self.value(bodies[-1])))
         self._locals.pop()
         return _TWO_VARIABLES[node.name](found)
+
+
+KINDS: dict[str, Callable[[Run, Expr], Any]] = {
+    "const": lambda run, node: node.value,
+    "ident": Run._ident,
+    "select": Run._select,
+    "call": Run._call,
+    "list": Run._list,
+    "map": Run._map,
+    "struct": Run._struct,
+    "comprehension": Run._comprehension,
+}
+"""How each kind of node is evaluated."""
 
 
 class _Pending(NamedTuple):

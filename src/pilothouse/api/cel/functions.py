@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pilothouse.api import quantity
+from pilothouse.api.cel import named_formats
 from pilothouse.api.cel.evaluate import (
     NONE,
     Associative,
@@ -668,5 +669,6 @@ FUNCTIONS: dict[str, Function] = {
     "sets.contains": _contains_all,
     "sets.equivalent": lambda a, b: _contains_all(a, b) and _contains_all(b, a),
     "sets.intersects": lambda a, b: any(_in(item, b) for item in a),
+    **named_formats.FUNCTIONS,
     "jsonpatch.escapeKey": lambda key: key.replace("~", "~0").replace("/", "~1"),
 }

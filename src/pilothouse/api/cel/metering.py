@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilothouse.api.cel.evaluate import EvalError, Function, Run
+from pilothouse.api.cel.evaluate import KINDS, EvalError, Function, Run
 from pilothouse.api.cel.functions import FUNCTIONS
 from pilothouse.api.cel.syntax import Expr, Tree
 
@@ -43,7 +43,7 @@ class Metered(Run):
         self.spent += _COSTS[node.kind]
         if self.spent > self._limit:
             raise CostExceeded
-        return self._kinds[node.kind](node)
+        return KINDS[node.kind](self, node)
 
 
 def run(tree: Tree, variables: Mapping[str, Any], limit: int) -> tuple[Any, EvalError | None, int]:

@@ -5,7 +5,6 @@
     pruning       take away what the schema does not name
     defaulting    fill in defaults, drop nulls that nobody may send
     values        what a value must be: types, ranges, patterns, alternatives (kube-openapi's validators)
-    formats       `format: date-time` and the like
     lists         sets and maps without duplicates
     embedded      objects inside objects: their apiVersion, kind and metadata
     declared      a schema as CEL sees it

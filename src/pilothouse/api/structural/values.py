@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import msgspec
 
 from pilothouse.api import field as f
+from pilothouse.api import formats
 from pilothouse.api.go_regex import compile_go
-from pilothouse.api.structural import formats
 from pilothouse.api.structural.correlation import MISSING, Elements, same
 from pilothouse.api.structural.schema import JsonSchema
 
@@ -63,7 +63,30 @@ def _placed(error: f.FieldError, base: str) -> f.FieldError:
 # -- one node -------------------------------------------------------------------------------------------
 
 
+_PLAIN: dict[str, tuple[type, Any]] = {"string": (str, ""), "integer": (int, 0), "boolean": (bool, False)}
+_UNCHECKED = frozenset(
+    ("type", "description", "title", "default", "example", "nullable", "x-kubernetes-validations")
+)
+
+
 def _node(raw: JsonSchema) -> _Check:
+    """The check of a schema. Most leaves want nothing but a type, and most values have it."""
+    whole = _whole_node(raw)
+    plain = _PLAIN.get(raw.get("type", ""))
+    if plain is None or not _UNCHECKED.issuperset(raw):
+        return whole
+    wanted, sample = plain
+    count = whole(sample, "", [], MISSING)
+
+    def check(value: Any, path: str, errors: f.Errors, old: Any) -> int:
+        if type(value) is wanted and (type(value) is not int or -_INT64_MAX <= value <= _INT64_MAX):
+            return count
+        return whole(value, path, errors, old)
+
+    return check
+
+
+def _whole_node(raw: JsonSchema) -> _Check:
     types = _types(raw)
     nullable = bool(raw.get("nullable"))
     known_format = formats.checker(raw.get("format", ""))
@@ -171,6 +194,7 @@ def _type(types: tuple[str, ...], format_name: str) -> _Own | None:
     return check
 
 
+_INT64_MAX = (1 << 63) - 1
 _WHOLE_MAX = float(1 << 53) - 1
 
 
@@ -237,9 +261,6 @@ def _pattern(pattern: str) -> tuple[Callable[[str], object] | None, str]:
         return lambda text: None, f"{pattern}, but pattern is invalid: {error}"
 
 
-_INT64_MAX = (1 << 63) - 1
-
-
 def _fits_integer(value: float) -> bool:
     return -_INT64_MAX - 1 <= value <= _INT64_MAX and (type(value) is int or value.is_integer())
 
@@ -257,8 +278,8 @@ class _Bound:
         limit = self.limit
         if integer and not _fits_integer(limit):
             errors.append(_range_error(self.name, path))
-        elif type(value) is int:
-            # Upstream compares an integer with the limit's whole part.
+        elif type(value) is int and (self.name != "MultipleOf" or limit >= 1):
+            # Upstream compares an integer with the limit's whole part. (As a factor a fraction has none to divide by.)
             limit = int(limit)
         if self._fails(value, limit):
             errors.append(f.invalid(path, _shown(value), f"{path} in body {self._text} {_go_number(limit)}"))
@@ -302,12 +323,7 @@ def _number(raw: JsonSchema, type_name: str) -> _Own:
         if integer and not _fits_integer(value):
             errors.append(_range_error("Checked", path))
         for bound in bounds:
-            if bound.name == "MultipleOf" and type(value) is int and bound.limit < 1:
-                # An integer's factor is made an integer, and none is left.
-                text = f"factor MultipleOf declared for {path} must be positive: {int(bound.limit)}"
-                errors.append(f.invalid(path, int(bound.limit), text))
-            else:
-                bound.check(value, path, errors, integer)
+            bound.check(value, path, errors, integer)
         return 1
 
     return check

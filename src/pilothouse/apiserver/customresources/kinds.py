@@ -1,7 +1,6 @@
 """A definition → the kinds that it serves, one for each served version (crdHandler.getOrCreateServingInfoFor).
 
-Objects are stored in the storage version. Without conversion a version differs from another by its name and by
-what its schema keeps, so reading one through another version means: change the name, prune, default.
+Objects are stored in the storage version, and each version has its own view of them (`conversion.VersionView`).
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from pilothouse.api.structural.objects import ObjectSchema
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.customresources.conditions import TERMINATING, is_true
+from pilothouse.apiserver.customresources.conversion import Converter, VersionView
 from pilothouse.apiserver.customresources.strategy import CustomStrategy
 from pilothouse.apiserver.customresources.table import table
-from pilothouse.apiserver.endpoints.writing import copy
 from pilothouse.apiserver.registry.kind import Decoded, Kind, ScalePaths
 
 _VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
@@ -31,6 +30,7 @@ class CustomKind(NamedTuple):
     kind: Kind
     served: Served
     schema: Obj
+    view: VersionView
 
 
 def storage_resource(crd: Obj) -> Resource:
@@ -45,9 +45,13 @@ def _resource(crd: Obj, version: str) -> Resource:
     return Resource(spec["group"], version, names["plural"], names["kind"], spec["scope"] == "Namespaced")
 
 
-def kinds(crd: Obj, metadata: Type, describe: Callable[[str], str]) -> list[CustomKind]:
+def kinds(crd: Obj, metadata: Type, describe: Callable[[str], str], converter: Converter) -> list[CustomKind]:
     """`metadata` is ObjectMeta's type, `describe` tells what its fields are about."""
-    return [_Version(crd, v, metadata, describe).made() for v in crd["spec"]["versions"] if v.get("served")]
+    return [
+        _Version(crd, version, metadata, describe, converter).made()
+        for version in crd["spec"]["versions"]
+        if version.get("served")
+    ]
 
 
 def _raw_schema(version: Obj) -> Obj:
@@ -65,27 +69,42 @@ def _always_conforms(crd: Obj) -> bool:
 class _Version:
     """One version of a definition."""
 
-    def __init__(self, crd: Obj, version: Obj, metadata: Type, describe: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        crd: Obj,
+        version: Obj,
+        metadata: Type,
+        describe: Callable[[str], str],
+        converter: Converter,
+    ) -> None:
         self._crd = crd
         self._version = version
         self._describe = describe
         self._resource = _resource(crd, version["name"])
         self._storage = storage_resource(crd)
         self._raw = _raw_schema(version)
-        self._schema = ObjectSchema(self._raw, metadata, self._resource.kind)
-        self._stored_schema = self._schema
-        if self._resource != self._storage:
-            stored = next(v for v in crd["spec"]["versions"] if v["name"] == self._storage.version)
-            self._stored_schema = ObjectSchema(_raw_schema(stored), metadata, self._resource.kind)
+        group = crd["spec"]["group"]
+        schemas = {
+            f"{group}/{v['name']}": ObjectSchema(_raw_schema(v), metadata, self._resource.kind)
+            for v in crd["spec"]["versions"]
+        }
+        self._schema = schemas[self._resource.group_version]
+        same = self._resource == self._storage
+        self.view = VersionView(
+            self._resource.group_version,
+            self._storage.group_version,
+            schemas,
+            converter,
+            plain=same and _always_conforms(crd),
+        )
         self._subresources: Obj = version.get("subresources") or {}
 
     def made(self) -> CustomKind:
-        return CustomKind(self._kind(), self._served(), self._raw)
+        return CustomKind(self._kind(), self._served(), self._raw, self.view)
 
     def _kind(self) -> Kind:
         resource = self._resource
         names = self._crd["status"]["acceptedNames"]
-        same = resource.version == self._storage.version
         return Kind(
             resource=resource,
             singular=names.get("singular", ""),
@@ -95,8 +114,7 @@ class _Version:
             decode=self._decode,
             default=self._schema.default,
             storage=self._storage,
-            to_storage=None if same else self._to_storage,
-            from_storage=None if same and _always_conforms(self._crd) else self._from_storage,
+            from_storage=None if self.view.plain else self.view.seen,
             table=table(self._version.get("additionalPrinterColumns") or ()),
             description=self._describe,
             custom=True,
@@ -123,17 +141,9 @@ class _Version:
         selectable = tuple(
             field["jsonPath"].removeprefix(".") for field in self._version.get("selectableFields") or ()
         )
-        group_version = self._resource.group_version
-
-        def sent(obj: Obj) -> Obj:
-            return obj if obj.get("apiVersion") == group_version else {**obj, "apiVersion": group_version}
-
-        same = self._resource == self._storage
         return CustomStrategy(
             self._schema,
-            sent,
-            sent if same and _always_conforms(self._crd) else self._read,
-            None if same else self._stored_schema.prune,
+            self.view.glimpsed,
             has_status=self._subresources.get("status") is not None,
             scale=self._scale(),
             selectable=selectable,
@@ -144,27 +154,6 @@ class _Version:
         obj["apiVersion"] = self._resource.group_version
         obj["kind"] = self._resource.kind
         return Decoded(obj, [f"unknown field {go_quote(path)}" for path in unknown])
-
-    def _to_storage(self, sent: Obj) -> Obj:
-        """An object (owned) of this version by the storage version's name; what that does not know goes at the end
-        (`CustomStrategy.canonicalize`)."""
-        sent["apiVersion"] = self._storage.group_version
-        return sent
-
-    def _read(self, stored: Obj) -> Obj:
-        """The same for a stored object that is shared."""
-        return self._from_storage({**stored, "metadata": dict(stored["metadata"])})
-
-    def _from_storage(self, stored: Obj) -> Obj:
-        """A stored object (its top level owned) as this version shows it: with the storage version's defaults, and
-        without what this version does not know."""
-        obj: Obj = copy({key: value for key, value in stored.items() if key != "metadata"})
-        obj["metadata"] = stored["metadata"]
-        self._stored_schema.conform(obj)
-        if self._stored_schema is not self._schema:
-            obj["apiVersion"] = self._resource.group_version
-            self._schema.prune(obj)
-        return obj
 
     def _served(self) -> Served:
         names = self._crd["status"]["acceptedNames"]

@@ -22,6 +22,7 @@ from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.customresources import conditions
 from pilothouse.apiserver.customresources.conditions import FINALIZER, made
+from pilothouse.apiserver.customresources.conversion import ByName, ByWebhook, Converter
 from pilothouse.apiserver.customresources.kinds import (
     CustomKind,
     kinds,
@@ -38,6 +39,7 @@ from pilothouse.apiserver.registry.strategy import Context
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.apiserver.storage.item import Item
 from pilothouse.apiserver.storage.store import ResourceStore
+from pilothouse.apiserver.webhook_client import WebhookClient
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
@@ -85,6 +87,7 @@ class CustomResources:
         self._server = server
         self._registration = Registration(server.lister, objects, server.world)
         self._world = server.world
+        self._webhooks = WebhookClient(server.lister)
         self._metadata = metadata
         self._describe = describe
         self._served: dict[str, _Served] = {}
@@ -106,6 +109,7 @@ class CustomResources:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._webhooks.close()
 
     @property
     def _definitions(self) -> Rest:
@@ -227,17 +231,25 @@ class CustomResources:
             self._unserve(name)
             served = None
         store = served.store if served is not None else await self._server.open_store(storage_resource(crd))
-        new = _Served(wanted, store, kinds(crd, self._metadata, self._describe))
+        new = _Served(wanted, store, kinds(crd, self._metadata, self._describe, self._converter(crd)))
         if served is not None:
             self._withdraw(served, keep={entry.kind.resource.version for entry in new.kinds})
             if served.signature[1] != wanted[1]:
                 store.cached.close_watchers()
         for entry in new.kinds:
-            rest = Rest(entry.kind.storage, entry.kind.strategy, store, self._server.admission)
+            rest = Rest(
+                entry.kind.storage, entry.kind.strategy, store, self._server.admission, view=entry.view
+            )
             new.scopes.append(self._server.add_kind(entry.kind, rest, new.versions, new.walkers))
             self._server.discovery.add(entry.served)
             self._server.openapi.add(entry.served, entry.schema)
         self._served[name] = new
+
+    def _converter(self, crd: Obj) -> Converter:
+        conversion = crd["spec"].get("conversion") or {}
+        if conversion.get("strategy") != "Webhook":
+            return ByName()
+        return ByWebhook(conversion["webhook"], self._webhooks.post, self._world)
 
     def _withdraw(self, served: _Served, keep: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         """Take versions out of paths and documents, but those that are about to be put in anew."""

@@ -18,9 +18,7 @@ _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
 class CustomStrategy(Strategy):
-    """One version's. What is validated and compared is in that version: `sent` gives what was sent back its name
-    there, `stored` is how an object in the store reads in it. `conform` is the last change before the store: it
-    takes away what the storage version does not know, None where that is this one."""
+    """One version's. Objects are in that version, old ones too."""
 
     allow_unconditional_update = False
     generation = True
@@ -29,9 +27,7 @@ class CustomStrategy(Strategy):
     def __init__(
         self,
         schema: ObjectSchema,
-        sent: Callable[[Obj], Obj],
-        stored: Callable[[Obj], Obj],
-        conform: Callable[[Obj], None] | None,
+        seen: Callable[[Obj], Obj],
         *,
         has_status: bool,
         scale: ScalePaths | None,
@@ -41,13 +37,7 @@ class CustomStrategy(Strategy):
         self.scale = scale
         self.has_status = has_status  # type: ignore[misc]
         self.field_names = selectable  # type: ignore[misc]
-        self._sent = sent
-        self._stored = stored
-        self._conform = conform
-
-    def canonicalize(self, obj: Obj) -> None:
-        if self._conform is not None:
-            self._conform(obj)
+        self._seen = seen
 
     def prepare_for_create(self, ctx: Context, obj: Obj) -> None:
         if self.has_status:
@@ -55,24 +45,22 @@ class CustomStrategy(Strategy):
 
     def changes_generation(self, obj: Obj, old: Obj) -> bool:
         """Anything but metadata."""
-        return {**self._sent(obj), "metadata": None} != {**self._stored(old), "metadata": None}
+        return {**obj, "metadata": None} != {**old, "metadata": None}
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
-        sent = self._sent(obj)
         schema = self.schema
-        found = schema.value_errors(sent) + self._scale_errors(sent, whole=True)
-        found += schema.embedded_errors(sent) + schema.list_errors(sent)
-        return found + schema.rule_errors(sent, None, found).errors
+        found = schema.value_errors(obj) + self._scale_errors(obj, whole=True)
+        found += schema.embedded_errors(obj) + schema.list_errors(obj)
+        return found + schema.rule_errors(obj, None, found).errors
 
     def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        sent, before = self._sent(obj), self._stored(old)
         schema = self.schema
-        found = schema.value_errors(sent, before) + self._scale_errors(sent, whole=True)
-        found += schema.embedded_errors(sent) + schema.list_errors(sent, before)
-        return found + self._rule_errors(ctx, sent, before, found)
+        found = schema.value_errors(obj, old) + self._scale_errors(obj, whole=True)
+        found += schema.embedded_errors(obj) + schema.list_errors(obj, old)
+        return found + self._rule_errors(ctx, obj, old, found)
 
-    def _rule_errors(self, ctx: Context, sent: Obj, before: Obj, found: f.Errors) -> f.Errors:
-        outcome = self.schema.rule_errors(sent, before, found)
+    def _rule_errors(self, ctx: Context, obj: Obj, old: Obj, found: f.Errors) -> f.Errors:
+        outcome = self.schema.rule_errors(obj, old, found)
         ctx.warnings.extend(outcome.warnings)
         return outcome.errors
 
@@ -87,11 +75,10 @@ class CustomStrategy(Strategy):
         obj["metadata"] = meta
 
     def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        sent, before = self._sent(obj), self._stored(old)
         schema = self.schema
-        found = schema.status_errors(sent, before) + self._scale_errors(sent, whole=False)
-        found += schema.list_errors(sent, before)
-        return found + self._rule_errors(ctx, sent, before, found)
+        found = schema.status_errors(obj, old) + self._scale_errors(obj, whole=False)
+        found += schema.list_errors(obj, old)
+        return found + self._rule_errors(ctx, obj, old, found)
 
     def _scale_errors(self, obj: Obj, *, whole: bool) -> f.Errors:
         if self.scale is None:
@@ -111,8 +98,10 @@ class CustomStrategy(Strategy):
         return [warning for name in sorted(added) for warning in _finalizer_warnings(name)]
 
     def fields(self, obj: Obj) -> dict[str, str]:
-        sent = self._stored(obj) if self.field_names else obj
-        return {path: _selectable(sent, path) for path in self.field_names}
+        if not self.field_names:
+            return {}
+        seen = self._seen(obj)
+        return {path: _selectable(seen, path) for path in self.field_names}
 
 
 def _selectable(obj: Obj, path: str) -> str:

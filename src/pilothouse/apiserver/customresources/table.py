@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from pilothouse.api import formats
 from pilothouse.api.jsonpath import JsonPath
-from pilothouse.api.structural import formats
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.patch.go_text import go_value
 from pilothouse.apiserver.registry.tables.cells import since

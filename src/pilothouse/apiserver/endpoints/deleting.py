@@ -22,6 +22,7 @@ async def delete(request: Request, scope: Scope) -> Response:
     code = 202 if not outcome.gone and options.get("orphanDependents") is False else 200
     if outcome.gone and scope.kind.resource.kind not in RETURNS_DELETED:
         return render.document(_success(request, scope, outcome.obj), form, code)
+    await scope.ready((outcome.obj,))
     return render.one(request, scope.kind, scope.to_request_version(outcome.obj), None, form, code)
 
 

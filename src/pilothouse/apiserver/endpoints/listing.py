@@ -119,6 +119,7 @@ async def get(request: Request, scope: Scope) -> Response:
         if not form.target and form.media_type == JSON and not request.in_process and not form.pretty:
             return render.json_bytes(item.raw)
         return render.one(request, scope.kind, item.obj, item.raw, form)
+    await scope.ready((item.obj,))
     return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form)
 
 
@@ -153,12 +154,15 @@ async def read_page(request: Request, scope: Scope, options: ListOptions) -> Pag
         exact = options.match == "Exact" or (not options.match and options.limit > 0)
         revision = asked if exact else None
     try:
-        return await scope.rest.store.list(
+        page = await scope.rest.store.list(
             namespace, revision=revision, limit=max(options.limit, 0), start=start, predicate=selected
         )
     except ContinueExpired as expired:
         expired.token = encode_continue(Position(-1, expired.start))
         raise
+    if scope.kind.from_storage is not None:
+        await scope.ready(item.obj for item in page.items)
+    return page
 
 
 def _revision(text: str) -> int:
@@ -182,7 +186,7 @@ def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) ->
         return Response(200, b"", {"Content-Type": JSON}, obj={**head, "items": objects})
     if form.media_type != JSON or form.pretty or kind.from_storage is not None:
         objects = [_list_item(kind.custom, scope.to_request_version(i.obj)) for i in page.items]
-        return render.document({**head, "items": objects}, form)
+        return render.document({**head, "items": objects}, form, in_order=kind.custom)
     items = [i.document for i in page.items] if kind.custom else [i.list_raw for i in page.items]
     body = b"".join((render.encode(head)[:-1], b',"items":[', b",".join(items), b"]}\n"))
     return render.json_bytes(body)

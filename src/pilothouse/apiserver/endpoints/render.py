@@ -17,6 +17,7 @@ from pilothouse.apiserver.registry.tables.column import AGE, NAME, Column, Table
 from pilothouse.apiserver.request import Request, Response
 
 encode = msgspec.json.Encoder().encode
+_encode_in_order = msgspec.json.Encoder(order="sorted").encode
 
 _JSON_HEADERS = {"Content-Type": JSON}
 
@@ -35,12 +36,14 @@ def to_yaml(value: Any) -> bytes:
     ).encode()
 
 
-def document(value: Any, form: Form, status: int = 200) -> Response:
-    """Any JSON value in the form's media type."""
+def document(value: Any, form: Form, status: int = 200, *, in_order: bool = False) -> Response:
+    """Any JSON value in the form's media type. `in_order`: upstream has it as a map, whose keys people see in
+    order (custom resources)."""
     if form.media_type == YAML:
         return Response(status, to_yaml(value), {"Content-Type": YAML})
     if form.pretty:
-        return Response(status, msgspec.json.format(encode(value), indent=2), dict(_JSON_HEADERS))
+        text = _encode_in_order(value) if in_order else encode(value)
+        return Response(status, msgspec.json.format(text, indent=2), dict(_JSON_HEADERS))
     return Response(status, encode(value) + b"\n", dict(_JSON_HEADERS))
 
 
@@ -70,7 +73,7 @@ def one(request: Request, kind: Kind, obj: Obj, raw: bytes | None, form: Form, s
         if request.in_process:
             response.obj = obj
         return response
-    return document(obj, form, status)
+    return document(obj, form, status, in_order=kind.custom)
 
 
 def _transform_one(request: Request, kind: Kind, obj: Obj, form: Form) -> Obj:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pilothouse.api.catalog import Catalog
@@ -61,6 +61,11 @@ class Scope:
     def namespace(self, request: Request) -> str:
         """The namespace of the object that a request names; "" for cluster-scoped kinds, also namespaces."""
         return request.info.namespace if self.kind.resource.namespaced else ""
+
+    async def ready(self, stored: Iterable[Obj]) -> None:
+        """Make sure that `to_request_version` can convert these."""
+        if self.rest.view is not None:
+            await self.rest.view.ready(stored)
 
     def to_request_version(self, obj: Obj) -> Obj:
         """A stored object (shared) in the version that was asked for (may be the same dict)."""

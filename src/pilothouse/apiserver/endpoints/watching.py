@@ -119,6 +119,8 @@ class _Stream:
             if not self._announce_end:
                 batch = [c for c in batch if not c.initial_end]
             if batch:
+                if self._scope.kind.from_storage is not None:
+                    await self._scope.ready(c.item.obj for c in batch if c.item is not None)
                 yield batch
             now = self._clock.monotonic()
 

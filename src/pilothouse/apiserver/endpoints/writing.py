@@ -77,7 +77,7 @@ async def create(request: Request, scope: Scope) -> Response:
     metadata.deduplicate_owners(obj, ctx.warnings)
     obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
     item = await scope.rest.create(ctx, _stored(scope, obj), options)
-    return answer(request, scope, item, form, 201)
+    return await answer(request, scope, item, form, 201)
 
 
 def _stored(scope: Scope, obj: Obj) -> Obj:
@@ -85,7 +85,8 @@ def _stored(scope: Scope, obj: Obj) -> Obj:
     return obj if convert is None else convert(obj)
 
 
-def answer(request: Request, scope: Scope, item: Item, form: Form, status: int = 200) -> Response:
+async def answer(request: Request, scope: Scope, item: Item, form: Form, status: int = 200) -> Response:
+    await scope.ready((item.obj,))
     if scope.kind.from_storage is None:
         return render.one(request, scope.kind, item.obj, item.raw, form, status)
     return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form, status)
@@ -113,7 +114,7 @@ async def update(request: Request, scope: Scope) -> Response:
 
     uid = sent["metadata"].get("uid", "")
     item, made = await scope.rest.update(ctx, name, change, options, uid=uid)
-    return answer(request, scope, item, form, 201 if made else 200)
+    return await answer(request, scope, item, form, 201 if made else 200)
 
 
 def check_name(obj: Obj, name: str) -> None:
@@ -150,7 +151,7 @@ async def patch(request: Request, scope: Scope) -> Response:
     )
     name = request.info.name
     item, made = await scope.rest.update(ctx, name, change, options, create=patch_type == APPLY_PATCH)
-    return answer(request, scope, item, form, 201 if made else 200)
+    return await answer(request, scope, item, form, 201 if made else 200)
 
 
 def patch_type_of(request: Request, scope: Scope) -> str:

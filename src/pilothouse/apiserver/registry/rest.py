@@ -22,6 +22,7 @@ from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.plugin import NO_KIND, Attributes, ObjectKind, Operation
 from pilothouse.apiserver.registry import deletion, metadata
 from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
+from pilothouse.apiserver.registry.view import View
 from pilothouse.apiserver.storage.item import Item
 from pilothouse.apiserver.storage.store import ResourceStore
 
@@ -79,8 +80,11 @@ class Rest:
         store: ResourceStore,
         admission: Chain,
         guard: Guard | None = None,
+        view: View | None = None,
     ) -> None:
         self.resource = resource
+        self.view = view
+        """Custom resources: objects here are in the version of this view, not in the storage version."""
         self.stored_form: Callable[[Obj], None] = _as_it_is
         """Changes an object into what is read back once it is stored (`api.schema.stored`)."""
         self.named = resource
@@ -174,6 +178,8 @@ class Rest:
     async def _store_new(self, ctx: Context, obj: Obj, reservation: Reservation | None) -> Item:
         name = obj["metadata"].get("name", "")
         key = self.key(ctx.namespace, name)
+        if self.view is not None:
+            obj = await self.view.final(obj)
         if ctx.dry_run:
             existing = self.store.get(key)
             if existing is not None:
@@ -235,7 +241,11 @@ class Rest:
         """None when another write came between: try again."""
         old = current.obj
         self._check_uid(key, old, uid)
+        if self.view is not None:
+            await self.view.ready((old,))
         obj = await change(old)
+        if self.view is not None:
+            old = self.view.seen(old)
         if self._guard is not None:
             self._guard(ctx, obj, old)
         self._check_revision(obj, old)
@@ -247,6 +257,8 @@ class Rest:
             await validate(obj, old)
             if deletion.is_finished(obj) and not self.strategy.is_held(obj):
                 raise _DeleteNow(obj)
+            if self.view is not None:
+                obj = await self.view.final(obj)
             if ctx.dry_run:
                 return self.store.unstored(key, obj, current)
             if reservation is not None:

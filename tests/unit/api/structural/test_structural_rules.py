@@ -163,3 +163,18 @@ def test_a_field_path_as_errors_show_it() -> None:
 def test_rules_inside_all_of_are_asked_too() -> None:
     schema = {**_INT, "allOf": [{"x-kubernetes-validations": [{"rule": "self > 1"}]}]}
     assert errors_of(schema, 1) == ["<nil>: Invalid value: 1: failed rule: self > 1"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "broken"),
+    [
+        ("!format.dns1123Label().validate(self).hasValue()", "ok-1", False),
+        ("!format.dns1123Label().validate(self).hasValue()", "Not", True),
+        ("!format.named('uuid').value().validate(self).hasValue()", "no", True),
+        ("format.named('made-up').hasValue()", "x", True),
+        ("format.dns1123LabelPrefix().validate(self) == optional.none()", "begin-", False),
+    ],
+)
+def test_named_formats(rule: str, value: str, broken: bool) -> None:
+    """https://kubernetes.io/docs/reference/using-api/cel/#kubernetes-format-library"""
+    assert bool(errors_of({**_STRING, "x-kubernetes-validations": [{"rule": rule}]}, value)) is broken

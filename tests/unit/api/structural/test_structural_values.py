@@ -56,6 +56,8 @@ def errors_of(schema: dict[str, Any], value: Any, *old: Any, base: str = "") -> 
             ["a: Invalid value: 4: a in body should be a multiple of 3"],
         ),
         ({"type": "number", "multipleOf": 0.1}, 0.3, []),
+        ({"type": "number", "multipleOf": 0.5}, 2, []),
+        ({"type": "number", "minimum": 0.5}, 0, []),
         ({"type": "string", "maxLength": 3}, "äöüß", ["a: Too long: may not be more than 3 bytes"]),
         (
             {"type": "string", "minLength": 2},

@@ -276,3 +276,37 @@ def test_what_is_not_there_is_nobodys_path() -> None:
                 await client.raw("GET", path)
 
     served(test)
+
+
+def test_what_an_older_storage_version_stored_is_read_like_the_rest() -> None:
+    async def test(client: ResourceClient) -> None:
+        await define(client, definition(version(), version("v2", storage=False)))
+        await client.create(WIDGETS, widget(spec={"a": "x"}), NS)
+        later = [version(storage=False), version("v2", storage=True)]
+        await client.patch(CUSTOM_RESOURCE_DEFINITIONS, _NAME, {"spec": {"versions": later}})
+        await asyncio.sleep(1)
+        second = Resource("g.example.com", "v2", "widgets", "Widget")
+        assert (await client.get(second, "w", NS))["apiVersion"] == "g.example.com/v2"
+        assert (await client.get(WIDGETS, "w", NS))["apiVersion"] == "g.example.com/v1"
+        crd = await client.get(CUSTOM_RESOURCE_DEFINITIONS, _NAME)
+        assert crd["status"]["storedVersions"] == ["v1", "v2"]
+
+    served(test)
+
+
+def test_an_update_is_not_blamed_for_what_a_new_rule_finds_elsewhere() -> None:
+    """KEP-4008."""
+
+    async def test(client: ResourceClient) -> None:
+        await define(client, definition())
+        await client.create(WIDGETS, widget(spec={"a": "long", "size": 1}), NS)
+        spec = _SCHEMA["properties"]["spec"]
+        strict = {**spec, "properties": {**spec["properties"], "a": {"type": "string", "maxLength": 2}}}
+        changed = version(schema={"type": "object", "properties": {"spec": strict}})
+        await client.patch(CUSTOM_RESOURCE_DEFINITIONS, _NAME, {"spec": {"versions": [changed]}})
+        await asyncio.sleep(1)
+        assert (await client.patch(WIDGETS, "w", {"spec": {"size": 2}}, NS))["spec"]["a"] == "long"
+        with pytest.raises(ApiError, match=r"spec\.a: Too long: may not be more than 2 bytes"):
+            await client.patch(WIDGETS, "w", {"spec": {"a": "longer"}}, NS)
+
+    served(test)

@@ -32,4 +32,4 @@ async def update(request: Request, scope: Scope) -> Response:
         return obj
 
     item, _ = await scope.rest.update(ctx, name, change, options)
-    return writing.answer(request, scope, item, form)
+    return await writing.answer(request, scope, item, form)

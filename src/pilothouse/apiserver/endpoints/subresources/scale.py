@@ -38,8 +38,9 @@ class Scaler:
         form = negotiation.form_of(request)
         item = scope.rest.get(scope.namespace(request), request.info.name)
         if scope.kind.scale is not None:
+            await scope.ready((item.obj,))
             custom.check_replicas(scope.to_request_version(item.obj), scope.kind.scale)
-        return self._answer(request, scope, item, form)
+        return await self._answer(request, scope, item, form)
 
     async def update(self, request: Request, scope: Scope) -> Response:
         wanted = sent.read(self._server, request, _GROUP, _VERSION, "Scale")
@@ -105,10 +106,11 @@ class Scaler:
             )
 
         item, _ = await scope.rest.update(ctx, request.info.name, change, options, validate=validate)
-        return self._answer(request, scope, item, form)
+        return await self._answer(request, scope, item, form)
 
-    def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
+    async def _answer(self, request: Request, scope: Scope, item: Item, form: negotiation.Form) -> Response:
         kind = self._server.viewed(scope.kind, _GROUP, _VERSION, "Scale") if form.target else scope.kind
+        await scope.ready((item.obj,))
         live = scope.to_request_version(item.obj)
         return render.one(request, kind, scale_of(live, scope.kind), None, form)
 
