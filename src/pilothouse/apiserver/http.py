@@ -26,6 +26,7 @@ from multidict import CIMultiDict
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.warnings import recorded
 
 log = logging.getLogger(__name__)
 
@@ -249,8 +250,9 @@ async def _read_body(raw: web.BaseRequest) -> bytes:
 
 async def _send(raw: web.BaseRequest, request: Request, response: Response) -> web.StreamResponse:
     headers: CIMultiDict[str] = CIMultiDict(response.headers)
-    for text in request.warnings:
-        headers.add("Warning", warning_header(text))
+    if request.warnings:
+        for text in recorded(request.warnings):
+            headers.add("Warning", warning_header(text))
     headers.setdefault("Cache-Control", "no-cache, private")
     if isinstance(response.body, bytes):
         return cast(web.StreamResponse, _Answer(response.status, headers, response.body))
