@@ -30,6 +30,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(mounted)], check=True)
 
 
+def _enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+
+
 def _flags(disk: Path, tmp_path: Path) -> list[str]:
     (tmp_path / "tokens.csv").write_text(TOKENS)
     return [
@@ -47,11 +51,14 @@ async def test_a_full_disk(disk: Path, tmp_path: Path) -> None:
     with running(*_flags(disk, tmp_path), log=log) as process:
         client = Client(ready_line(process, log).split()[4])
         seen: list[str] = []
-        watch = asyncio.create_task(
-            client.watch(
-                f"{NAMESPACE}/configmaps", 1, lambda event: seen.append(event["object"]["metadata"]["name"])
-            )
-        )
+        came = asyncio.Event()
+
+        def see(event: Any) -> None:
+            seen.append(event["object"]["metadata"]["name"])
+            if seen[-1] == "more":
+                came.set()
+
+        watch = asyncio.create_task(client.watch(f"{NAMESPACE}/configmaps", 1, see))
         made, refused = await _fill(client)
         assert refused == {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -62,11 +69,9 @@ async def test_a_full_disk(disk: Path, tmp_path: Path) -> None:
         for verb, body in (("PUT", _map("m0") | {"data": {}}), ("DELETE", None)):
             assert (await client.ask(verb, f"{NAMESPACE}/configmaps/m0", body))[0] in (200, 500)
         assert not watch.done()
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        await asyncio.to_thread(_enlarge, disk)
         assert (await client.ask("POST", f"{NAMESPACE}/configmaps", _map("more")))[0] == 201
-        async with asyncio.timeout(5):
-            while "more" not in seen:
-                await asyncio.sleep(0.02)
+        await asyncio.wait_for(came.wait(), 5)
         assert [name for name in dict.fromkeys(seen) if name.startswith("m")] == [*made, "more"]
         before = await _names(client)
         watch.cancel()

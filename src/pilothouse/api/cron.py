@@ -15,10 +15,10 @@ import re
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from pilothouse.api.field import go_quote
+from pilothouse.kit.caching import cached_texts
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -126,7 +126,7 @@ class Calendar:
                 return float(moment)
 
 
-@lru_cache(maxsize=1024)
+@cached_texts(1024)
 def parse(text: str) -> Schedule:
     """The schedule that `text` means. ValueError in the library's words."""
     if not text:
@@ -252,7 +252,7 @@ def location(name: str) -> tzinfo:
     return UTC if name in ("", "UTC", "Local") else zoneinfo.ZoneInfo(name)
 
 
-@lru_cache(maxsize=256)
+@cached_texts(256)
 def is_zone(name: str) -> bool:
     """Whether the time zone database has this name."""
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import NamedTuple
+
+from pilothouse.kit.caching import cached_texts
 
 
 class Term(NamedTuple):
@@ -27,7 +28,7 @@ class Selector(NamedTuple):
         return all((values.get(t.field, "") == t.value) == t.equal for t in self.terms)
 
 
-@lru_cache(maxsize=1024)
+@cached_texts(1024)
 def parse(text: str) -> Selector:
     """ValueError in upstream's words for what cannot be understood."""
     terms = []

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from functools import lru_cache
+
+from pilothouse.kit.caching import cached_texts
 
 _TOKEN = re.compile(
     r"\\Q.*?(?:\\E|$)|\\z|\\[pP](?:[A-Z]|\{\^?\w+\})|\\.|\[:\^?[a-z]+:\]|\[\]|\[\^\]|[\[\]$]|\(\?[a-zA-Z]+\)|.",
@@ -33,7 +34,7 @@ _POSIX = {
 }
 
 
-@lru_cache(maxsize=1024)
+@cached_texts(1024)
 def compile_go(pattern: str) -> re.Pattern[str]:
     """Raises re.error for a pattern that is none, or that names a script (\\p{Greek}), which are not known here."""
     return re.compile(_python(pattern), re.ASCII)
@@ -74,7 +75,7 @@ def _python(pattern: str) -> str:
 _CATEGORIES = frozenset(unicodedata.category(chr(code)) for code in range(0x3000)) | {"Cs", "Co"}
 
 
-@lru_cache(maxsize=32)
+@cached_texts(32)
 def _category(token: str) -> str:
     """The inside of a character class for \\p{L}, \\pN, \\P{Lu}, \\p{^Lu}."""
     name = token[2:].strip("{}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from pilothouse.api.field import go_quote
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import names
+from pilothouse.kit.caching import cached_texts
 
 _TOKEN = re.compile(r"\s*(?:(==|!=|[=!<>,()])|([^\s=!<>,()]+))")
 _INTEGER = re.compile("[+-]?[0-9]+")
@@ -76,7 +76,7 @@ EVERYTHING = Selector()
 NOTHING = Selector((), True)
 
 
-@lru_cache(maxsize=1024)
+@cached_texts(1024)
 def parse(text: str) -> Selector:
     """A selector's text; ValueError in upstream's words."""
     parser = _Parser(text)

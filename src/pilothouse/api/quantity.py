@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import NamedTuple
+
+from pilothouse.kit.caching import cached_texts
 
 _FORM = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
 FORMAT_ERROR = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -65,7 +66,7 @@ def _decimal(nano: int, *, exponent: bool) -> str:
     return f"{nano}{_DECIMAL_SUFFIX[power]}"
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def parse(text: str) -> Quantity:
     """ValueError with upstream's text for anything that is no quantity."""
     match = _FORM.match(text)
@@ -92,7 +93,7 @@ def _exact(amount: Decimal, family: str) -> Quantity:
     return Quantity(nano if amount >= 0 else -nano, family)
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def canonical(text: str) -> str:
     """The text that Go writes for what was read. Text that is canonical already stays as it is."""
     return str(parse(text))

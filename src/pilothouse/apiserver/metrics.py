@@ -7,14 +7,14 @@ scrapes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from pilothouse.apiserver.limits import is_long_running
-from pilothouse.apiserver.request import Request
+from pilothouse.apiserver.request import Request, RequestInfo
 
 _LATENCY_BUCKETS_S = (
     0.005,
@@ -63,9 +63,25 @@ def _scope(request: Request) -> str:
 _LABELS = ("verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component")
 _BUCKET_NAMES = (*(str(float(s)) for s in _LATENCY_BUCKETS_S), "+Inf")
 
-_KEYS_MAX = 10_000
-_OTHER = ("other", "", "", "", "", "")
-"""Paths are the clients' to choose; past so many kinds of requests the rest are counted together."""
+_KNOWN_VERBS = frozenset(
+    (
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "watch",
+        "proxy",
+        "post",
+        "put",
+        "head",
+    )
+)
+Served = Callable[[RequestInfo], bool]
+"""Whether a request's path leads to something. Paths and methods are the clients' to choose: what leads nowhere is
+counted without its names, or each would stay in memory."""
 
 Key = tuple[str, str, str, str, str, str]
 """verb, group, version, resource, subresource, scope"""
@@ -91,7 +107,8 @@ class _Latencies:
 class RequestMetrics(Collector):
     """`registry` collects one cluster's metrics."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, served: Served) -> None:
+        self._served = served
         self._codes: dict[Key, dict[int, int]] = {}
         self._latencies: dict[Key, _Latencies] = {}
         self.long_running = Gauge(
@@ -107,18 +124,20 @@ class RequestMetrics(Collector):
         info = request.info
         key = (info.verb, info.group, info.version, info.resource, info.subresource, _scope(request))
         codes = self._codes.get(key)
-        if codes is None and len(self._codes) >= _KEYS_MAX:
-            key = _OTHER
-            codes = self._codes.get(key)
         if codes is None:
-            codes = self._codes[key] = {}
+            key = self._known(key, info)
+            codes = self._codes.setdefault(key, {})
             if not is_long_running(request):
-                self._latencies[key] = _Latencies()
+                self._latencies.setdefault(key, _Latencies())
         codes[code] = codes.get(code, 0) + 1
         latencies = self._latencies.get(key)
         if latencies is not None:
             latencies.buckets[bisect_left(_LATENCY_BUCKETS_S, seconds)] += 1
             latencies.sum_s += seconds
+
+    def _known(self, key: Key, info: RequestInfo) -> Key:
+        verb = info.verb if info.verb in _KNOWN_VERBS else "other"
+        return (verb, *key[1:]) if info.is_resource and self._served(info) else (verb, "", "", "", "", "")
 
     def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         total = CounterMetricFamily(

@@ -15,7 +15,7 @@ from pilothouse.api import errors
 from pilothouse.apiserver.endpoints import deleting, listing, watching, writing
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.scope import Scope
-from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.request import Request, RequestInfo, Response
 
 ResourceHandler = Callable[[Request, Scope], Awaitable[Response]]
 PathHandler = Callable[[Request], Awaitable[Response]]
@@ -58,6 +58,11 @@ class Router:
 
     def scopes(self) -> list[Scope]:
         return list(self._scopes.values())
+
+    def serves(self, info: RequestInfo) -> bool:
+        """Whether there is such a resource, and such a subresource of it."""
+        scope = self._scopes.get((info.group, info.version, info.resource))
+        return scope is not None and (not info.subresource or info.subresource in scope.kind.subresources)
 
     def add_subresource(self, plural: str, name: str, verb: str, handler: ResourceHandler) -> None:
         """A subresource with a handler of its own; `plural` "*" is every resource that has it."""

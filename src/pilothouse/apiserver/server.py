@@ -187,7 +187,7 @@ class ApiServer:
             Impersonation(self.authorizer.authorize, refusal).apply,
             self.authorizer,
             InFlight(options.requests_inflight_max, options.mutating_inflight_max),
-            RequestMetrics(metrics),
+            RequestMetrics(metrics, self.router.serves),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
             options.request_timeout_s,
@@ -348,10 +348,16 @@ class ApiServer:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
         await self._bootstrap()
-        await self._shared.services.repair()
+        await self._repair_services()
         await self._custom.start()
         self._compactor.start()
         self._ready = True
+
+    async def _repair_services(self) -> None:
+        try:
+            await self._shared.services.repair()
+        except errors.ApiError as error:
+            log.error("addresses and services were not compared: %s", error)
 
     async def _bootstrap(self) -> None:
         options = self.options

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -58,6 +60,7 @@ def serve(values: Values, work: Coroutine[Any, Any, None]) -> None:
     from pilothouse.kit.logging import configure
 
     configure(values["v"])
+    _allow_many_files()
     try:
         uvloop.run(work)
     except (StoreError, ApiError) as error:
@@ -66,6 +69,19 @@ def serve(values: Values, work: Coroutine[Any, Any, None]) -> None:
         raise Failure(os_error(error)) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+_FILES_MAX = 1 << 20
+
+
+def _allow_many_files() -> None:
+    """A connection is a file, and the default limit of 1,024 is soon used up by watches. Go programs raise theirs to
+    what they may, too (package os, init)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def os_error(error: OSError) -> str:

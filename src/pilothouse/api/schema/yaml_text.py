@@ -14,6 +14,9 @@ import yaml
 
 from pilothouse.api.schema import nesting
 
+_SEPARATORS_MAX = 250_000
+"""A text of 3 MiB may hold a million values, which take many seconds to read. Manifests of that size have a tenth of
+this; what is JSON is read as such."""
 _FEW_ALIASED, _FEW_NODES = 100, 1_000
 """Documents below either are not suspected."""
 _RATIO_LOW, _RATIO_HIGH = 400_000, 4_000_000
@@ -34,6 +37,8 @@ _Loader.yaml_implicit_resolvers = {
 
 def read(raw: bytes) -> tuple[Any, list[str]]:
     """The JSON value of a YAML text, and its duplicate keys (texts). ValueError in upstream's words."""
+    if raw.count(b",") + raw.count(b"\n") + raw.count(b":") > _SEPARATORS_MAX:
+        raise ValueError("yaml: document has too many nodes")
     loader = _Loader(raw)
     try:
         root = loader.get_single_node()

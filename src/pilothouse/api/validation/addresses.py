@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
-from functools import lru_cache
 
 from pilothouse.api import field as f
+from pilothouse.kit.caching import cached_texts
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -17,7 +17,7 @@ NOT_A_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 MAPPED = "must not be an IPv4-mapped IPv6 address"
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def parse(value: str) -> Address | None:
     """An address in any form Go once took: leading zeros in IPv4 too, no zones (netutils.ParseIPSloppy)."""
     if "%" in value:
@@ -45,7 +45,7 @@ def has_leading_zeros(value: str) -> bool:
     return any(len(octet) > 1 and octet[0] == "0" for octet in octets)
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def parse_range(value: str) -> tuple[Address, int] | None:
     """The address as written and the prefix length (netutils.ParseCIDRSloppy)."""
     text, slash, length = value.partition("/")
@@ -70,7 +70,7 @@ def ip(value: str, path: str, known: Collection[str] = ()) -> f.Errors:
     return [f.invalid(path, value, why) for why in _ip_faults(value)]
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def _ip_faults(value: str) -> tuple[str, ...]:
     if parse(value) is None:
         return (NOT_AN_IP,)
@@ -94,7 +94,7 @@ def cidr(value: str, path: str, known: Collection[str] = ()) -> f.Errors:
     return [f.invalid(path, value, why) for why in _cidr_faults(value)]
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def _cidr_faults(value: str) -> tuple[str, ...]:
     found = parse_range(value)
     if found is None:
@@ -127,7 +127,7 @@ def non_special(value: str, path: str) -> f.Errors:
     return [f.invalid(path, value, why) for why in _special(value)]
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def _special(value: str) -> tuple[str, ...]:
     address = parse(value)
     if address is None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
+
+from pilothouse.kit.caching import cached_texts
 
 LABEL_MAX = 63
 SUBDOMAIN_MAX = 253
@@ -78,7 +79,7 @@ def full(pattern: str, value: str) -> bool:
     return compiled.fullmatch(value) is not None
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def _subdomain(value: str) -> tuple[str, ...]:
     out = []
     if len(value.encode()) > SUBDOMAIN_MAX:
@@ -92,7 +93,7 @@ def is_dns1123_subdomain(value: str) -> list[str]:
     return list(_subdomain(value))
 
 
-@lru_cache(maxsize=4096)
+@cached_texts(4096)
 def _label(value: str) -> tuple[str, ...]:
     out = []
     if len(value.encode()) > LABEL_MAX:
@@ -142,7 +143,7 @@ def is_wildcard_dns1123_subdomain(value: str) -> list[str]:
     return [regex_error(text, _WILDCARD, "*.example.com")]
 
 
-@lru_cache(maxsize=8192)
+@cached_texts(8192)
 def _qualified(value: str) -> tuple[str, ...]:
     out: list[str] = []
     parts = value.split("/")
@@ -182,7 +183,7 @@ def is_qualified_label_key(value: str) -> list[str]:
     return [m.replace("a qualified name must", "a valid label key must") for m in found]
 
 
-@lru_cache(maxsize=8192)
+@cached_texts(8192)
 def _value(value: str) -> tuple[str, ...]:
     out = []
     if len(value.encode()) > LABEL_MAX:

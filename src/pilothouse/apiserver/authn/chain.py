@@ -5,6 +5,9 @@ A credential that is presented and wrong is a 401, never anonymous access.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -92,18 +95,22 @@ def bearer_token(request: Request) -> str:
         if len(parts) == 3:
             request.warnings.append(_EXTRA_SPACE)
             return ""
-    for protocol in request.headers.get("sec-websocket-protocol", "").split(","):
-        protocol = protocol.strip()
-        if protocol.startswith(_PROTOCOL_PREFIX):
-            return _decode(protocol.removeprefix(_PROTOCOL_PREFIX))
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        for protocol in request.headers.get("sec-websocket-protocol", "").split(","):
+            protocol = protocol.strip()
+            if protocol.startswith(_PROTOCOL_PREFIX):
+                return _decode(protocol.removeprefix(_PROTOCOL_PREFIX))
     return ""
 
 
-def _decode(text: str) -> str:
-    import base64
-    import binascii
+_RAW_URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 
+
+def _decode(text: str) -> str:
+    """base64.RawURLEncoding; 401 for anything else."""
     try:
+        if _RAW_URL.match(text) is None:
+            raise binascii.Error
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise errors.unauthorized() from None

@@ -54,7 +54,10 @@ def parsed(
     """The JSON value of a body of any accepted media type, and its duplicate fields. ValueError."""
     if media_type == negotiation.PROTOBUF:
         return codec.decode(raw), []
-    return parse.body(raw, media_type, duplicates=duplicates, typed=typed)
+    value, repeated = parse.body(raw, media_type, duplicates=duplicates, typed=typed)
+    if not isinstance(value, dict) and value is not None:  # YAML
+        raise ValueError(parse.type_meta_error(value))
+    return value, repeated
 
 
 def decode(

@@ -26,6 +26,7 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, selection
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
 from pilothouse.apiserver.endpoints.options import ListOptions, list_options
+from pilothouse.apiserver.endpoints.options import revision as parse_revision
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.storage.store import ContinueExpired, Page
@@ -107,10 +108,12 @@ def _bad_token(why: str) -> errors.ApiError:
 async def get(request: Request, scope: Scope) -> Response:
     form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
-    if revision and not revision.isdigit():
-        raise errors.ApiError(
-            500, "", f"resourceVersion: Invalid value: {go_quote(revision)}: {_parse_uint(revision)}"
-        )
+    if revision:
+        try:
+            await scope.rest.store.wait_revision(parse_revision(revision))
+        except ValueError as error:
+            text = f"resourceVersion: Invalid value: {go_quote(revision)}: {error}"
+            raise errors.ApiError(500, "", text) from None
     item = scope.rest.get(scope.namespace(request), request.info.name)
     if scope.kind.from_storage is None:
         if not form.target and form.media_type == JSON and not request.in_process and not form.pretty:
@@ -118,10 +121,6 @@ async def get(request: Request, scope: Scope) -> Response:
         return render.one(request, scope.kind, item.obj, item.raw, form)
     await scope.ready((item.obj,))
     return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form)
-
-
-def _parse_uint(text: str) -> str:
-    return f"strconv.ParseUint: parsing {go_quote(text)}: invalid syntax"
 
 
 async def list_(request: Request, scope: Scope) -> Response:
@@ -167,11 +166,12 @@ async def read_page(request: Request, scope: Scope, options: ListOptions) -> Pag
 
 
 def _revision(text: str) -> int:
-    if not text.isdigit():
+    try:
+        return parse_revision(text)
+    except ValueError as error:
         raise errors.bad_request(
-            f"invalid resource version: resourceVersion: Invalid value: {go_quote(text)}: {_parse_uint(text)}"
-        )
-    return int(text)
+            f"invalid resource version: resourceVersion: Invalid value: {go_quote(text)}: {error}"
+        ) from None
 
 
 def answer(request: Request, scope: Scope, page: Page, meta: Obj, form: Form) -> Response:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.apiserver.request import Request
+from pilothouse.kit.caching import cached_texts
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -86,7 +86,7 @@ def wants_pretty(request: Request) -> bool:
     return request.headers.get("user-agent", "").startswith(_PEOPLE)
 
 
-@lru_cache(maxsize=512)
+@cached_texts(512)
 def negotiate(accept: str, *, watch: bool = False, transforms: bool = True) -> Form:
     """The form for an Accept header; raises 406 when nothing fits. `transforms`: the endpoint can answer as
     Table or PartialObjectMetadata."""
@@ -134,7 +134,7 @@ def _with_parameters(media_type: str, parameters: dict[str, str], transforms: bo
     return form._replace(target=target, target_version=version)
 
 
-@lru_cache(maxsize=128)
+@cached_texts(128)
 def body_type(content_type: str) -> str:
     """The media type of a request body for POST, PUT and DELETE; JSON when none is named; 415 for others."""
     media_type = content_type.partition(";")[0].strip().lower()

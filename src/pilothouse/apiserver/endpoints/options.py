@@ -47,6 +47,21 @@ def integer(query: Mapping[str, list[str]], name: str) -> int | None:
     return number
 
 
+_UINT64_MAX = 2**64 - 1
+_DIGITS_MAX = 400
+"""Python refuses to read some thousands."""
+
+
+def revision(text: str) -> int:
+    """A resourceVersion as Go's ParseUint reads it. ValueError in its words."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"strconv.ParseUint: parsing {go_quote(text)}: invalid syntax")
+    number = int(text[:_DIGITS_MAX])
+    if number > _UINT64_MAX:
+        raise ValueError(f"strconv.ParseUint: parsing {go_quote(text)}: value out of range")
+    return number
+
+
 def list_options(request: Request, *, watch: bool) -> ListOptions:
     """Parsed and validated; raises 400 for what cannot be parsed, 422 for what does not fit together."""
     query = request.query

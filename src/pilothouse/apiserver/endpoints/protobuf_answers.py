@@ -17,6 +17,7 @@ from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.negotiation import JSON, PROTOBUF, negotiate
 from pilothouse.apiserver.request import Request, Response
+from pilothouse.kit.caching import cached_texts
 
 WATCH = f"{PROTOBUF};stream=watch"
 _FRAMES_MAX = 4096
@@ -28,6 +29,7 @@ KindOf = Callable[[Request], str]
 """The kind of the resource that a request names; "" for none."""
 
 
+@cached_texts(512)
 def wanted(accept: str) -> bool:
     """Whether protobuf is what is answered in."""
     try:

@@ -6,7 +6,7 @@ What waits is written in one go, and an event is encoded once for all its watche
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from pilothouse.api import errors
@@ -15,6 +15,7 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints import negotiation, render, selection
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
 from pilothouse.apiserver.endpoints.options import ListOptions, list_options
+from pilothouse.apiserver.endpoints.options import revision as parse_revision
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.storage.watch_cache import Change, Watcher
@@ -22,6 +23,8 @@ from pilothouse.apiserver.storage.watch_cache import Change, Watcher
 BOOKMARK_PERIOD_S = 60.0
 LAST_BOOKMARK_S = 2.0
 """How long before its end a watch gets a last bookmark: a client goes on from there with little to catch up on."""
+_PIECE_BYTES = 256 * 1024
+"""Many events go out in pieces of about this size: a beginning is as large as a list, and its client may be slow."""
 GATHER_S_PER_WATCHER = 0.00025
 GATHER_S_MAX = 0.05
 """After a write, what comes within this time goes out in the next one: the first event of a burst is not held up,
@@ -45,20 +48,13 @@ async def watch(request: Request, scope: Scope) -> Response:
 def _start(options: ListOptions) -> tuple[int | None, bool]:
     """The revision to watch from (None: now), and whether the present objects come first as ADDED."""
     text = options.resource_version
-    if text and not text.isdigit():
-        raise errors.ApiError(
-            500,
-            "",
-            f"resourceVersion: Invalid value: {go_quote(text)}: "
-            f"strconv.ParseUint: parsing {go_quote(text)}: invalid syntax",
-        )
+    try:
+        revision = parse_revision(text) if text else 0
+    except ValueError as error:
+        raise errors.ApiError(500, "", f"resourceVersion: Invalid value: {go_quote(text)}: {error}") from None
     if options.send_initial_events is not None:
-        if options.send_initial_events:
-            return (int(text) if text else None), True
-        return (int(text) if text not in ("", "0") else None), False
-    if text in ("", "0"):
-        return None, True
-    return int(text), False
+        return revision or None, options.send_initial_events
+    return revision or None, not revision
 
 
 class _Stream:
@@ -86,11 +82,10 @@ class _Stream:
             not self._form.target and self._form.media_type == JSON and self._scope.kind.from_storage is None
         )
         try:
+            encode = self._plain if plain else self._line
             async for batch in self._batches():
-                if plain:
-                    yield b"".join([self._plain(change) for change in batch])
-                else:
-                    yield b"".join([self._line(change) for change in batch])
+                for piece in _pieces(batch, encode):
+                    yield piece
                 await self._clock.sleep(min(GATHER_S_MAX, cached.watcher_count * GATHER_S_PER_WATCHER))
         except errors.ApiError as error:
             yield _encode("ERROR", error.status())
@@ -164,6 +159,21 @@ class _Stream:
         if change.initial_end:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}
         return {"kind": resource.kind, "apiVersion": resource.group_version, "metadata": meta}
+
+
+def _pieces(batch: list[Change], encode: Callable[[Change], bytes]) -> Iterator[bytes]:
+    part: list[bytes] = []
+    size = 0
+    for change in batch:
+        line = encode(change)
+        part.append(line)
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield b"".join(part)
+            part.clear()
+            size = 0
+    if part:
+        yield b"".join(part)
 
 
 def _encode(kind: str, obj: Obj) -> bytes:

@@ -8,7 +8,6 @@ from the live object on runs again when another write came between.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from pilothouse.api import errors
@@ -34,6 +33,7 @@ from pilothouse.apiserver.registry.rest import Change
 from pilothouse.apiserver.registry.strategy import Context
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.storage.item import Item
+from pilothouse.kit.caching import cached_texts
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -52,7 +52,7 @@ def manager_of(request: Request, options: Obj) -> str:
     return _manager_of_agent(request.headers.get("user-agent", ""))
 
 
-@lru_cache(maxsize=1024)
+@cached_texts(1024)
 def _manager_of_agent(user_agent: str) -> str:
     agent = user_agent.partition("/")[0]
     return "".join(c for c in agent if c.isprintable())[:_MANAGER_LENGTH_MAX] or "unknown"
@@ -321,6 +321,12 @@ def _applied(request: Request, scope: Scope, options: Obj) -> Obj:
         group, _, version = api_version.rpartition("/")
         raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
     return value
+
+
+def _string(obj: Obj, name: str) -> str:
+    """As unstructured.NestedString: "" for what is no string."""
+    value = obj.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _applied_value(request: Request, options: Obj) -> Obj:

@@ -332,7 +332,7 @@ class Rest:
         meta = obj["metadata"]
         sent = meta.get("resourceVersion", "")
         if sent not in ("", "0"):
-            if not sent.isdigit():
+            if not (sent.isascii() and sent.isdigit()):
                 raise errors.ApiError(
                     500, "", f"strconv.ParseUint: parsing {f.go_quote(sent)}: invalid syntax"
                 )

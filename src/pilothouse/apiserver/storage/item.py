@@ -13,6 +13,7 @@ import re
 
 import msgspec
 
+from pilothouse.api import errors
 from pilothouse.api.types import Obj
 
 _encode = msgspec.json.Encoder().encode
@@ -97,7 +98,7 @@ class Item:
 
     def decode(self) -> Obj:
         """A fresh decoded object that the caller owns."""
-        obj: Obj = _decode(self.value)
+        obj = self._decoded()
         if self.revision:
             obj["metadata"]["resourceVersion"] = str(self.revision)
         return obj
@@ -107,6 +108,17 @@ class Item:
         if value == self.value:
             return True
         return len(value) == len(self.value) and bool(_decode(value) == _decode(self.value))
+
+    def _decoded(self) -> Obj:
+        """ApiError 500 for a value that somebody damaged, or wrote past the API server."""
+        try:
+            obj: Obj = _decode(self.value)
+            obj["metadata"]["name"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise errors.internal(
+                f"{self.key.decode('utf-8', 'replace')} holds no object: {error}"
+            ) from error
+        return obj
 
     @property
     def labels(self) -> dict[str, str]:
@@ -138,7 +150,7 @@ class Item:
         if not self._splice_at:
             head = _HEAD.match(self.value)
             if head is None:
-                self.value = encode(_decode(self.value))
+                self.value = encode(self._decoded())
                 head = _HEAD.match(self.value)
                 if head is None:
                     raise ValueError(f"{self.key.decode()} does not hold an object with metadata")

@@ -270,19 +270,31 @@ class ResourceStore:
         initial_events: bool = False,
         predicate: Predicate | None = None,
     ) -> Watcher:
-        """Changes after `revision` (None: from now on). With `initial_events` the present objects come first,
-        as ADDED, then a marked bookmark; `revision` is then how fresh they must be at least."""
+        """Changes after `revision` (None: from now on), which may be still to come. With `initial_events` the present
+        objects come first, as ADDED, then a marked bookmark; `revision` is then how fresh they must be at least.
+        What goes wrong from here on is told in the stream, as upstream's cacher does."""
         prefix = self._prefix(namespace)
-        if revision is not None and revision > self._cache.revision:
-            await self.wait_revision(revision)
+        if initial_events and revision is not None:
+            try:
+                await self.wait_revision(revision)
+            except errors.ApiError as error:
+                watcher = self.cached.add_watcher(prefix, predicate)
+                watcher.fail(error)
+                return watcher
         now = self._cache.revision
         watcher = self.cached.add_watcher(prefix, predicate)
         if initial_events:
             items = self.cached.items(self.cached.keys(prefix))
-            present = [Change("ADDED", i, i.revision) for i in items if predicate is None or predicate(i)]
+            present = [
+                Change("ADDED", i, i.revision, present=True)
+                for i in items
+                if predicate is None or predicate(i)
+            ]
             watcher.begin_with([*present, Change.bookmark(now, initial_end=True)])
         elif revision is not None and revision < now:
             await self._begin_after(watcher, revision, now)
+        elif revision is not None:
+            watcher.skip_to(revision)
         return watcher
 
     async def _begin_after(self, watcher: Watcher, revision: int, now: int) -> None:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 BUFFER_MAX = 20_000
 """Changes that may wait for one client."""
+BUFFER_BYTES_MAX = 128 * 1024 * 1024
+"""And how much they may keep in memory: their objects, which others may be done with."""
 RING_MAX = 1_024
 """Past events that one resource remembers."""
 _RETRY_S = 1.0
@@ -44,12 +46,21 @@ Predicate = Callable[[Item], bool]
 
 
 class Change:
-    """One change as one watcher sees it; shared by all that see it the same way. `item` is None for a
-    bookmark."""
+    """One change as one watcher sees it; shared by all that see it the same way, unless it is `present` (what a watch
+    begins with). `item` is None for a bookmark."""
 
-    __slots__ = ("_line", "initial_end", "item", "revision", "type")
+    __slots__ = ("_line", "_present", "initial_end", "item", "revision", "type")
 
-    def __init__(self, type: str, item: Item | None, revision: int, *, initial_end: bool = False) -> None:
+    def __init__(
+        self,
+        type: str,
+        item: Item | None,
+        revision: int,
+        *,
+        initial_end: bool = False,
+        present: bool = False,
+    ) -> None:
+        self._present = present
         self.type = type
         self.item = item
         self.revision = revision
@@ -61,12 +72,20 @@ class Change:
         return cls("BOOKMARK", None, revision, initial_end=initial_end)
 
     @property
+    def size(self) -> int:
+        """What it keeps in memory, about."""
+        return len(self.item.value) if self.item is not None else 0
+
+    @property
     def line(self) -> bytes:
-        """The JSON line on the wire, made once."""
-        if self._line is None:
-            assert self.item is not None
-            self._line = b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.item.document)
-        return self._line
+        """The JSON line on the wire, made once for all who share it."""
+        if self._line is not None:
+            return self._line
+        assert self.item is not None
+        line = b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.item.document)
+        if not self._present:
+            self._line = line
+        return line
 
 
 class Happened:
@@ -140,6 +159,8 @@ class Watcher:
         self._forget = forget
         self._buffer: deque[Change] = deque()
         self._room = BUFFER_MAX
+        self._bytes = 0
+        self._after = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._error: errors.ApiError | None = None
@@ -147,17 +168,24 @@ class Watcher:
     @property
     def revision(self) -> int:
         """Everything up to here was handed over or is no concern of this watcher: what a bookmark may say."""
-        return self._handed if self._buffer else self._cache_revision()
+        return max(self._handed if self._buffer else self._cache_revision(), self._after)
 
     @property
     def waiting(self) -> int:
         """How many changes were not taken yet."""
         return len(self._buffer)
 
-    def push(self, changes: Iterable[Change]) -> None:
-        """What happened just now; too much of it ends the watch."""
+    def skip_to(self, revision: int) -> None:
+        """Hand over only what comes after a revision that is still to come."""
+        self._after = revision
+
+    def push(self, changes: list[Change], size: int) -> None:
+        """What happened just now, and its bytes; too much of it ends the watch."""
+        if self._after:
+            changes = [change for change in changes if change.revision > self._after]
         self._buffer.extend(changes)
-        if len(self._buffer) > self._room:
+        self._bytes += size
+        if len(self._buffer) > self._room or self._bytes > BUFFER_BYTES_MAX:
             log.info("a watch of %s is ended: its client does not keep up", self.prefix.decode())
             self.close()
         elif self._buffer:
@@ -192,6 +220,7 @@ class Watcher:
         if batch:
             self._buffer.clear()
             self._room = BUFFER_MAX
+            self._bytes = 0
             self._handed = batch[-1].revision
         return batch
 
@@ -282,7 +311,7 @@ class ResourceCache:
 
     def _tell(self, batch: list[Happened]) -> None:
         by_prefix = {self.prefix: batch}
-        whole: dict[bytes, list[Change]] = {}
+        whole: dict[bytes, tuple[list[Change], int]] = {}
         for watcher in list(self._watchers):
             prefix, predicate = watcher.prefix, watcher.predicate
             part = by_prefix.get(prefix)
@@ -291,12 +320,23 @@ class ResourceCache:
             if not part:
                 continue
             if predicate is not None:
-                watcher.push([c for c in [h.seen_by(predicate) for h in part] if c is not None])
+                self._tell_selected(watcher, part, predicate)
                 continue
-            changes = whole.get(prefix)
-            if changes is None:
-                changes = whole[prefix] = [h.change for h in part]
-            watcher.push(changes)
+            shared = whole.get(prefix)
+            if shared is None:
+                changes = [h.change for h in part]
+                shared = whole[prefix] = (changes, _size(changes))
+            watcher.push(*shared)
+
+    def _tell_selected(self, watcher: Watcher, part: list[Happened], predicate: Predicate) -> None:
+        try:
+            changes = [c for c in [h.seen_by(predicate) for h in part] if c is not None]
+        except Exception:
+            # One watcher's selection of one odd object must not stop the cache, and with it all writes.
+            log.exception("a selection failed: its watch of %s is ended", watcher.prefix.decode())
+            watcher.fail(errors.internal("the selection failed; see the server's log"))
+            return
+        watcher.push(changes, _size(changes))
 
     def since(self, after: int, prefix: bytes, predicate: Predicate | None) -> list[Change] | None:
         """The changes after a revision; None when the ring does not reach back that far."""
@@ -519,6 +559,10 @@ class WatchCache:
         current = Item(kv.key, kv.mod_revision, kv.value) if event.type is EventType.PUT else None
         previous = Item(prev.key, prev.mod_revision, prev.value) if prev is not None else None
         return Happened(kv.key, current, previous, kv.mod_revision)
+
+
+def _size(changes: list[Change]) -> int:
+    return sum([change.size for change in changes])
 
 
 def _too_old(revision: int, oldest: int) -> errors.ApiError:

@@ -90,3 +90,41 @@ def test_yaml_repeats_are_named() -> None:
 def test_a_body_that_is_no_object(raw: bytes) -> None:
     with pytest.raises(ValueError, match="into Go value of type struct"):
         parse.body(raw, JSON)
+
+
+def test_json_in_a_yaml_body_is_read_as_json_unless_it_needs_the_other_s_words() -> None:
+    raw = b' {"a": {"b": [1, 2.5, true, null, "x:y"]}}'
+    assert parse.body(raw, parse.YAML) == ({"a": {"b": [1, 2.5, True, None, "x:y"]}}, [])
+    value, found = parse.body(b'{"a": 1,\n "a": 2}', parse.YAML, duplicates=True)
+    assert value == {"a": 2}
+    assert 'line 2: key "a" already set in map' in found[0]
+    assert parse.body(b"{a: 1}", parse.YAML) == ({"a": 1}, [])
+    with pytest.raises(ValueError, match="did not find expected node content"):
+        parse.body(b'{"a": [}', parse.YAML)
+
+
+def test_aliases_are_copies_and_few_are_no_bomb() -> None:
+    value, _ = parse.body(b"a: &a {x: [1]}\nb: *a\nc: {<<: *a, y: 2}\n", parse.YAML)
+    assert value == {"a": {"x": [1]}, "b": {"x": [1]}, "c": {"x": [1], "y": 2}}
+    assert value["a"]["x"] is not value["b"]["x"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "media_type", "text"),
+    [
+        (b"a: [" + b"1," * 300_000 + b"1]", parse.YAML, "document has too many nodes"),
+        (b"[" + b"1," * 1_000_000 + b"x", JSON, "unexpected end of JSON input"),
+        (b'"' + b"\\n" * 1_000_000, JSON, "unexpected end of JSON input"),
+        (b"[" * 201 + b"]" * 201, JSON, "exceeded max depth"),
+        (b'{"a":' * 100_000, JSON, "exceeded max depth"),
+        (b"- " * 250, parse.YAML, "exceeded max depth"),
+    ],
+)
+def test_what_would_take_too_long_is_refused_soon(raw: bytes, media_type: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        parse.body(raw, media_type)
+
+
+def test_numbers_and_text_that_go_reads() -> None:
+    assert parse.body(b'{"a":1e999,"b":%d}' % 10**40, JSON)[0]["b"] == 10**40
+    assert parse.body(b'{"a":"\xff\\ud800"}', JSON)[0] == {"a": "\ufffd\ufffd"}

@@ -253,8 +253,49 @@ async def test_what_was_compacted_is_gone_for_lists(room: Room) -> None:
 @in_room
 async def test_a_revision_not_in_sight_times_out(room: Room) -> None:
     with pytest.raises(ApiError, match="Timeout: Too large resource version: 99, current: 1") as refused:
-        await room.pods.watch("", 99)
+        await room.pods.wait_revision(99)
     assert refused.value.code == 504
+    watcher = await room.pods.watch("", 99, initial_events=True)
+    with pytest.raises(ApiError, match="Too large resource version"):
+        await watcher.next(1)
+
+
+@in_room
+async def test_a_watch_from_a_revision_to_come_waits_for_it(room: Room) -> None:
+    watcher = await room.pods.watch("", 4)
+    for name in "abcde":
+        await room.create(name)
+        assert watcher.revision >= 4
+    assert told(await take(watcher, 2)) == [("ADDED", "d"), ("ADDED", "e")]
+
+
+@in_room
+async def test_a_selection_that_fails_ends_its_own_watch_alone(room: Room) -> None:
+    def broken(item: Item) -> bool:
+        raise KeyError("spec")
+
+    bad, good = await room.pods.watch(predicate=broken), await room.pods.watch(predicate=labelled)
+    await room.create("a", **{"in": "1"})
+    assert told(await take(good, 1)) == [("ADDED", "a")]
+    with pytest.raises(ApiError, match="the selection failed"):
+        await bad.next(1)
+    bad.close()
+    await room.create("b", **{"in": "1"})
+    assert told(await take(good, 1)) == [("ADDED", "b")]
+
+
+@in_room
+async def test_a_client_that_lags_by_too_many_bytes_is_ended(room: Room) -> None:
+    limit, watch_cache.BUFFER_BYTES_MAX = watch_cache.BUFFER_BYTES_MAX, 2_000
+    try:
+        slow, quick = await room.pods.watch(), await room.pods.watch(predicate=labelled)
+        for n in range(10):
+            await room.create(f"p{n}", pad="x" * 300, **{"in": "1"})
+            assert len(await take(quick, 1)) == 1
+        assert await slow.next(1) is None
+        assert room.pods.cached.watcher_count == 1
+    finally:
+        watch_cache.BUFFER_BYTES_MAX = limit
 
 
 @in_room
@@ -471,3 +512,20 @@ async def test_a_list_and_a_watch_from_it_never_miss_a_change(room: Room) -> Non
         assert state == {i.key: i.raw for i in now.items}
 
     await asyncio.gather(churn(), *(follow(n % 2 == 0) for n in range(12)))
+
+
+@in_room
+async def test_a_damaged_object_is_named_and_harms_no_other(room: Room) -> None:
+    await room.create("good")
+    watcher = await room.pods.watch(predicate=labelled)
+    for n, value in enumerate((b"\xff\x00", b"5", b"{}", b'{"metadata":{}}', b"[" * 3000)):
+        await room.backend.put(Put(b"/registry/pods/default/bad%d" % n, value))
+    for n in range(5):
+        item = room.pods.get(f"/registry/pods/default/bad{n}")
+        assert item is not None
+        with pytest.raises(ApiError, match=f"/registry/pods/default/bad{n} holds no object") as refused:
+            _ = item.obj
+        assert refused.value.code == 500
+    with pytest.raises(ApiError, match="the selection failed"):
+        await watcher.next(1)
+    assert (await room.change("good", x="1")).revision == room.cache.revision

@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from pilothouse.kit.caching import LONGEST, cached_texts
+
 FieldSet: TypeAlias = dict[str, Any]
 
 MEMBER = "."
@@ -155,7 +157,7 @@ def recursive_difference(a: FieldSet, b: FieldSet) -> FieldSet:
 _RANK = {".": 0, "f": 1, "k": 2, "v": 3, "i": 4}
 
 
-@lru_cache(maxsize=8192)
+@cached_texts(8192)
 def order(key: str) -> tuple[Any, ...]:
     """Upstream's order of path elements: fields by name, then keys and values (numbers by size), indexes."""
     kind, rest = key[:1], key[2:]
@@ -221,15 +223,21 @@ def element(key: str) -> str:
 # -- path elements --------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=16384)
+@cached_texts(16384)
 def name_key(name: str) -> str:
     """The element of a field or map entry."""
     return f"f:{name}"
 
 
-@lru_cache(maxsize=16384, typed=True)
 def single_key(field: str, value: Any) -> str:
     """The element of a list item that one scalar field names."""
+    if isinstance(value, str) and len(value) > LONGEST:
+        return "k:" + _go_json({field: value})
+    return _single_key(field, value)
+
+
+@lru_cache(maxsize=16384, typed=True)
+def _single_key(field: str, value: Any) -> str:
     return "k:" + _go_json({field: value})
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
+from pilothouse.api.schema.parse import type_meta_error
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.builtin import internal_package
 from pilothouse.apiserver.endpoints import body, negotiation
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 def read(server: ApiServer, request: Request, group: str, version: str, kind: str) -> Obj:
     """The body as that kind, in round-trip form; 400 for anything else."""
     value = _value(server, request, kind)
+    if not all(isinstance(value.get(name), (str, NoneType)) for name in ("kind", "apiVersion")):
+        raise errors.bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): {type_meta_error(value)}"
+        )
     claimed_kind = value.get("kind") or kind
     claimed = value.get("apiVersion") or (f"{group}/{version}" if group else version)
     if (claimed_kind, claimed) != (kind, f"{group}/{version}" if group else version):
