@@ -165,7 +165,7 @@ def test_a_count_waits_for_the_objects_that_are_on_their_way() -> None:
             charged = {**found, "status": {**found["status"], "used": {"configmaps": "2"}}}
             await client.update(RESOURCE_QUOTAS, charged, subresource="status")
             await client.delete(CONFIG_MAPS, "old", NS)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             await used(client, {"configmaps": "2"})
             await asyncio.sleep(1)
             await used(client, {"configmaps": "0"})
