@@ -126,7 +126,7 @@ def test_a_data_directory_that_cannot_be_is_told(home: Path, background: bool) -
 
 
 def test_wrong_usage_in_the_background_exits_2(home: Path) -> None:
-    done = call("up", "-d", "--enable-admission-plugins=Nonsense", home=home)
+    done = call("up", "-d", "--secure-port=0", "--enable-admission-plugins=Nonsense", home=home)
     assert done.returncode == 2
     assert "Nonsense" in done.stderr
     assert done.stderr.count("\n") == 1
