@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 TOKENS = 'admintoken,admin,admin,system:masters\nalicetoken,alice,alice,"dev"\n'
 _CLOUD_SDK = Path("/usr/lib/google-cloud-sdk/bin")
