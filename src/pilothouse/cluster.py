@@ -17,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
-
 from pilothouse.apiserver.authn.service_account import user_info
 from pilothouse.apiserver.inprocess import InProcessTransport
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.components.api_server import MASTERS, ServedApi, Serving
+from pilothouse.kit.metrics import new_registry
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
@@ -58,7 +57,7 @@ class Cluster:
     def __init__(self, options: ClusterOptions | None = None, world: World | None = None) -> None:
         self.options = options or ClusterOptions()
         self.world = world or World()
-        self.metrics = CollectorRegistry(auto_describe=True)
+        self.metrics = new_registry()
         self.kubeconfig: Path | None = None
         self._served = ServedApi(self._serving(), self.world, self.metrics)
         self._tasks = Tasks("cluster")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -111,13 +111,6 @@ class RequestMetrics(Collector):
         self._served = served
         self._codes: dict[Key, dict[int, int]] = {}
         self._latencies: dict[Key, _Latencies] = {}
-        self.long_running = Gauge(
-            "apiserver_longrunning_requests",
-            "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, "
-            "scope and component. Not all requests are tracked this way.",
-            ["verb", "group", "version", "resource", "subresource", "scope", "component"],
-            registry=registry,
-        )
         registry.register(self)
 
     def observe(self, request: Request, code: int, seconds: float) -> None:

@@ -61,6 +61,7 @@ from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 from pilothouse.apiserver.request import LOOPBACK, Request, Response
 from pilothouse.apiserver.router import Router
+from pilothouse.apiserver.state_metrics import StateMetrics
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.compactor import Compactor
 from pilothouse.apiserver.storage.leases import LeaseManager
@@ -181,12 +182,16 @@ class ApiServer:
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
+        in_flight = InFlight(options.requests_inflight_max, options.mutating_inflight_max)
+        metrics.register(
+            StateMetrics(in_flight, self.lister.stores, version_document(options.kubernetes_version))
+        )
         self.pipeline = Pipeline(
             world,
             self.authenticator,
             Impersonation(self.authorizer.authorize, refusal).apply,
             self.authorizer,
-            InFlight(options.requests_inflight_max, options.mutating_inflight_max),
+            in_flight,
             RequestMetrics(metrics, self.router.serves),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,

@@ -20,13 +20,12 @@ async def _serve(values: Values, home: Path) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
-    from prometheus_client import CollectorRegistry
-
     from pilothouse.components import credentials
     from pilothouse.components.api_server import ServedApi
+    from pilothouse.kit.metrics import new_registry
     from pilothouse.kit.world import World
 
-    served = ServedApi(kube_apiserver_flags.options(values), World(), CollectorRegistry(auto_describe=True))
+    served = ServedApi(kube_apiserver_flags.options(values), World(), new_registry())
     stop = running.Stop()
     try:
         await served.start()

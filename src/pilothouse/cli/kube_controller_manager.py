@@ -50,15 +50,14 @@ async def _serve(values: Values) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
-    from prometheus_client import CollectorRegistry
-
     from pilothouse.client.leader_election import LeadershipLost
     from pilothouse.components.controller_manager import ControllerManager
     from pilothouse.components.standalone import Standalone
     from pilothouse.controllers.manager import chosen
+    from pilothouse.kit.metrics import new_registry
     from pilothouse.kit.world import World
 
-    world, metrics = World(), CollectorRegistry(auto_describe=True)
+    world, metrics = World(), new_registry()
     names = values["controllers"] if "controllers" in values.given else ("*",)
     chosen(names)
     stop = running.Stop()

@@ -19,14 +19,13 @@ async def _serve(values: Values) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
-    from prometheus_client import CollectorRegistry
-
     from pilothouse.client.leader_election import LeadershipLost
     from pilothouse.components.scheduler import SchedulerComponent
     from pilothouse.components.standalone import Standalone
+    from pilothouse.kit.metrics import new_registry
     from pilothouse.kit.world import World
 
-    world, metrics = World(), CollectorRegistry(auto_describe=True)
+    world, metrics = World(), new_registry()
     stop = running.Stop()
     clients = component_flags.clients(values, world, _NAME)
     standalone = Standalone(

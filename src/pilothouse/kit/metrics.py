@@ -11,7 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.metrics import MetricWrapperBase
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -19,9 +26,15 @@ M = TypeVar("M", bound=MetricWrapperBase)
 _families: WeakKeyDictionary[CollectorRegistry, dict[str, MetricWrapperBase]] = WeakKeyDictionary()
 
 
+disable_created_metrics()  # type: ignore[no-untyped-call]
+"""Go's client library writes no *_created series beside counters and histograms, so neither do we."""
+
+
 def new_registry() -> CollectorRegistry:
-    """The registry of one cluster or one component."""
-    return CollectorRegistry(auto_describe=True)
+    """The registry of one cluster or one component, with the process' own figures (process_*)."""
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    return registry
 
 
 def exponential_buckets(start: float, factor: float, count: int) -> tuple[float, ...]:

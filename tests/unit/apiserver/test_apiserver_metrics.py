@@ -1,26 +1,52 @@
-"""What is counted, and that clients cannot make it grow (k8s.io/apiserver/pkg/endpoints/metrics cleanVerb)."""
+"""/metrics under upstream's names (https://kubernetes.io/docs/reference/instrumentation/metrics/)."""
 
 from __future__ import annotations
 
 import re
 
-from tests.served import ALICE, api
+from pilothouse.api.resources import CONFIG_MAPS
+from pilothouse.apiserver.request import Request, UserInfo
+from pilothouse.cluster import Cluster, ClusterOptions
+from pilothouse.kit.virtual_loop import run_virtual
+from pilothouse.kit.world import simulated_world
+
+ADMIN = UserInfo("admin", groups=("system:masters", "system:authenticated"))
 
 
-def test_requests_are_counted_by_what_they_reach_and_all_others_together() -> None:
-    with api() as server:
-        for n in range(50):
-            server.ask(f"ODD{n}", f"/x{n}")
-            server.ask("GET", f"/apis/group{n}/v1/things")
-            server.ask("GET", f"/api/v1/namespaces/ns{n}/things{n}/a/b{n}")
-            server.ask("GET", f"/api/v1/namespaces/ns{n}/pods/p/sub{n}", user=ALICE)
-        server.ask("GET", "/api/v1/namespaces/default/pods")
-        text = server.ask("GET", "/metrics").body.decode()
-    counted = re.findall(r"^apiserver_request_total\{(.*)\} (\S+)$", text, re.MULTILINE)
-    assert len(counted) < 20
-    assert not [labels for labels, _ in counted if "things" in labels or "sub1" in labels or "ODD" in labels]
-    pods = [labels for labels, _ in counted if 'resource="pods"' in labels]
-    assert len(pods) == 1
-    assert 'verb="LIST"' in pods[0]
-    other = sum(float(count) for labels, count in counted if 'verb="OTHER"' in labels)
-    assert other == 50
+async def _scraped(cluster: Cluster) -> str:
+    answer = await cluster.api.handle(Request("GET", "/metrics", user=ADMIN))
+    assert answer.status == 200
+    assert isinstance(answer.body, bytes)
+    return answer.body.decode()
+
+
+def test_the_server_tells_what_it_holds_and_does() -> None:
+    async def main() -> None:
+        cluster = Cluster(ClusterOptions(secure_port=None, nodes=0), simulated_world(1))
+        await cluster.start_server()
+        client = cluster.client()
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+        await client.create(CONFIG_MAPS, body, "default")
+        watch = client.watch(CONFIG_MAPS)
+        await anext(watch)
+        text = await _scraped(cluster)
+        assert re.search(r'^apiserver_storage_objects{resource="configmaps"} [1-9]', text, re.M)
+        assert re.search(r'^apiserver_resource_objects{group="apps",resource="deployments"} 0', text, re.M)
+        assert re.search(
+            r'^apiserver_longrunning_requests{.*resource="configmaps".*verb="WATCH",version="v1"} 1',
+            text,
+            re.M,
+        )
+        assert re.search(
+            r'^apiserver_request_total{code="201",.*resource="configmaps".*verb="POST"', text, re.M
+        )
+        assert re.search(r'^apiserver_current_inflight_requests{request_kind="mutating"} 0', text, re.M)
+        assert re.search(r'^kubernetes_build_info{.*git_version="v1\.36\.', text, re.M)
+        assert re.search(r"^process_resident_memory_bytes [1-9]", text, re.M)
+        assert "_created" not in text
+        await watch.aclose()  # type: ignore[attr-defined]
+        await cluster.world.clock.sleep(1)
+        assert not re.search(r'^apiserver_longrunning_requests{.*"configmaps"', await _scraped(cluster), re.M)
+        await cluster.stop()
+
+    run_virtual(main())

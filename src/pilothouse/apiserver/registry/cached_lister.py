@@ -26,6 +26,9 @@ class CachedLister:
     def remove(self, store: ResourceStore) -> None:
         self._stores.pop((store.resource.group, store.resource.plural), None)
 
+    def stores(self) -> Iterable[ResourceStore]:
+        return list(self._stores.values())
+
     def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
         store = self._stores.get((resource.group, resource.plural))
         if store is None:
