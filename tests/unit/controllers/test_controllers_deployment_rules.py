@@ -86,8 +86,8 @@ def test_leftovers_go_to_the_largest_set() -> None:
 def test_without_an_annotation_the_present_size_counts() -> None:
     """An annotation of 0 is none (getReplicaSetFraction)."""
     d = {**deployment(20, 0, 1), "status": {"replicas": 10}}
-    for annotations in ({}, {rules.MAX_REPLICAS: "0"}, {rules.MAX_REPLICAS: "x"}):
-        assert rules.fraction(replica_set("rs", 5, annotations=annotations), d) == 5
+    for noted in ({}, {rules.MAX_REPLICAS: "0"}, {rules.MAX_REPLICAS: "x"}):
+        assert rules.fraction(replica_set("rs", 5, annotations=noted), d) == 5
 
 
 def test_unhealthy_old_pods_go_first_and_oldest_sets_before_younger() -> None:
