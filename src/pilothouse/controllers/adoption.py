@@ -3,7 +3,8 @@
 
 An object with a controller is only ever taken away by that controller; one without may be adopted by anyone
 whose selector matches, if neither is being deleted. Before the first adoption the owner is read again from
-the API server: the informer may not know yet that it is gone.
+the API server: the informer may not know yet that it is gone. An owner that cannot adopt must not go on either:
+it would make anew what it failed to adopt.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import controller_of, controller_ref
+from pilothouse.controllers.reconciler import TryAgain, controller_of, controller_ref
 
 
 class Claim:
@@ -33,11 +34,21 @@ class Claim:
         self._owner_resource = owner_resource
         self._resource = resource
         self._selector = selector
-        self._may_adopt: bool | None = None
+        self._may_adopt = False
 
     async def all(self, candidates: list[Obj]) -> list[Obj]:
-        """Those of the candidates that are the owner's now."""
-        return [obj for obj in candidates if await self._claim(obj)]
+        """Those of the candidates that are the owner's now. TryAgain, ApiError: what could not be adopted or
+        released; the others were."""
+        claimed, failures = [], []
+        for obj in candidates:
+            try:
+                if await self._claim(obj):
+                    claimed.append(obj)
+            except (ApiError, TryAgain) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return claimed
 
     async def _claim(self, obj: Obj) -> bool:
         ref = controller_of(obj)
@@ -55,39 +66,45 @@ class Claim:
         return await self._adopt(obj)
 
     async def _adopt(self, obj: Obj) -> bool:
-        if not await self._check_owner():
-            return False
+        await self._check_owner(obj)
         meta = obj["metadata"]
-        refs = [*(meta.get("ownerReferences") or ()), controller_ref(self._owner, self._owner_resource)]
-        patch = {"metadata": {"ownerReferences": refs, "uid": meta["uid"]}}
-        return await self._patch(obj, patch)
+        mine = controller_ref(self._owner, self._owner_resource)
+        try:
+            await self._patch(obj, {"metadata": {"ownerReferences": [mine], "uid": meta["uid"]}})
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
 
     async def _release(self, obj: Obj) -> None:
         meta = obj["metadata"]
-        refs = [r for r in meta["ownerReferences"] if r["uid"] != self._owner["metadata"]["uid"]]
-        await self._patch(obj, {"metadata": {"ownerReferences": refs or None, "uid": meta["uid"]}})
-
-    async def _patch(self, obj: Obj, patch: Obj) -> bool:
-        """False when the object is gone or was replaced meanwhile."""
-        meta = obj["metadata"]
+        mine = {"$patch": "delete", "uid": self._owner["metadata"]["uid"]}
         try:
-            await self._client.patch(self._resource, meta["name"], patch, meta["namespace"])
+            await self._patch(obj, {"metadata": {"ownerReferences": [mine], "uid": meta["uid"]}})
         except ApiError as error:
-            if error.code in (404, 409, 422):
-                return False
-            raise
-        return True
+            if error.code not in (404, 409, 422):  # gone, or another object of its name
+                raise
 
-    async def _check_owner(self) -> bool:
-        if self._may_adopt is None:
-            meta = self._owner["metadata"]
-            try:
-                fresh = await self._client.get(self._owner_resource, meta["name"], meta["namespace"])
-            except ApiError as error:
-                if error.code != 404:
-                    raise
-                self._may_adopt = False
-            else:
-                same = fresh["metadata"]["uid"] == meta["uid"]
-                self._may_adopt = same and not is_terminating(fresh)
-        return self._may_adopt
+    async def _patch(self, obj: Obj, patch: Obj) -> None:
+        """Strategic: it touches one reference, and leaves those that others write meanwhile."""
+        meta = obj["metadata"]
+        await self._client.patch(
+            self._resource, meta["name"], patch, meta["namespace"], patch_type="strategic"
+        )
+
+    async def _check_owner(self, obj: Obj) -> None:
+        """TryAgain when the owner is gone or going (RecheckDeletionTimestamp)."""
+        if self._may_adopt:
+            return
+        meta = self._owner["metadata"]
+        fresh = (await self._client.get(self._owner_resource, meta["name"], meta["namespace"]))["metadata"]
+        kind, key = self._owner_resource.kind, f"{meta['namespace']}/{meta['name']}"
+        what = f"can't adopt {self._resource.kind} {obj['metadata']['namespace']}/{obj['metadata']['name']}"
+        if fresh["uid"] != meta["uid"]:
+            raise TryAgain(
+                f"{what}: original {kind} {key} is gone: got uid {fresh['uid']}, wanted {meta['uid']}"
+            )
+        if fresh.get("deletionTimestamp"):
+            raise TryAgain(f"{what}: {key} has just been deleted at {fresh['deletionTimestamp']}")
+        self._may_adopt = True

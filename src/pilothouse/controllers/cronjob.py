@@ -18,8 +18,8 @@ from pilothouse.api.types import Obj
 from pilothouse.client.events import reference
 from pilothouse.controllers import cronjob_rules as rules
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.pods_owner import controller_uid, is_terminating_namespace
-from pilothouse.controllers.reconciler import Controller, controller_of
+from pilothouse.controllers.pods_owner import controller_uid
+from pilothouse.controllers.reconciler import Controller, controller_of, is_terminating_namespace
 from pilothouse.kit.world import timestamp
 
 _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"

@@ -17,8 +17,8 @@ from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import daemonset_rules as rules
 from pilothouse.controllers.deployment_rules import template_hash
 from pilothouse.controllers.pods import is_ready, is_terminating, template_pod
-from pilothouse.controllers.pods_owner import PodsOwner, controller_uid, is_terminating_namespace
-from pilothouse.controllers.reconciler import Environment, controller_ref
+from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
+from pilothouse.controllers.reconciler import Environment, controller_ref, is_terminating_namespace
 from pilothouse.kit.backoff import KeyedBackoff
 
 BURST_REPLICAS = 250

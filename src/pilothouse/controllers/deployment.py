@@ -16,7 +16,12 @@ from pilothouse.client.informer import key_of
 from pilothouse.controllers import adoption
 from pilothouse.controllers import deployment_rules as rules
 from pilothouse.controllers.pods import condition, is_terminal, is_terminating
-from pilothouse.controllers.reconciler import Controller, controller_of, controller_ref
+from pilothouse.controllers.reconciler import (
+    Controller,
+    controller_of,
+    controller_ref,
+    is_terminating_namespace,
+)
 from pilothouse.kit.world import parse_timestamp
 
 
@@ -39,21 +44,24 @@ class DeploymentController(Controller):
         d = {**found, "apiVersion": "apps/v1", "kind": "Deployment"}
         sets = await self._claim(d)
         rollout = _Rollout(self, d, sets)
-        if is_terminating(d):
-            await rollout.sync_status()
-        elif await self._step(rollout):
-            pass
+        await self._step(rollout)
         return rollout.recheck_s()
 
-    async def _step(self, rollout: _Rollout) -> bool:
-        """One step; True when something beyond the status was changed."""
+    async def _step(self, rollout: _Rollout) -> None:
+        if is_terminating(rollout.d):
+            await rollout.sync_status_only()
+            return
         await rollout.check_paused()
-        d = rollout.d
-        if d["spec"].get("paused") or rules.is_scaling(d, rollout.sets):
-            return await rollout.scale()
-        if (d["spec"].get("strategy") or {}).get("type") == "Recreate":
-            return await rollout.recreate()
-        return await rollout.roll()
+        if rollout.d["spec"].get("paused"):
+            await rollout.scale()
+        elif rules.rollback_to(rollout.d) is not None:
+            await rollout.roll_back()
+        elif await rollout.is_scaling():
+            await rollout.scale()
+        elif (rollout.d["spec"].get("strategy") or {}).get("type") == "Recreate":
+            await rollout.recreate()
+        else:
+            await rollout.roll()
 
     async def _claim(self, d: Obj) -> list[Obj]:
         meta = d["metadata"]
@@ -109,63 +117,70 @@ class _Rollout:
 
     # -- the ways to step -------------------------------------------------------------------------------
 
-    async def roll(self) -> bool:
+    async def roll(self) -> None:
         new, old = await self._new_set()
         if new is None:
-            return False
-        sets = [*old, new]
-        size = rules.new_set_size(self.d, sets, new)
-        changed = await self._resize(new, replicas_wanted(new, self.d, size))
-        if not changed:
-            changed = await self._shrink_old(new, old)
-        if not changed and rules.is_complete(self.d, self.d.get("status") or {}):
-            await self._clean_up(old)
-        await self.sync_status(new, sets)
-        return changed
+            return
+        if not await self._grow_new(new, [*old, new]) and not await self._shrink_old(new, old):
+            await self._clean_up_if_complete(old)
+        await self._sync_rollout(new, old)
 
-    async def recreate(self) -> bool:
-        new, old = self._split()
+    async def _grow_new(self, new: Obj, sets: list[Obj]) -> bool:
+        """The new set shrinks at once when it is larger than the deployment, and grows as there is room."""
+        wanted = rules.replicas(self.d)
+        if rules.replicas(new) > wanted:
+            return await self._resize(new, wanted)
+        return await self._resize(new, rules.new_set_size(self.d, sets, new))
+
+    async def recreate(self) -> None:
+        new, old = await self._new_set(create=False)
         shrunk = False
         for rs in rules.active(old):
             shrunk |= await self._resize(rs, 0)
         if shrunk or self._old_pods_run(old):
-            await self.sync_status()
-            return shrunk
-        new, old = await self._new_set()
+            await self._sync_rollout(new, old)
+            return
         if new is None:
-            return False
-        grown = await self._resize(new, rules.replicas(self.d))
-        if rules.is_complete(self.d, self.d.get("status") or {}):
-            await self._clean_up(old)
-        await self.sync_status(new, [*old, new])
-        return grown
+            new, old = await self._new_set()
+        if new is None:
+            return
+        await self._resize(new, rules.replicas(self.d))
+        await self._clean_up_if_complete(old)
+        await self._sync_rollout(new, old)
 
-    async def scale(self) -> bool:
+    async def is_scaling(self) -> bool:
+        new, old = await self._new_set(create=False)
+        return rules.is_scaling(self.d, [*old, *([new] if new else [])])
+
+    async def scale(self) -> None:
         """Resize without rolling: paused, or the deployment's size changed."""
-        new, old = self._split()
-        changed = await self._scale(new, old)
-        if self.d["spec"].get("paused"):
+        new, old = await self._new_set(create=False)
+        await self._scale(new, old)
+        if self.d["spec"].get("paused") and rules.rollback_to(self.d) is None:
             await self._clean_up(old)
-        await self.sync_status(new, [*old, *([new] if new else [])], rollout=False)
-        return changed
+        await self._sync_status(new, old)
 
-    async def _scale(self, new: Obj | None, old: list[Obj]) -> bool:
+    async def _scale(self, new: Obj | None, old: list[Obj]) -> None:
         sole = _active_or_latest(new, old)
         if sole is not None:
-            return await self._resize(sole, rules.replicas(self.d))
-        changed = False
-        if rules.is_saturated(self.d, new):
+            await self._resize(sole, rules.replicas(self.d))
+        elif rules.is_saturated(self.d, new):
             for rs in rules.active(old):
-                changed |= await self._resize(rs, 0)
+                await self._resize(rs, 0)
         elif rules.is_rolling(self.d):
             running = rules.active([*old, *([new] if new else [])])
             sizes = rules.proportional(self.d, running)
             for rs in running:
-                changed |= await self._resize(rs, sizes[rs["metadata"]["name"]])
-        return changed
+                await self._write_size(rs, sizes[rs["metadata"]["name"]])
+
+    async def sync_status_only(self) -> None:
+        """For a deployment that is going."""
+        await self._sync_status(*await self._new_set(create=False))
 
     def _old_pods_run(self, old: list[Obj]) -> bool:
-        return any(not is_terminal(pod) for rs in old for pod in self._controller.pods_of(rs))
+        return rules.status_sum(old, "replicas") > 0 or any(
+            not is_terminal(pod) for rs in old for pod in self._controller.pods_of(rs)
+        )
 
     async def _shrink_old(self, new: Obj, old: list[Obj]) -> bool:
         """Make room: unhealthy old pods first, then healthy ones as availability allows."""
@@ -173,42 +188,63 @@ class _Rollout:
         if not running:
             return False
         minimum = rules.replicas(self.d) - rules.max_unavailable(self.d)
-        status = new.get("status") or {}
-        new_unavailable = rules.replicas(new) - status.get("availableReplicas", 0)
-        room = rules.total([*old, new]) - minimum - new_unavailable
+        room = rules.total([*old, new]) - minimum - rules.unavailable(new)
         if room <= 0:
             return False
-        sizes = {rs["metadata"]["name"]: rules.replicas(rs) for rs in running}
-        running.sort(key=rules.by_age)
-        for rs in running:
-            name = rs["metadata"]["name"]
-            unhealthy = sizes[name] - (rs.get("status") or {}).get("availableReplicas", 0)
-            gone = max(min(room, unhealthy), 0)
-            sizes[name] -= gone
-            room -= gone
-        spare = rules.status_sum([*old, new], "availableReplicas") - minimum
-        for rs in running:
-            name = rs["metadata"]["name"]
-            gone = max(min(spare, sizes[name]), 0)
-            sizes[name] -= gone
-            spare -= gone
+        changed = await self._resize_all(rules.without_unhealthy(running, room))
+        running = self._current(running)
+        spare = rules.status_sum([*running, new], "availableReplicas") - minimum
+        return await self._resize_all(rules.without(running, spare)) or changed
+
+    async def _resize_all(self, sizes: list[tuple[Obj, int]]) -> bool:
         changed = False
-        for rs in running:
-            changed |= await self._resize(rs, sizes[rs["metadata"]["name"]])
+        for rs, size in sizes:
+            changed |= await self._resize(rs, size)
         return changed
+
+    async def roll_back(self) -> None:
+        """The template of an earlier revision, asked for by an annotation that extensions/v1beta1 left behind."""
+        new, old = await self._new_set()
+        if new is None:
+            return
+        sets = [*old, new]
+        revision = rules.rollback_to(self.d) or rules.last_revision(sets)
+        if not revision:
+            self._event("Warning", "DeploymentRollbackRevisionNotFound", "Unable to find last revision.")
+            await self._forget_rollback(self.d)
+            return
+        target = next((rs for rs in sets if rules.revision(rs) == revision), None)
+        name = self.d["metadata"]["name"]
+        if target is None:
+            message = "Unable to find the revision to rollback to."
+            self._event("Warning", "DeploymentRollbackRevisionNotFound", message)
+            await self._forget_rollback(self.d)
+        elif rules.same_template(target["spec"]["template"], self.d["spec"]["template"]):
+            message = f'The rollback revision contains the same template as current deployment "{name}"'
+            self._event("Warning", "DeploymentRollbackTemplateUnchanged", message)
+            await self._forget_rollback(self.d)
+        else:
+            await self._forget_rollback(rules.rolled_back(self.d, target))
+            message = f'Rolled back deployment "{name}" to revision {revision}'
+            self._event("Normal", "DeploymentRollback", message)
+
+    async def _forget_rollback(self, wanted: Obj) -> None:
+        meta = wanted["metadata"]
+        kept = {k: v for k, v in (meta.get("annotations") or {}).items() if k != rules.ROLLBACK_TO}
+        await self._client.update(DEPLOYMENTS, {**wanted, "metadata": {**meta, "annotations": kept}})
 
     # -- effects ----------------------------------------------------------------------------------------
 
-    async def _new_set(self) -> tuple[Obj | None, list[Obj]]:
-        """The replica set of the present template, made if it is missing; None when it cannot be had now."""
+    async def _new_set(self, *, create: bool = True) -> tuple[Obj | None, list[Obj]]:
+        """The replica set of the present template, and all others. It is made if it is missing and `create`; None
+        when it is not there and cannot be had now (getAllReplicaSetsAndSyncRevision)."""
         new, old = self._split()
-        old_revisions = [rules.revision(rs) for rs in old]
-        revision = max(old_revisions, default=0) + 1
-        if new is None:
-            return await self._create_set(old, revision), old
-        return await self._update_set(new, revision), old
+        revision = max((rules.revision(rs) for rs in old), default=0) + 1
+        if new is not None:
+            return await self._update_set(new, revision), old
+        return (await self._create_set(old, revision) if create else None), old
 
-    async def _update_set(self, new: Obj, revision: int) -> Obj | None:
+    async def _update_set(self, new: Obj, revision: int) -> Obj:
         meta = new["metadata"]
         current = meta.get("annotations") or {}
         wanted = rules.new_annotations(self.d, current, revision, exists=True)
@@ -219,6 +255,7 @@ class _Rollout:
                 REPLICA_SETS, _set({**new, "metadata": {**meta, "annotations": wanted}, "spec": spec})
             )
             self._replace(new)
+            return new  # its change wakes this deployment, which takes the revision over then
         message = f'Found new replica set "{meta["name"]}"'
         await self._note_revision(
             wanted.get(rules.REVISION, ""), "FoundNewReplicaSet", message, only_if_absent=True
@@ -234,7 +271,9 @@ class _Rollout:
             made = await self._client.create(REPLICA_SETS, wanted, namespace)
         except ApiError as error:
             if error.reason == "AlreadyExists":
-                return await self._resolve_collision(name, namespace, collisions)
+                return await self._resolve_collision(name, namespace, collisions, revision)
+            if is_terminating_namespace(error):
+                return None  # so would be all that follow
             await self._report_failure(name, error)
             raise
         size = rules.replicas(made)
@@ -271,13 +310,16 @@ class _Rollout:
             },
         }
 
-    async def _resolve_collision(self, name: str, namespace: str, collisions: int) -> Obj | None:
+    async def _resolve_collision(
+        self, name: str, namespace: str, collisions: int, revision: int
+    ) -> Obj | None:
         """The name is taken: by our own set that the informer does not show yet, or by a hash collision."""
         present = await self._client.get(REPLICA_SETS, name, namespace)
         ref = controller_of(present)
         ours = ref is not None and ref["uid"] == self.d["metadata"]["uid"]
         if ours and rules.same_template(present["spec"]["template"], self.d["spec"]["template"]):
             self.sets.append(present)
+            await self._note_revision(str(revision))
             return present
         await self._write_status({**(self.d.get("status") or {}), "collisionCount": collisions + 1})
         self._controller.queue.add_rate_limited(key_of(self.d))
@@ -290,33 +332,43 @@ class _Rollout:
         self._event("Warning", "ReplicaSetCreateError", message)
 
     async def _resize(self, rs: Obj, size: int) -> bool:
-        """Set a set's size and its size annotations; True when the size changed."""
+        """True when the size changed; a set that has it already is left alone, its annotations too."""
+        return size != rules.replicas(rs) and await self._write_size(rs, size)
+
+    async def _write_size(self, rs: Obj, size: int) -> bool:
+        """Set a set's size and what it was computed from; True when the size changed."""
         before = rules.replicas(rs)
         annotations = rs["metadata"].get("annotations") or {}
         wanted = {**annotations, **rules.replica_annotations(self.d)}
-        if size == before and (wanted == annotations or not self._annotates(rs)):
+        if size == before and wanted == annotations:
             return False
         meta = {**rs["metadata"], "annotations": wanted}
         spec = {**rs["spec"], "replicas": size}
         updated = await self._client.update(REPLICA_SETS, _set({**rs, "metadata": meta, "spec": spec}))
         self._replace(updated)
-        if size != before:
-            self._scaled_event("up" if size > before else "down", rs["metadata"]["name"], before, size)
-        return size != before
+        if size == before:
+            return False
+        self._scaled_event("up" if size > before else "down", rs["metadata"]["name"], before, size)
+        return True
 
-    def _annotates(self, rs: Obj) -> bool:
-        """Annotations alone are worth a write only for sets that run pods or are the present one."""
-        return rules.replicas(rs) > 0 or rs is rules.find_new(self.d, self.sets)
+    def _current(self, sets: list[Obj]) -> list[Obj]:
+        """The same sets as the API server last answered."""
+        by_uid = {rs["metadata"]["uid"]: rs for rs in self.sets}
+        return [by_uid.get(rs["metadata"]["uid"], rs) for rs in sets]
 
     def _replace(self, updated: Obj) -> None:
         uid = updated["metadata"]["uid"]
         self.sets = [updated if rs["metadata"]["uid"] == uid else rs for rs in self.sets]
 
+    async def _clean_up_if_complete(self, old: list[Obj]) -> None:
+        if rules.is_complete(self.d, self.d.get("status") or {}):
+            await self._clean_up(old)
+
     async def _clean_up(self, old: list[Obj]) -> None:
         limit = self.d["spec"].get("revisionHistoryLimit")
-        if limit is None:
+        if limit is None or limit == rules.UNLIMITED:
             return
-        for rs in rules.expendable(old, limit):
+        for rs in rules.expendable(self._current(old), limit):
             try:
                 await self._client.delete(REPLICA_SETS, rs["metadata"]["name"], rs["metadata"]["namespace"])
             except ApiError as error:
@@ -339,10 +391,10 @@ class _Rollout:
             await self._set_progress("Unknown", "DeploymentResumed", "Deployment is resumed")
 
     async def _note_revision(
-        self, revision: str, reason: str, message: str, *, only_if_absent: bool = False
+        self, revision: str, reason: str = "", message: str = "", *, only_if_absent: bool = False
     ) -> None:
-        """Write the revision annotation and the first Progressing condition, both by the status subresource: an
-        annotation written by the main one would count as a new generation."""
+        """Write the revision annotation and, with a reason, the Progressing condition, both by the status
+        subresource: an annotation written by the main one would count as a new generation."""
         annotations = self.d["metadata"].get("annotations") or {}
         status = self.d.get("status") or {}
         wanted = status
@@ -350,8 +402,10 @@ class _Rollout:
             annotations = {**annotations, rules.REVISION: revision}
             self.d = {**self.d, "metadata": {**self.d["metadata"], "annotations": annotations}}
             wanted = {**status}
-        if rules.deadline_s(self.d) is not None and not (
-            only_if_absent and condition(self.d, "Progressing") is not None
+        if (
+            reason
+            and rules.deadline_s(self.d) is not None
+            and not (only_if_absent and condition(self.d, "Progressing") is not None)
         ):
             wanted = self._with_progress(wanted, "True", reason, message)
         if wanted is not status:
@@ -369,22 +423,26 @@ class _Rollout:
         if wanted is not old:
             await self._write_status(wanted)
 
-    async def sync_status(
-        self, new: Obj | None = None, sets: list[Obj] | None = None, *, rollout: bool = True
-    ) -> None:
-        if sets is None:
-            new, old = self._split()
-            sets = [*old, *([new] if new else [])]
-        else:
-            by_uid = {rs["metadata"]["uid"]: rs for rs in self.sets}
-            sets = [by_uid.get(rs["metadata"]["uid"], rs) for rs in sets]
-            new = by_uid.get(new["metadata"]["uid"], new) if new else None
-        now = self._world.timestamp()
-        status = rules.calculate_status(self.d, sets, new, now)
-        if rollout:
-            self._progress(status, sets, new, now)
-        old_status = self.d.get("status") or {}
-        if _significant(status) != _significant(old_status):
+    async def _sync_status(self, new: Obj | None, old: list[Obj]) -> None:
+        """The counts and the Available condition alone (syncDeploymentStatus)."""
+        await self._write_if_changed(rules.calculate_status(self.d, *self._all(new, old), self._now()))
+
+    async def _sync_rollout(self, new: Obj | None, old: list[Obj]) -> None:
+        """With what is known of the rollout's progress and of failures (syncRolloutStatus)."""
+        sets, new = self._all(new, old)
+        status = rules.calculate_status(self.d, sets, new, self._now())
+        self._progress(status, sets, new, self._now())
+        await self._write_if_changed(status)
+
+    def _all(self, new: Obj | None, old: list[Obj]) -> tuple[list[Obj], Obj | None]:
+        present = self._current([new]) if new is not None else []
+        return [*self._current(old), *present], present[0] if present else None
+
+    def _now(self) -> str:
+        return self._world.timestamp()
+
+    async def _write_if_changed(self, status: Obj) -> None:
+        if _significant(status) != _significant(self.d.get("status") or {}):
             await self._write_status(status)
 
     def _progress(self, status: Obj, sets: list[Obj], new: Obj | None, now: str) -> None:
@@ -434,12 +492,6 @@ class _Rollout:
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         self._controller.recorder.event(self.d, kind, reason, message)
-
-
-def replicas_wanted(new: Obj, d: Obj, size: int) -> int:
-    """The new set shrinks at once when it is larger than the deployment, and grows as there is room."""
-    wanted = rules.replicas(d)
-    return wanted if rules.replicas(new) > wanted else size
 
 
 def _is_settled(status: Obj, progressing: Obj | None) -> bool:

@@ -7,7 +7,8 @@ https://kubernetes.io/docs/concepts/workloads/controllers/deployment/.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
+ROLLBACK_TO = "deprecated.deployment.rollback.to"
 HASH_LABEL = "pod-template-hash"
 
 _NOT_COPIED = frozenset(
@@ -29,11 +31,14 @@ _NOT_COPIED = frozenset(
         REVISION_HISTORY,
         DESIRED_REPLICAS,
         MAX_REPLICAS,
-        "deprecated.deployment.rollback.to",
+        ROLLBACK_TO,
     )
 )
 _HISTORY_LENGTH_MAX = 2000
 NO_DEADLINE = 2**31 - 1
+UNLIMITED = 2**31 - 1
+"""A history limit that is none."""
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def resolve(value: Any, total: int, *, up: bool) -> int:
@@ -121,16 +126,43 @@ def annotation(obj: Obj, name: str) -> str:
     return str((obj["metadata"].get("annotations") or {}).get(name, ""))
 
 
+def _integer(text: str) -> int:
+    return int(text) if _INTEGER.fullmatch(text) else 0
+
+
 def revision(obj: Obj) -> int:
-    text = annotation(obj, REVISION)
-    return int(text) if text.isdigit() else 0
+    return _integer(annotation(obj, REVISION))
+
+
+def last_revision(sets: Iterable[Obj]) -> int:
+    """The second highest revision; 0 when there are fewer than two (LastRevision)."""
+    found = sorted({revision(rs) for rs in sets}, reverse=True)
+    return found[1] if len(found) > 1 else 0
+
+
+def rollback_to(d: Obj) -> int | None:
+    """The revision that the deprecated annotation asks for, 0 for the last one; None when it asks for none."""
+    text = annotation(d, ROLLBACK_TO)
+    return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def rolled_back(d: Obj, rs: Obj) -> Obj:
+    """The deployment with a set's template and the annotations of that time (rollbackToTemplate)."""
+    own = {k: v for k, v in (d["metadata"].get("annotations") or {}).items() if k in _NOT_COPIED}
+    then = {k: v for k, v in (rs["metadata"].get("annotations") or {}).items() if k not in _NOT_COPIED}
+    template = _without_hash(rs["spec"]["template"])
+    return {
+        **d,
+        "metadata": {**d["metadata"], "annotations": {**own, **then}},
+        "spec": {**d["spec"], "template": template},
+    }
 
 
 def is_scaling(d: Obj, sets: Iterable[Obj]) -> bool:
     """The deployment was resized since its sets were: scale before rolling on."""
     for rs in active(sets):
         desired = annotation(rs, DESIRED_REPLICAS)
-        if desired.lstrip("-").isdigit() and int(desired) != replicas(d):
+        if _INTEGER.fullmatch(desired) and int(desired) != replicas(d):
             return True
     return False
 
@@ -146,12 +178,13 @@ def new_annotations(d: Obj, current: dict[str, str], new_revision: int, *, exist
         if key not in _NOT_COPIED:
             wanted[key] = value
     old_text = wanted.get(REVISION, "")
-    old = int(old_text) if old_text.isdigit() else 0
-    if old < new_revision:
+    if old_text and not _INTEGER.fullmatch(old_text):
+        return current
+    if _integer(old_text) < new_revision:
         wanted[REVISION] = str(new_revision)
-        if old > 0:
+        if old_text:
             history = [h for h in wanted.get(REVISION_HISTORY, "").split(",") if h]
-            history.append(str(old))
+            history.append(old_text)
             while len(",".join(history)) > _HISTORY_LENGTH_MAX:
                 history.pop(0)
             wanted[REVISION_HISTORY] = ",".join(history)
@@ -175,8 +208,7 @@ def fraction(rs: Obj, d: Obj) -> int:
     """How much a set grows or shrinks when the deployment is resized proportionally."""
     if replicas(d) == 0:
         return -replicas(rs)
-    before_text = annotation(rs, MAX_REPLICAS)
-    before = int(before_text) if before_text.isdigit() else (d.get("status") or {}).get("replicas", 0)
+    before = _integer(annotation(rs, MAX_REPLICAS)) or (d.get("status") or {}).get("replicas", 0)
     if not before:
         return 0
     size = replicas(rs) * (replicas(d) + max_surge(d)) / before
@@ -204,12 +236,37 @@ def proportional(d: Obj, sets: list[Obj]) -> dict[str, int]:
     return sizes
 
 
+def unavailable(rs: Obj) -> int:
+    """How many of a set's pods are not available (or not even there)."""
+    available: int = (rs.get("status") or {}).get("availableReplicas", 0)
+    return replicas(rs) - available
+
+
+def without_unhealthy(sets: list[Obj], limit: int) -> list[tuple[Obj, int]]:
+    """New sizes: unavailable pods go, of the oldest set first, `limit` at most (cleanupUnhealthyReplicas)."""
+    return _shrunk(sets, limit, unavailable)
+
+
+def without(sets: list[Obj], limit: int) -> list[tuple[Obj, int]]:
+    """New sizes: `limit` pods go, of the oldest set first (scaleDownOldReplicaSetsForRollingUpdate)."""
+    return _shrunk(sets, limit, replicas)
+
+
+def _shrunk(sets: list[Obj], limit: int, most: Callable[[Obj], int]) -> list[tuple[Obj, int]]:
+    sizes = []
+    for rs in sorted(sets, key=by_age):
+        gone = max(min(limit, most(rs), replicas(rs)), 0)
+        limit -= gone
+        sizes.append((rs, replicas(rs) - gone))
+    return sizes
+
+
 def is_saturated(d: Obj, new: Obj | None) -> bool:
     """The new set carries the whole deployment."""
     if new is None:
         return False
     desired = annotation(new, DESIRED_REPLICAS)
-    if not desired.isdigit():
+    if not _INTEGER.fullmatch(desired):
         return False
     wanted = replicas(d)
     available = (new.get("status") or {}).get("availableReplicas", 0)

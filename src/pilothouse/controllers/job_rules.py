@@ -346,7 +346,7 @@ def surplus(job: Obj, active: list[Obj], least: int) -> list[Obj]:
     if is_indexed(job):
         remove, left = _doubles(active, job["spec"]["completions"])
     if len(remove) < least:
-        remove = remove + sorted(left, key=lambda p: deletion_order(p, 0))[: least - len(remove)]
+        remove = remove + sorted(left, key=deletion_order)[: least - len(remove)]
     return remove
 
 
@@ -361,7 +361,7 @@ def _doubles(pods: list[Obj], completions: int) -> tuple[list[Obj], list[Obj]]:
             remove.append(pod)
     left = []
     for index in sorted(by_index):
-        ranked = sorted(by_index[index], key=lambda p: deletion_order(p, 0))
+        ranked = sorted(by_index[index], key=deletion_order)
         remove += ranked[:-1]
         left.append(ranked[-1])
     return remove, left

@@ -60,35 +60,39 @@ def template_pod(template: Obj, owner_ref: Obj, owner_name: str, owner: Obj) -> 
     return {"apiVersion": "v1", "kind": "Pod", "metadata": pod_meta, "spec": template.get("spec") or {}}
 
 
-def deletion_order(pod: Obj, same_node: int) -> tuple[float, ...]:
-    """The order in which surplus pods go, first the smallest (ActivePodsWithRanks): unassigned before assigned,
-    pending before unknown before running, not ready before ready, lower deletion cost, more of its owner's pods
-    on its node, shorter ready, more restarts, younger."""
+def restarts(pod: Obj) -> tuple[int, int]:
+    """The most restarts of any container, and of any sidecar."""
+    status = pod.get("status") or {}
+    inits = (pod.get("spec") or {}).get("initContainers") or ()
+    sidecars = {c["name"] for c in inits if c.get("restartPolicy") == "Always"}
+    regular = (c.get("restartCount", 0) for c in status.get("containerStatuses") or ())
+    beside = (
+        c.get("restartCount", 0)
+        for c in status.get("initContainerStatuses") or ()
+        if c.get("name") in sidecars
+    )
+    return max(regular, default=0), max(beside, default=0)
+
+
+def deletion_order(pod: Obj) -> tuple[float, ...]:
+    """The order in which a job's surplus pods go, first the smallest (ActivePods): unassigned before assigned,
+    pending before unknown before running, not ready before ready, shorter ready, more restarts, younger.
+    Replica sets have rules of their own: `surplus`."""
     status = pod.get("status") or {}
     phases = {"Pending": 0, "Unknown": 1, "Running": 2}
     ready = condition(pod, "Ready")
     is_up = ready is not None and ready["status"] == "True"
     ready_since = _seconds(ready.get("lastTransitionTime")) if ready is not None and is_up else 0.0
-    restarts = max((c.get("restartCount", 0) for c in status.get("containerStatuses") or ()), default=0)
+    most, beside = restarts(pod)
     return (
         1 if (pod.get("spec") or {}).get("nodeName") else 0,
-        phases.get(status.get("phase", ""), 2),
+        phases.get(status.get("phase", ""), 0),
         1 if is_up else 0,
-        float(deletion_cost(pod)),
-        -same_node,
         -ready_since,
-        -restarts,
+        -most,
+        -beside,
         -_seconds(pod["metadata"].get("creationTimestamp")),
     )
-
-
-def deletion_cost(pod: Obj) -> int:
-    """`controller.kubernetes.io/pod-deletion-cost`; 0 when absent or malformed (KEP-2255)."""
-    text = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
-    try:
-        return int(text)
-    except ValueError:
-        return 0
 
 
 def _seconds(text: str | None) -> float:

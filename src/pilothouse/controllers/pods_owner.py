@@ -20,7 +20,12 @@ from pilothouse.client.informer import key_of
 from pilothouse.controllers import adoption
 from pilothouse.controllers.expectations import Expectations
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller, Environment, controller_of
+from pilothouse.controllers.reconciler import (
+    Controller,
+    Environment,
+    controller_of,
+    is_terminating_namespace,
+)
 
 SLOW_START_BATCH = 1
 """Pods are made in batches of 1, 2, 4, …, so that a cluster that refuses them is not flooded."""
@@ -41,6 +46,7 @@ class PodsOwner(Controller):
 
     def setup(self) -> None:
         self._owners = self.watch(self.resource)
+        self._owners.add_handler(_OwnerHandler(self._expectations))
         self._pods = self.informer(PODS)
         self._pods.add_index("controller", controller_uid)
         self._pods.add_handler(_PodHandler(self))
@@ -49,12 +55,17 @@ class PodsOwner(Controller):
         return labels.from_label_selector(owner["spec"].get("selector"))
 
     async def claim(self, owner: Obj) -> list[Obj]:
-        """The pods that are this owner's, after adopting those that match and releasing those that don't."""
+        """The pods that are this owner's, after adopting those that match and releasing those that don't.
+        TryAgain: the owner is going or gone."""
         meta = owner["metadata"]
         owned = self._pods.by_index("controller", meta["uid"])
         orphans = self._pods.by_index("controller", f"orphan/{meta['namespace']}")
         claim = adoption.Claim(self.client, owner, self.resource, PODS, self.selector(owner))
-        return await claim.all([*owned, *orphans])
+        return await claim.all([pod for pod in (*owned, *orphans) if self.is_claimable(pod)])
+
+    def is_claimable(self, pod: Obj) -> bool:
+        """Whether a pod is worth adopting and releasing at all."""
+        return True
 
     # -- making and deleting ----------------------------------------------------------------------------
 
@@ -199,6 +210,23 @@ class PodsOwner(Controller):
             self._wake(key)
 
 
+class _OwnerHandler:
+    """An owner that goes takes its expectations along: one of the same name that follows expects nothing yet."""
+
+    def __init__(self, expectations: Expectations) -> None:
+        self._expectations = expectations
+
+    def on_add(self, obj: Obj) -> None:
+        """It expects nothing yet."""
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if old["metadata"]["uid"] != new["metadata"]["uid"]:
+            self._expectations.forget(key_of(old))
+
+    def on_delete(self, obj: Obj) -> None:
+        self._expectations.forget(key_of(obj))
+
+
 class _PodHandler:
     def __init__(self, controller: PodsOwner) -> None:
         self._controller = controller
@@ -217,9 +245,3 @@ def controller_uid(obj: Obj) -> tuple[str, ...]:
     """Index: the controlling owner's UID, or orphan/NAMESPACE."""
     ref = controller_of(obj)
     return (ref["uid"],) if ref is not None else (f"orphan/{obj['metadata']['namespace']}",)
-
-
-def is_terminating_namespace(error: ApiError) -> bool:
-    """The object's namespace is going: trying again leads nowhere."""
-    causes = (error.details or {}).get("causes") or ()
-    return any(c.get("reason") == "NamespaceTerminating" for c in causes)

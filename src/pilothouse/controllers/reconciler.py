@@ -13,8 +13,8 @@ A controller in a few lines:
             ...                                         # bring the world nearer to what the object asks
             return 30.0                                 # come again in 30 s; None: when something changes
 
-`reconcile` runs for one key at most once at a time. ApiError and ConnectionError are retried with back-off
-(a conflict means that somebody was faster: quietly); anything else is a bug, logged with its traceback and
+`reconcile` runs for one key at most once at a time. ApiError, ConnectionError and TryAgain are retried with
+back-off (a conflict means that somebody was faster: quietly); anything else is a bug, logged with its traceback and
 retried too, so that one bad object does not stop the others.
 """
 
@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 Keys = Callable[[Obj], Iterable[str]]
 Changed = Callable[[Obj, Obj], bool]
+
+
+class TryAgain(Exception):
+    """What was to be done cannot be done on what is known now; it says why."""
 
 
 @dataclass(slots=True)
@@ -143,6 +147,9 @@ class Controller:
             level = logging.DEBUG if error.code == 409 else logging.INFO
             log.log(level, "%s: %s: %s; trying again", self.name, key, error)
             self.queue.add_rate_limited(key)
+        except TryAgain as error:
+            log.info("%s: %s: %s; trying again", self.name, key, error)
+            self.queue.add_rate_limited(key)
         except ConnectionError as error:
             log.warning("%s: %s: %s; trying again", self.name, key, error)
             self.queue.add_rate_limited(key)
@@ -203,3 +210,9 @@ def controller_ref(owner: Obj, resource: Resource) -> Obj:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def is_terminating_namespace(error: ApiError) -> bool:
+    """The object's namespace is going: trying again leads nowhere."""
+    causes = (error.details or {}).get("causes") or ()
+    return any(c.get("reason") == "NamespaceTerminating" for c in causes)

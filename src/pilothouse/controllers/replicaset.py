@@ -10,8 +10,9 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import REPLICA_SETS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.controllers import surplus
 from pilothouse.controllers.pods import (
-    deletion_order,
+    condition,
     is_active,
     is_available,
     is_ready,
@@ -19,9 +20,12 @@ from pilothouse.controllers.pods import (
     is_terminating,
     template_pod,
 )
-from pilothouse.controllers.pods_owner import PodsOwner, is_terminating_namespace
-from pilothouse.controllers.reconciler import controller_of, controller_ref
+from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
+from pilothouse.controllers.reconciler import controller_of, controller_ref, is_terminating_namespace
+from pilothouse.kit.world import parse_timestamp
 
+_SLACK_S = 0.01
+"""Times are compared by the second, and a timer may be early by a hair."""
 BURST_REPLICAS = 500
 """The most pods made or deleted in one go."""
 
@@ -34,21 +38,39 @@ class ReplicaSetController(PodsOwner):
     counts_terminating: ClassVar[bool] = True
     """Reports status.terminatingReplicas (KEP-3973)."""
 
+    def setup(self) -> None:
+        super().setup()
+        self._owners.add_index("controller", controller_uid)
+        self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
+
     async def reconcile(self, key: str) -> float | None:
         owner = self._owners.get(key)
         if owner is None:
             self._expectations.forget(key)
             return None
         satisfied = self._expectations.satisfied(key)
-        pods = await self.claim(owner)
-        active = [p for p in pods if is_active(p)]
+        active = await self.claim(owner)
+        leaving = self._leaving(owner)
         failure: ApiError | None = None
         if satisfied and not is_terminating(owner):
             failure = await self._manage(key, owner, active)
-        await self._update_status(owner, pods, active, failure)
+        await self._update_status(owner, active, leaving, failure)
         if failure is not None:
             raise failure
         return self._recheck_s(owner, active)
+
+    def is_claimable(self, pod: Obj) -> bool:
+        """What is finished or going is neither adopted nor released (FilterActivePods)."""
+        return is_active(pod)
+
+    def _leaving(self, owner: Obj) -> int:
+        """How many of the owner's pods are on their way out (FilterTerminatingPods)."""
+        selector = self.selector(owner)
+        pods = self._pods.by_index("controller", owner["metadata"]["uid"])
+        return sum(
+            is_terminating(p) and not is_terminal(p) and selector.matches(p["metadata"].get("labels") or {})
+            for p in pods
+        )
 
     def _recheck_s(self, owner: Obj, active: list[Obj]) -> float | None:
         """When the next ready pod turns available."""
@@ -57,7 +79,10 @@ class ReplicaSetController(PodsOwner):
             return None
         now = self.world.now()
         waiting = [p for p in active if is_ready(p) and not is_available(p, min_ready_s, now)]
-        return float(min_ready_s) if waiting else None
+        if not waiting:
+            return None
+        first_s = min(_ready_since(p) for p in waiting)
+        return max(first_s + float(min_ready_s) - now, 0.0) + _SLACK_S
 
     async def _manage(self, key: str, owner: Obj, active: list[Obj]) -> ApiError | None:
         missing = owner["spec"].get("replicas", 1) - len(active)
@@ -86,41 +111,34 @@ class ReplicaSetController(PodsOwner):
         return await self.delete_all(key, owner, doomed)
 
     def _surplus(self, owner: Obj, active: list[Obj], count: int) -> list[Obj]:
-        """The pods to go: see `deletion_order`; pods that share a node with more siblings go first."""
         if count >= len(active):
             return active
-        on_node: dict[str, int] = {}
-        for pod in self._siblings(owner, active):
-            node = pod["spec"].get("nodeName", "")
-            on_node[node] = on_node.get(node, 0) + 1
-        ranked = sorted(
-            active, key=lambda p: deletion_order(p, on_node.get(p["spec"].get("nodeName", ""), 0))
-        )
-        return ranked[:count]
+        return surplus.surplus(active, self._related(owner), count, self.world.now())
 
-    def _siblings(self, owner: Obj, active: list[Obj]) -> list[Obj]:
-        """Active pods of every set with the same controller (of one deployment)."""
+    def _related(self, owner: Obj) -> list[Obj]:
+        """Active pods of every set with the same controller (of one deployment). A set without a controller has no
+        relatives, and its own pods don't count either (getIndirectlyRelatedPods)."""
         parent = controller_of(owner)
         if parent is None:
-            return active
-        siblings = list(active)
-        for other in self._owners.list():
-            ref = controller_of(other)
-            if ref and ref["uid"] == parent["uid"] and other["metadata"]["uid"] != owner["metadata"]["uid"]:
-                pods = self._pods.by_index("controller", other["metadata"]["uid"])
-                siblings += [p for p in pods if is_active(p)]
-        return siblings
+            return []
+        found: dict[str, Obj] = {}
+        for other in self._owners.by_index("controller", parent["uid"]):
+            selector = self.selector(other)
+            for pod in self._pods.by_index("namespace", owner["metadata"]["namespace"]):
+                if is_active(pod) and selector.matches(pod["metadata"].get("labels") or {}):
+                    found[pod["metadata"]["uid"]] = pod
+        return list(found.values())
 
     async def _update_status(
-        self, owner: Obj, pods: list[Obj], active: list[Obj], failure: ApiError | None
+        self, owner: Obj, active: list[Obj], leaving: int, failure: ApiError | None
     ) -> None:
-        status = self._status(owner, pods, active, failure)
+        status = self._status(owner, active, leaving, failure)
         old = owner.get("status") or {}
         if {k: v for k, v in old.items() if v} == {k: v for k, v in status.items() if v}:
             return
         await self.write_status(owner, status)
 
-    def _status(self, owner: Obj, pods: list[Obj], active: list[Obj], failure: ApiError | None) -> Obj:
+    def _status(self, owner: Obj, active: list[Obj], leaving: int, failure: ApiError | None) -> Obj:
         template = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
         wanted_labels = template.items()
         min_ready_s, now = owner["spec"].get("minReadySeconds", 0), self.world.now()
@@ -139,7 +157,7 @@ class ReplicaSetController(PodsOwner):
             "observedGeneration": owner["metadata"].get("generation", 0),
         }
         if self.counts_terminating:
-            status["terminatingReplicas"] = sum(1 for p in pods if is_terminating(p) and not is_terminal(p))
+            status["terminatingReplicas"] = leaving
         status["conditions"] = self._conditions(owner, len(active), failure)
         return status
 
@@ -151,7 +169,8 @@ class ReplicaSetController(PodsOwner):
             return others
         if present is not None:
             return list(old)
-        reason = "FailedCreate" if owner["spec"].get("replicas", 1) > count else "FailedDelete"
+        creating = owner["spec"].get("replicas", 1) > count
+        reason, prefix = ("FailedCreate", "") if creating else ("FailedDelete", "unable to delete pods: ")
         return [
             *others,
             {
@@ -159,7 +178,7 @@ class ReplicaSetController(PodsOwner):
                 "status": "True",
                 "lastTransitionTime": self.world.timestamp(),
                 "reason": reason,
-                "message": str(failure),
+                "message": f"{prefix}{failure}",
             },
         ]
 
@@ -170,3 +189,8 @@ class ReplicaSetController(PodsOwner):
             min_ready_s = owner["spec"].get("minReadySeconds", 0)
             if min_ready_s:
                 self.queue.add_after(key, min_ready_s + 1)
+
+
+def _ready_since(pod: Obj) -> float:
+    ready = condition(pod, "Ready") or {}
+    return parse_timestamp(ready["lastTransitionTime"]) if ready.get("lastTransitionTime") else 0.0

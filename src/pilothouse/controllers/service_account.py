@@ -1,4 +1,4 @@
-"""ServiceAccount controller: the account `default` in every namespace
+"""ServiceAccount controller: the account `default` in every active namespace
 (k8s.io/kubernetes/pkg/controller/serviceaccount)."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NAMESPACES, SERVICE_ACCOUNTS
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.controllers.reconciler import Controller, is_terminating_namespace
 
 DEFAULT = "default"
 
@@ -23,7 +23,7 @@ class ServiceAccountController(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         namespace = self._namespaces.get(key)
-        if namespace is None or namespace["metadata"].get("deletionTimestamp"):
+        if namespace is None or not is_active(namespace):
             return None
         if self._accounts.get(f"{key}/{DEFAULT}") is None:
             await ensure(self, key)
@@ -40,8 +40,13 @@ async def ensure(controller: Controller, namespace: str) -> None:
     try:
         await controller.client.create(SERVICE_ACCOUNTS, account, namespace)
     except ApiError as error:
-        if error.code not in (403, 404, 409):
+        if error.code not in (404, 409) and not is_terminating_namespace(error):
             raise
+
+
+def is_active(namespace: Obj) -> bool:
+    phase = (namespace.get("status") or {}).get("phase")
+    return phase == "Active" and not namespace["metadata"].get("deletionTimestamp")
 
 
 def _namespace_of_default(account: Obj) -> Iterable[str]:

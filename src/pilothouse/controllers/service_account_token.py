@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import SECRETS, SERVICE_ACCOUNTS
+from pilothouse.api.resources import SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.controllers.reconciler import Controller, Environment
@@ -32,6 +32,7 @@ class TokenController(Controller):
     def setup(self) -> None:
         self._secrets = self.watch(SECRETS, keys=_own_if_token, fieldSelector=f"type={TYPE}")
         self._accounts = self.watch(SERVICE_ACCOUNTS, keys=self._secrets_of)
+        self._accounts.add_index("namespace", lambda account: (account["metadata"]["namespace"],))
 
     def _secrets_of(self, account: Obj) -> Iterable[str]:
         meta = account["metadata"]
@@ -44,7 +45,10 @@ class TokenController(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         secret = self._secrets.get(key)
-        if secret is None or secret.get("type") != TYPE:
+        if secret is None:
+            await self._drop_references(*split_key(key))
+            return None
+        if secret.get("type") != TYPE:
             return None
         meta = secret["metadata"]
         annotations = meta.get("annotations") or {}
@@ -55,7 +59,7 @@ class TokenController(Controller):
             return None
         wanted = self._filled(secret, account)
         if wanted is not None:
-            await self.client.update(SECRETS, wanted)
+            await self._update_unless_gone(SECRETS, wanted)
         return None
 
     async def _account(self, namespace: str, name: str) -> Obj | None:
@@ -78,21 +82,40 @@ class TokenController(Controller):
             if error.code not in (404, 409):
                 raise
 
+    async def _drop_references(self, namespace: str, name: str) -> None:
+        """A token secret that is gone is no longer named by its account."""
+        for account in self._accounts.by_index("namespace", namespace):
+            named = account.get("secrets") or []
+            kept = [ref for ref in named if ref.get("name") != name]
+            if kept != named:
+                typed = {**account, "apiVersion": "v1", "kind": "ServiceAccount"}
+                await self._update_unless_gone(SERVICE_ACCOUNTS, {**typed, "secrets": kept})
+
+    async def _update_unless_gone(self, resource: Resource, wanted: Obj) -> None:
+        try:
+            await self.client.update(resource, wanted)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
     def _filled(self, secret: Obj, account: Obj) -> Obj | None:
-        """The secret with everything a token secret has; None when it has it already."""
+        """The secret with everything a token secret has; None when it has it already. A token and a namespace that
+        are there are left as they are (secretUpdateNeeded)."""
         data = dict(secret.get("data") or {})
-        meta = dict(secret["metadata"])
-        annotations = dict(meta.get("annotations") or {})
-        complete = "token" in data and annotations.get(UID) == account["metadata"]["uid"]
-        namespace = _base64(meta["namespace"])
         root_ca = _base64(self._root_ca)
-        if complete and data.get("ca.crt") == root_ca and data.get("namespace") == namespace:
+        if data.get("token") and data.get("namespace") and data.get("ca.crt") == root_ca:
             return None
-        if "token" not in data:
+        meta = dict(secret["metadata"])
+        if not data.get("token"):
             data["token"] = _base64(self._make_token(account, secret))
-        data["ca.crt"], data["namespace"] = root_ca, namespace
-        annotations[UID] = account["metadata"]["uid"]
-        meta["annotations"] = annotations
+        if not data.get("namespace"):
+            data["namespace"] = _base64(meta["namespace"])
+        data["ca.crt"] = root_ca
+        meta["annotations"] = {
+            **(meta.get("annotations") or {}),
+            UID: account["metadata"]["uid"],
+            NAME: account["metadata"]["name"],
+        }
         return {**secret, "apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data}
 
 
