@@ -87,6 +87,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
     from pilothouse.apiserver.authn.service_account import LEGACY_ISSUER, Signer
     from pilothouse.apiserver.pki.certificates import private_key
     from pilothouse.controllers.manager import Settings
+    from pilothouse.controllers.node_zones import Rates
 
     root_ca, key = values["root-ca-file"], values["service-account-private-key-file"]
     return Settings(
@@ -95,6 +96,12 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         workers={_CONCURRENT[name][1]: values[name] for name in _CONCURRENT if name in values.given},
         node_grace_s=values["node-monitor-grace-period"],
         node_startup_grace_s=values["node-startup-grace-period"],
+        node_rates=Rates(
+            values["node-eviction-rate"],
+            values["secondary-node-eviction-rate"],
+            values["unhealthy-zone-threshold"],
+            values["large-cluster-size-threshold"],
+        ),
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
@@ -142,6 +149,22 @@ COMMAND = Command(
                 ),
                 Flag("node-monitor-grace-period", DURATION, 50.0, "After this silence a node is Unknown."),
                 Flag("node-startup-grace-period", DURATION, 60.0, "The same for a node that has just come."),
+                Flag(
+                    "node-eviction-rate", FLOAT, 0.1, "Nodes of a zone that are tainted NoExecute, a second."
+                ),
+                Flag(
+                    "secondary-node-eviction-rate",
+                    FLOAT,
+                    0.01,
+                    "The same when much of a large zone is down; in small ones it is 0 then.",
+                ),
+                Flag(
+                    "unhealthy-zone-threshold",
+                    FLOAT,
+                    0.55,
+                    "Share of a zone's nodes (three at least) from which on much of it is down.",
+                ),
+                Flag("large-cluster-size-threshold", COUNT, 50, "Zones of more nodes are large."),
                 Flag(
                     "terminated-pod-gc-threshold",
                     COUNT,
@@ -226,12 +249,6 @@ COMMAND = Command(
                 ),
                 Flag(
                     "resource-quota-sync-period", DURATION, 300.0, "How often all quotas are counted again."
-                ),
-                no_effect("large-cluster-size-threshold", COUNT, 50, "evictions are not slowed down by zone"),
-                no_effect("unhealthy-zone-threshold", FLOAT, 0.55, "evictions are not slowed down by zone"),
-                no_effect("node-eviction-rate", FLOAT, 0.1, "evictions are not slowed down by zone"),
-                no_effect(
-                    "secondary-node-eviction-rate", FLOAT, 0.01, "evictions are not slowed down by zone"
                 ),
                 *(
                     no_effect(f"horizontal-pod-autoscaler-{name}", STRING, "", _HPA)

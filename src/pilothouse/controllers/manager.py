@@ -24,11 +24,13 @@ from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_lifecycle import (
+    DEFAULT_RATES,
     GRACE_PERIOD_S,
     STARTUP_GRACE_PERIOD_S,
     NodeLifecycleController,
 )
 from pilothouse.controllers.node_ttl import NodeTtlController
+from pilothouse.controllers.node_zones import Rates
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
@@ -60,6 +62,7 @@ class Settings:
     """Reconciliations at once by controller, where they are not the default (--concurrent-*-syncs)."""
     node_grace_s: float = GRACE_PERIOD_S
     node_startup_grace_s: float = STARTUP_GRACE_PERIOD_S
+    node_rates: Rates = DEFAULT_RATES
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
@@ -122,7 +125,7 @@ TABLE: dict[str, Entry] = {
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
-            env, grace_s=s.node_grace_s, startup_grace_s=s.node_startup_grace_s
+            env, grace_s=s.node_grace_s, startup_grace_s=s.node_startup_grace_s, rates=s.node_rates
         ),
     ),
     "taint-eviction-controller": Entry(

@@ -5,7 +5,8 @@
     none for the grace period ──▶ Ready=Unknown    unreachable:NoExecute and NoSchedule, pods marked not ready
     Ready=False ──▶                                not-ready:NoExecute and NoSchedule
 
-Who is evicted from a tainted node is decided by `taint_eviction`.
+NoSchedule taints come at once, NoExecute ones as fast as `node_zones` allows. Who is evicted from a tainted node is
+decided by `taint_eviction`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import LEASES, NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.controllers import node_zones
 from pilothouse.controllers.pods import condition, is_terminal
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.kit.world import parse_timestamp
@@ -25,7 +27,12 @@ from pilothouse.kit.world import parse_timestamp
 log = logging.getLogger(__name__)
 
 MONITOR_PERIOD_S = 5.0
+_WAIT_S_MIN = 0.01
+"""A time that a float's rounding left over would not move the clock."""
+_TAINT_PERIOD_S = 0.1
+"""How long a node that is down waits for its NoExecute taint at least: others of its zone may be seen down too."""
 GRACE_PERIOD_S = 50.0
+DEFAULT_RATES = node_zones.Rates()
 STARTUP_GRACE_PERIOD_S = 60.0
 _NAMESPACE = "kube-node-lease"
 
@@ -50,7 +57,7 @@ class _Health:
     seen_s: float
     renew_time: str
     ready: Obj | None
-    known: bool
+    uid: str
 
 
 class NodeLifecycleController(Controller):
@@ -62,8 +69,12 @@ class NodeLifecycleController(Controller):
         *,
         grace_s: float = GRACE_PERIOD_S,
         startup_grace_s: float = STARTUP_GRACE_PERIOD_S,
+        rates: node_zones.Rates = DEFAULT_RATES,
     ) -> None:
         super().__init__(env)
+        self._zones = node_zones.Zones(rates)
+        self._down: set[str] = set()
+        """Nodes that were seen down and wait for their NoExecute taint."""
         self._grace_s = grace_s
         self._startup_grace_s = startup_grace_s
         self._health: dict[str, _Health] = {}
@@ -77,14 +88,50 @@ class NodeLifecycleController(Controller):
     async def reconcile(self, key: str) -> float | None:
         node = self._nodes.get(key)
         if node is None:
-            self._health.pop(key, None)
+            self._forget(key)
             return None
         if self._is_silent(key, node):
             node = await self._mark_unknown(node)
-        await self._taint(node)
+        self._observe(key, node)
+        wait_s = await self._taint(key, node)
         if _ready_status(node) != "True":
             await self._mark_pods_not_ready(key)
-        return MONITOR_PERIOD_S
+        return max(min(wait_s, self._until_next_round_s()), _WAIT_S_MIN)
+
+    def _until_next_round_s(self) -> float:
+        """All nodes are looked at together, so that an outage is seen as one."""
+        return MONITOR_PERIOD_S - self.world.clock.monotonic() % MONITOR_PERIOD_S
+
+    # -- the whole cluster ------------------------------------------------------------------------------
+
+    def _observe(self, name: str, node: Obj) -> None:
+        ready = condition(node, "Ready")
+        if ready is None or not node_zones.counts(node):
+            changed = self._zones.forget(name)
+        else:
+            zone = node_zones.zone_of(node)
+            changed = self._zones.observe(name, zone, ready=ready["status"] == "True")
+        if changed:
+            self._mode_changed()
+
+    def _forget(self, name: str) -> None:
+        self._down.discard(name)
+        known = self._health.pop(name, None)
+        if known is not None:
+            self._event(name, known.uid, "RemovingNode", f"Removing Node {name} from Controller")
+        if self._zones.forget(name):
+            self._mode_changed()
+
+    def _mode_changed(self) -> None:
+        """All nodes are down: nobody is evicted, and taints go. Or some came back: all get a new start."""
+        if self._zones.all_down:
+            log.info("all nodes are not ready: entering master disruption mode")
+        else:
+            log.info("some nodes are ready: exiting master disruption mode")
+            for health in self._health.values():
+                health.seen_s = self.world.clock.monotonic()
+        for name in self._health:
+            self.queue.add(name)
 
     # -- heartbeats -------------------------------------------------------------------------------------
 
@@ -96,7 +143,9 @@ class NodeLifecycleController(Controller):
         ready = condition(node, "Ready")
         health = self._health.get(name)
         if health is None:
-            health = self._health[name] = _Health(now, renew, ready, ready is not None)
+            uid = node["metadata"]["uid"]
+            health = self._health[name] = _Health(now, renew, ready, uid)
+            self._event(name, uid, "RegisteredNode", f"Registered Node {name} in Controller")
             created = node["metadata"].get("creationTimestamp")
             if ready is None and created:
                 health.seen_s = now - max(self.world.now() - parse_timestamp(created), 0)
@@ -132,16 +181,41 @@ class NodeLifecycleController(Controller):
         status["conditions"] = list(present.values())
         wanted = {**node, "apiVersion": "v1", "kind": "Node", "status": status}
         updated = await self.client.update(NODES, wanted, subresource="status")
-        self._event(node, "NodeNotReady", f"Node {node['metadata']['name']} status is now: NodeNotReady")
+        if _ready_status(node) == "True":
+            name, uid = node["metadata"]["name"], node["metadata"]["uid"]
+            self._record(name, uid, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         return updated
 
     # -- taints -----------------------------------------------------------------------------------------
 
-    async def _taint(self, node: Obj) -> None:
+    async def _taint(self, name: str, node: Obj) -> float:
+        """Bring the taints to what is wanted and allowed now; the seconds until more may be."""
         wanted = wanted_taints(node, self.world.timestamp())
+        wait_s = self._turn_s(name, node, wanted)
+        if wait_s is None or wait_s > 0:
+            wanted = [t for t in wanted if not _is_eviction(t)]
         present = (node.get("spec") or {}).get("taints") or []
-        if _keys(wanted) == _keys(present):
-            return
+        if _keys(wanted) != _keys(present):
+            await self._write_taints(node, wanted)
+        return wait_s or MONITOR_PERIOD_S
+
+    def _turn_s(self, name: str, node: Obj, wanted: list[Obj]) -> float | None:
+        """Seconds until the NoExecute taint may stand, None for no time that is known. One that stands already is
+        exchanged for the other at once."""
+        present = (node.get("spec") or {}).get("taints") or []
+        if not any(_is_eviction(t) for t in wanted):
+            self._down.discard(name)
+            return 0.0
+        if self._zones.all_down:
+            return None
+        if any(_is_eviction(t) for t in present):
+            return 0.0
+        if name not in self._down:
+            self._down.add(name)
+            return _TAINT_PERIOD_S
+        return self._zones.wait_s(name, self.world.clock.monotonic())
+
+    async def _write_taints(self, node: Obj, wanted: list[Obj]) -> None:
         spec = {**(node.get("spec") or {}), "taints": wanted}
         if not wanted:
             del spec["taints"]
@@ -170,13 +244,11 @@ class NodeLifecycleController(Controller):
             regarding = {**pod, "kind": "Pod", "apiVersion": "v1"}
             self.recorder.event(regarding, "Warning", "NodeNotReady", "Node is not ready")
 
-    def _event(self, node: Obj, reason: str, message: str) -> None:
-        regarding = {
-            "kind": "Node",
-            "apiVersion": "v1",
-            "name": node["metadata"]["name"],
-            "uid": node["metadata"]["name"],
-        }
+    def _event(self, name: str, uid: str, reason: str, message: str) -> None:
+        self._record(name, uid, reason, f"Node {name} event: {message}")
+
+    def _record(self, name: str, uid: str, reason: str, message: str) -> None:
+        regarding = {"kind": "Node", "apiVersion": "v1", "name": name, "uid": uid}
         self.recorder.event(regarding, "Normal", reason, message)
 
 
@@ -203,10 +275,12 @@ def wanted_taints(node: Obj, now: str) -> list[Obj]:
     return out
 
 
+def _is_eviction(taint: Obj) -> bool:
+    return taint["effect"] == "NoExecute" and taint["key"] in (NOT_READY, UNREACHABLE)
+
+
 def _is_managed(taint: Obj) -> bool:
-    if taint["effect"] == "NoExecute":
-        return taint["key"] in (NOT_READY, UNREACHABLE)
-    return taint["effect"] == "NoSchedule" and taint["key"] in _MANAGED
+    return _is_eviction(taint) or (taint["effect"] == "NoSchedule" and taint["key"] in _MANAGED)
 
 
 def _keys(taints: list[Obj]) -> set[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ their tolerationSeconds (k8s.io/kubernetes/pkg/controller/tainteviction)."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
@@ -14,7 +14,13 @@ from pilothouse.client.informer import key_of, split_key
 from pilothouse.client.pod_conditions import condition_patch
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.reconciler import Controller
-from pilothouse.kit.world import parse_timestamp
+
+
+class _Plan(NamedTuple):
+    """That a pod of this UID goes at this monotonic time."""
+
+    uid: str
+    due_s: float
 
 
 class TaintEvictionController(Controller):
@@ -24,46 +30,50 @@ class TaintEvictionController(Controller):
         self._pods = self.watch(PODS, changed=_moved)
         self._pods.add_index("node", lambda pod: (pod["spec"].get("nodeName", ""),))
         self._nodes = self.watch(NODES, keys=self._pods_of, changed=_taints_changed)
-        self._since: dict[str, tuple[str, float]] = {}
+        self._planned: dict[str, _Plan] = {}
 
     def _pods_of(self, node: Obj) -> Iterable[str]:
         return [key_of(p) for p in self._pods.by_index("node", node["metadata"]["name"])]
 
     async def reconcile(self, key: str) -> float | None:
         pod = self._pods.get(key)
-        node = self._nodes.get(pod["spec"].get("nodeName", "")) if pod is not None else None
-        taints = _no_execute(node)
-        if pod is None or not taints or is_terminating(pod):
-            self._since.pop(key, None)
+        if pod is None or is_terminating(pod):
+            self._planned.pop(key, None)
             return None
-        left_s = self._left_s(key, pod, taints)
-        if left_s is None or left_s > 0:
+        allowed_s = tolerated_s(pod, _no_execute(self._nodes.get(pod["spec"].get("nodeName", ""))))
+        if not allowed_s:
+            self._cancel(key)
+            if allowed_s is not None:
+                await self._evict(key, pod)
+            return None
+        plan = self._plan(key, pod, allowed_s)
+        left_s = plan.due_s - self.world.clock.monotonic()
+        if left_s > 0:
             return left_s
         await self._evict(key, pod)
+        del self._planned[key]
         return None
 
-    def _left_s(self, key: str, pod: Obj, taints: list[Obj]) -> float | None:
-        """Seconds until the pod must go; None when it may stay."""
-        tolerations = pod["spec"].get("tolerations") or []
-        limits: list[float] = []
-        for taint in taints:
-            matching = [t for t in tolerations if tolerates(t, taint)]
-            if not matching:
-                return 0.0
-            limits += [t["tolerationSeconds"] for t in matching if t.get("tolerationSeconds") is not None]
-        if not limits:
-            return None
-        now = self.world.now()
-        started = min(parse_timestamp(t["timeAdded"]) if t.get("timeAdded") else now for t in taints)
-        mark = self._since.setdefault(key, (pod["metadata"]["uid"], max(started, now - 1)))
-        if mark[0] != pod["metadata"]["uid"]:
-            mark = self._since[key] = (pod["metadata"]["uid"], now)
-        return max(mark[1] + min(limits) - now, 0.0)
+    def _plan(self, key: str, pod: Obj, allowed_s: float) -> _Plan:
+        """When the pod must go. What was planned first stands, whichever taints follow."""
+        plan = self._planned.get(key)
+        if plan is None or plan.uid != pod["metadata"]["uid"]:
+            plan = _Plan(pod["metadata"]["uid"], self.world.clock.monotonic() + allowed_s)
+            self._planned[key] = plan
+        return plan
+
+    def _cancel(self, key: str) -> None:
+        if self._planned.pop(key, None) is not None:
+            self._tell(key, f"Cancelling deletion of Pod {key}")
+
+    def _tell(self, key: str, message: str) -> None:
+        namespace, name = split_key(key)
+        regarding = {"kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name}
+        self.recorder.event(regarding, "Normal", "TaintManagerEviction", message)
 
     async def _evict(self, key: str, pod: Obj) -> None:
         namespace, name = split_key(key)
-        regarding = {**pod, "kind": "Pod", "apiVersion": "v1"}
-        self.recorder.event(regarding, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
+        self._tell(key, f"Marking for deletion Pod {key}")
         target = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -86,6 +96,19 @@ class TaintEvictionController(Controller):
         except ApiError as error:
             if error.code != 404:
                 raise
+
+
+def tolerated_s(pod: Obj, taints: list[Obj]) -> float | None:
+    """Seconds that a pod may stay beside these taints: 0 to go at once, None to stay. The first toleration that
+    matches a taint is the one that counts (GetMatchingTolerations, getMinTolerationTime)."""
+    limits: list[float] = []
+    for taint in taints:
+        used = next((t for t in pod["spec"].get("tolerations") or () if tolerates(t, taint)), None)
+        if used is None:
+            return 0.0
+        if used.get("tolerationSeconds") is not None:
+            limits.append(max(float(used["tolerationSeconds"]), 0.0))
+    return min(limits, default=None)
 
 
 def _no_execute(node: Obj | None) -> list[Obj]:
