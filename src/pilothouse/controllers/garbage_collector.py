@@ -81,7 +81,8 @@ class GarbageCollector(Controller):
         self.informer(CUSTOM_RESOURCE_DEFINITIONS).add_handler(_Definitions(self._definitions_changed))
 
     async def run(self) -> None:
-        await self._follow_resources()
+        while not self._followed:
+            await self._try_to_follow()
         await asyncio.gather(*(i.synced() for i in self._followed.values()))
         resync = asyncio.get_running_loop().create_task(self._resync(), name="garbage collector resync")
         try:
@@ -94,10 +95,14 @@ class GarbageCollector(Controller):
         """Custom resources come and go: upstream looks every 30 s, this one also when a definition changes."""
         while True:
             await self._sleep_until_due()
-            try:
-                await self._follow_resources()
-            except (ApiError, ConnectionError) as error:
-                log.warning("garbage collector: discovery failed: %s", error)
+            await self._try_to_follow()
+
+    async def _try_to_follow(self) -> None:
+        try:
+            await self._follow_resources()
+        except (ApiError, ConnectionError) as error:
+            log.warning("garbage collector: discovery failed: %s", error)
+            await self.world.clock.sleep(_GATHER_S)
 
     async def _sleep_until_due(self) -> None:
         try:
