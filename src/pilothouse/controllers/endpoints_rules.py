@@ -17,9 +17,22 @@ def belongs(pod: Obj, service: Obj) -> bool:
 
 def should_be_in(pod: Obj, *, include_terminating: bool) -> bool:
     """Pods with an address that are not finished (endpoint.ShouldPodBeInEndpoints)."""
-    if is_terminal(pod) or not (pod.get("status") or {}).get("podIP"):
+    status = pod.get("status") or {}
+    if is_terminal(pod) or not (status.get("podIP") or status.get("podIPs")):
         return False
     return include_terminating or not is_terminating(pod)
+
+
+def addresses(pod: Obj, family: str) -> list[str]:
+    """A pod's addresses of one family (IPv4, IPv6)."""
+    status = pod["status"]
+    ips = [i["ip"] for i in status.get("podIPs") or ()] or [status["podIP"]]
+    return [ip for ip in ips if (":" in ip) == (family == "IPv6")]
+
+
+def is_headless(service: Obj) -> bool:
+    """Whether a service has no address of its own (IsServiceIPSet)."""
+    return service["spec"].get("clusterIP", "") in ("", "None")
 
 
 def conditions(pod: Obj, service: Obj) -> Obj:
@@ -69,9 +82,10 @@ def changed(old: Obj, new: Obj) -> bool:
     a, b = old.get("status") or {}, new.get("status") or {}
     return (
         a.get("podIP") != b.get("podIP")
+        or a.get("podIPs") != b.get("podIPs")
         or a.get("phase") != b.get("phase")
         or is_ready(old) != is_ready(new)
         or old["metadata"].get("labels") != new["metadata"].get("labels")
         or is_terminating(old) != is_terminating(new)
-        or old["spec"].get("nodeName") != new["spec"].get("nodeName")
+        or any(old["spec"].get(f) != new["spec"].get(f) for f in ("nodeName", "hostname", "subdomain"))
     )

@@ -102,14 +102,16 @@ class ResourceQuotaController(Controller):
                     self.queue.add(key_of(quota))
 
     async def _follow_resources(self) -> list[Evaluator]:
-        """Those that are new."""
+        """Those that are new. What nobody answers for now stays as it was."""
+        served, failed = await discover(self)
         found = {
             evaluator(r.group, r.plural): r
-            for r in await discover(self)
+            for r in served
             if r.namespaced and (r.group, r.plural) not in IGNORED
         }
-        for of in [of for of in self._followed if of not in found]:
-            del self._followed[of]
+        for of, informer in list(self._followed.items()):
+            if of not in found and (informer.resource.group, informer.resource.version) not in failed:
+                del self._followed[of]
         fresh = [of for of in found if of not in self._followed]
         for of in fresh:
             informer = self.env.informers.informer(found[of])
