@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 RESYNC_S = 300.0
 """Upstream's --resource-quota-sync-period."""
 _DISCOVERY_S = 30.0
+_RETRY_S = 1.0
 _SEEN_S = 0.1
 """How much later than the quota what was there before it is seen here at most."""
 _SETTLE_S = 0.3
@@ -68,7 +69,8 @@ class ResourceQuotaController(Controller):
         self._quotas.add_handler(_Charges(self))
 
     async def run(self) -> None:
-        await self._follow_resources()
+        while await self._try_to_follow() is None:
+            await self.world.clock.sleep(_RETRY_S)
         await asyncio.gather(*(informer.synced() for informer in self._followed.values()))
         loops = [
             asyncio.get_running_loop().create_task(loop, name=f"{self.name} {what}")
@@ -91,15 +93,19 @@ class ResourceQuotaController(Controller):
         """Custom resources come and go."""
         while True:
             await self.world.clock.sleep(_DISCOVERY_S)
-            try:
-                fresh = await self._follow_resources()
-            except (ApiError, ConnectionError) as error:
-                log.warning("%s: discovery failed: %s", self.name, error)
-                continue
+            fresh = await self._try_to_follow() or []
             await asyncio.gather(*(self._followed[of].synced() for of in fresh))
             for quota in self._quotas.list():
                 if any(of.matching(quota["spec"].get("hard") or ()) for of in fresh):
                     self.queue.add(key_of(quota))
+
+    async def _try_to_follow(self) -> list[Evaluator] | None:
+        """None when the server could not be asked."""
+        try:
+            return await self._follow_resources()
+        except (ApiError, ConnectionError) as error:
+            log.warning("%s: discovery failed: %s", self.name, error)
+            return None
 
     async def _follow_resources(self) -> list[Evaluator]:
         """Those that are new. What nobody answers for now stays as it was."""

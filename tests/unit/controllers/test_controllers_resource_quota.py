@@ -22,10 +22,13 @@ from pilothouse.api.resources import (
 from pilothouse.api.types import Obj
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.cluster import Cluster, ClusterOptions
+from pilothouse.controllers import resource_quota
+from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
 
 NS = "ns"
+Discovered = tuple[list[Resource], set[tuple[str, str]]]
 
 
 @asynccontextmanager
@@ -234,5 +237,27 @@ def test_custom_resources_are_counted_once_they_are_discovered() -> None:
                 await client.create(widgets, widget("c"), NS)
             await client.delete(widgets, "a", NS)
             await used(client, {"count/widgets.example.com": "1"})
+
+    run_virtual(main())
+
+
+def test_a_server_that_cannot_be_asked_at_the_start_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed first discovery must not end the controller, and the whole manager with it."""
+    refusals = [ConnectionError("refused"), ApiError(503, "ServiceUnavailable", "starting")]
+    plain = resource_quota.discover
+
+    async def discover(controller: Controller) -> Discovered:
+        if refusals:
+            raise refusals.pop()
+        return await plain(controller)
+
+    monkeypatch.setattr(resource_quota, "discover", discover)
+
+    async def main() -> None:
+        async with cluster() as client:
+            await client.create(PODS, pod("a"), NS)
+            await client.create(RESOURCE_QUOTAS, quota(pods="5"), NS)
+            await used(client, {"pods": "1"})
+        assert not refusals
 
     run_virtual(main())
