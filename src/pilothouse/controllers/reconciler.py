@@ -34,7 +34,7 @@ from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Handler, Informer, Informers, key_of
-from pilothouse.kit.work_queue import RateLimitedQueue, ShutDown
+from pilothouse.kit.work_queue import RateLimitedQueue, work
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -117,28 +117,7 @@ class Controller:
     async def run(self) -> None:
         """Work until cancelled."""
         await asyncio.gather(*(i.synced() for i in self._sources))
-        tasks = [
-            asyncio.get_running_loop().create_task(self._work(), name=f"{self.name} worker {n}")
-            for n in range(self.worker_count)
-        ]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            self.queue.shut_down()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self.queue.get()
-            except ShutDown:
-                return
-            try:
-                await self._handle(key)
-            finally:
-                self.queue.done(key)
+        await work(self.queue, self._handle, workers=self.worker_count, name=f"{self.name} worker")
 
     async def _handle(self, key: str) -> None:
         try:

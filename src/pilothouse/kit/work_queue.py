@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -249,3 +249,31 @@ class RateLimitedQueue(Generic[K]):
     def _longest_s(self) -> float:
         now_s = self._clock.monotonic()
         return max((now_s - since_s for since_s in self._processing.values()), default=0.0)
+
+
+async def work(
+    queue: RateLimitedQueue[K], handle: Callable[[K], Awaitable[None]], *, workers: int, name: str
+) -> None:
+    """Until cancelled, or until the queue is shut down and empty: take a key, handle it, give it back, several at
+    once. `handle` decides what becomes of a failure; what it raises ends all workers."""
+
+    async def one() -> None:
+        while True:
+            try:
+                key = await queue.get()
+            except ShutDown:
+                return
+            try:
+                await handle(key)
+            finally:
+                queue.done(key)
+
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(one(), name=f"{name} {number}") for number in range(workers)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        queue.shut_down()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,6 @@ nothing in memory but its resources in the books.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.client.informer import Informer, key_of, split_key
-from pilothouse.kit.work_queue import RateLimitedQueue, ShutDown
+from pilothouse.kit.work_queue import RateLimitedQueue, work
 from pilothouse.kit.world import World
 from pilothouse.nodes import addresses, admission, pod_lifecycle, pod_status, references, requests, resize
 from pilothouse.nodes.admission import Books
@@ -134,37 +133,22 @@ class Pods:
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self._work(), name=f"kubelet worker {n}") for n in range(_WORKERS)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            self._queue.shut_down()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await work(self._queue, self._handle, workers=_WORKERS, name="kubelet worker")
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                again_s = await self._sync(key)
-            except ApiError as error:
-                if error.code != 409:
-                    log.warning("pod %s: %s; trying again", key, error)
-                self._queue.add_rate_limited(key)
-            except ConnectionError as error:
+    async def _handle(self, key: str) -> None:
+        try:
+            again_s = await self._sync(key)
+        except ApiError as error:
+            if error.code != 409:
                 log.warning("pod %s: %s; trying again", key, error)
-                self._queue.add_rate_limited(key)
-            else:
-                self._queue.forget(key)
-                if again_s is not None:
-                    self._queue.add_after(key, again_s)
-            finally:
-                self._queue.done(key)
+            self._queue.add_rate_limited(key)
+        except ConnectionError as error:
+            log.warning("pod %s: %s; trying again", key, error)
+            self._queue.add_rate_limited(key)
+        else:
+            self._queue.forget(key)
+            if again_s is not None:
+                self._queue.add_after(key, again_s)
 
     async def _sync(self, key: str) -> float | None:
         """Seconds until the pod is to be looked at again, None for not before it changes."""

@@ -10,7 +10,6 @@ its managed fields after a restart.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder, reference
 from pilothouse.client.informer import Informer, key_of
-from pilothouse.kit.work_queue import RateLimitedQueue, ShutDown
+from pilothouse.kit.work_queue import RateLimitedQueue, work
 from pilothouse.kit.world import World
 from pilothouse.nodes.stages.queries import Subject
 from pilothouse.nodes.stages.stage import Event, Stage, Step, choose
@@ -110,34 +109,19 @@ class Player:
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
         name = f"stages of {self._resource.plural}"
-        tasks = [loop.create_task(self._work(), name=f"{name} {n}") for n in range(_WORKERS)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            self._queue.shut_down()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await work(self._queue, self._handle, workers=_WORKERS, name=name)
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                again_s = await self._sync(key)
-            except (ApiError, ConnectionError, TemplateError) as error:
-                log.warning("%s %s: %s; trying again", self._resource.kind, key, error)
-                self._queue.add_rate_limited(key)
-            else:
-                self._queue.forget(key)
-                if again_s is not None:
-                    self._queue.add_after(key, again_s)
-            finally:
-                self._queue.done(key)
+    async def _handle(self, key: str) -> None:
+        try:
+            again_s = await self._sync(key)
+        except (ApiError, ConnectionError, TemplateError) as error:
+            log.warning("%s %s: %s; trying again", self._resource.kind, key, error)
+            self._queue.add_rate_limited(key)
+        else:
+            self._queue.forget(key)
+            if again_s is not None:
+                self._queue.add_after(key, again_s)
 
     async def _sync(self, key: str) -> float | None:
         """Seconds until the next stage is due; None: not before the object changes."""
