@@ -1,8 +1,9 @@
 """What a pod asks of its node, in whole units: CPU in thousandths, memory and other sizes in bytes
 (k8s.io/component-helpers/resource PodRequests).
 
-    containers' sum + sidecars' sum, or the most that any init step needs beside the sidecars started before it,
-    whichever is more; pod-level requests instead of both where given; plus the RuntimeClass' overhead
+    what its containers add up to (`pod_sum`); pod-level requests instead where given; plus the RuntimeClass' overhead
+
+`pod_resources` does the same in exact quantities, for those who must show them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pilothouse.api import quantity
+from pilothouse.api.pod_sum import over_containers
 from pilothouse.api.types import Obj
 
 Amounts = dict[str, int]
@@ -31,50 +33,46 @@ def amounts(resources: Mapping[str, object] | None) -> Amounts:
 
 
 def pod_requests(
-    pod: Obj, *, default: Mapping[str, int] = _NONE, given: Mapping[str, Obj] | None = None
+    pod: Obj, *, default: Mapping[str, int] = _NONE, given: Mapping[str, Mapping[str, int]] | None = None
 ) -> Amounts:
-    """`default` is what a container without a request of its own is taken to ask for; `given` replaces the
-    resources of containers by name (what an in-place resize has left them with)."""
+    """`default` is what a container without a request of its own is taken to ask for; `given` replaces the requests
+    of containers by name (what an in-place resize has left them with)."""
     spec = pod["spec"]
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        _add(total, _asked(container, default, given))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.get("initContainers") or ():
-        asked = _asked(container, default, given)
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, asked)
-            _raise(peak, sidecars)
-        else:
-            step = dict(sidecars)
-            _add(step, asked)
-            _raise(peak, step)
-    _add(total, sidecars)
-    _raise(total, peak)
-    total.update(amounts((spec.get("resources") or {}).get("requests")))
+
+    def asked(container: Obj) -> Amounts:
+        replaced = given.get(container["name"]) if given else None
+        found = _requests(container) if replaced is None else dict(replaced)
+        for name, value in default.items():
+            found.setdefault(name, value)
+        return found
+
+    total = over_containers(spec, asked, _add, _raise)
+    total.update(_requests(spec))
     _add(total, amounts(spec.get("overhead")))
     return total
 
 
-def allotted(pod: Obj) -> dict[str, Obj] | None:
-    """Resources by container of a pod whose kubelet has reported some: the larger of what is asked and what is
-    held, so that a resize counts until it has happened; only what is held when the kubelet has found the resize
-    infeasible (KEP-1287). None where the spec says it all."""
+def _requests(owner: Obj) -> Amounts:
+    """Of a container, or of a pod's spec."""
+    return amounts((owner.get("resources") or {}).get("requests"))
+
+
+def allotted(pod: Obj) -> dict[str, Amounts]:
+    """Requests by container of a pod whose kubelet has reported some: the larger of what is asked and what is held,
+    so that a resize counts until it has happened; only what is held when the kubelet has found the resize infeasible
+    (KEP-1287). Containers of which the spec says it all are left out."""
     held = _held(pod)
     if not held:
-        return None
+        return {}
     infeasible = _is_infeasible(pod)
-    found: dict[str, Obj] = {}
+    found: dict[str, Amounts] = {}
     for container in _containers(pod):
-        name = container["name"]
-        has = held.get(name)
-        if has is None:
-            continue
-        asked = {} if infeasible else amounts((container.get("resources") or {}).get("requests"))
-        _raise(asked, has)
-        found[name] = {"requests": {k: f"{v}m" if k == "cpu" else str(v) for k, v in asked.items()}}
-    return found or None
+        has = held.get(container["name"])
+        if has is not None:
+            wanted = {} if infeasible else _requests(container)
+            _raise(wanted, has)
+            found[container["name"]] = wanted
+    return found
 
 
 def _held(pod: Obj) -> dict[str, Amounts]:
@@ -114,16 +112,6 @@ def host_ports(pod: Obj) -> tuple[Port, ...]:
 def ports_conflict(a: Port, b: Port) -> bool:
     """The same protocol and number on addresses that overlap."""
     return a[1:] == b[1:] and (a[0] == b[0] or ANY_ADDRESS in (a[0], b[0]))
-
-
-def _asked(container: Obj, default: Mapping[str, int], given: Mapping[str, Obj] | None) -> Amounts:
-    resources = container.get("resources")
-    if given:
-        resources = given.get(container["name"], resources)
-    asked = amounts((resources or {}).get("requests"))
-    for name, value in default.items():
-        asked.setdefault(name, value)
-    return asked
 
 
 def _add(total: Amounts, more: Mapping[str, int]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pilothouse.api import amounts
 from pilothouse.api.amounts import Amounts
+from pilothouse.api.pod_sum import over_containers
 from pilothouse.api.types import Obj
 
 HUGE_PAGES = "hugepages-"
@@ -87,17 +88,4 @@ def _is_resize_infeasible(status: Obj) -> bool:
 
 
 def _aggregate(spec: Obj, of: _Of) -> Amounts:
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        amounts.add_to(total, of(container))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.get("initContainers") or ():
-        if container.get("restartPolicy") == "Always":
-            amounts.add_to(total, of(container))
-            amounts.add_to(sidecars, of(container))
-            amounts.raise_to(peak, sidecars)
-        else:
-            amounts.raise_to(peak, amounts.add(of(container), sidecars))
-    amounts.raise_to(total, peak)
-    return total
+    return over_containers(spec, of, amounts.add_to, amounts.raise_to)

@@ -20,7 +20,8 @@ class Requests(NamedTuple):
 
 def of_pod(pod: Obj, given: Mapping[str, Obj] | None = None) -> Requests:
     """`given` replaces the resources of containers by name (what a resize has left them with)."""
-    total = pod_requests(pod, given=given)
+    held = {name: amounts(resources.get("requests")) for name, resources in (given or {}).items()}
+    total = pod_requests(pod, given=held)
     total[PODS] = 1
     return Requests(total, host_ports(pod))
 
