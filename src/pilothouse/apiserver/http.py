@@ -412,10 +412,6 @@ class _Upgrade:
         assert self._socket is not None
         await self._socket.send_bytes(data)
 
-    async def send_text(self, text: str) -> None:
-        assert self._socket is not None
-        await self._socket.send_str(text)
-
     async def receive(self) -> bytes | None:
         """The next message; None when the peer closed."""
         assert self._socket is not None
@@ -438,9 +434,3 @@ def server_tls(certificate_file: str, key_file: str, client_ca_pem: str) -> ssl.
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-async def wait_closed(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has ended."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -68,10 +68,6 @@ class Router:
         """A subresource with a handler of its own; `plural` "*" is every resource that has it."""
         self._subresources[(plural, name, verb)] = handler
 
-    def add_verb(self, plural: str, verb: str, handler: ResourceHandler) -> None:
-        """A resource whose verb has a handler of its own (reviews)."""
-        self._subresources[(plural, "", verb)] = handler
-
     def add_path(self, prefix: str, handler: PathHandler) -> None:
         """A path outside the resources: exact, or everything below when it ends in a slash."""
         self._paths.append((prefix, handler))

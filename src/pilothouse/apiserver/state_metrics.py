@@ -78,10 +78,12 @@ class StateMetrics(Collector):
             labels=_LONG_RUNNING_LABELS,
         )
         for store in self._stores():
-            r, count, watches = store.resource, len(store.cached), store.cached.watcher_count
+            r, count = store.resource, len(store.cached)
             stored.add_metric([f"{r.plural}.{r.group}" if r.group else r.plural], count)
             objects.add_metric([r.group, r.plural], count)
-            if watches:
-                labels = ["WATCH", r.group, r.version, r.plural, "", "cluster", "apiserver"]
-                running.add_metric(labels, watches)
+            wide = store.cached.watchers_of_all()
+            for scope, watches in (("cluster", wide), ("namespace", store.cached.watcher_count - wide)):
+                if watches:
+                    labels = ["WATCH", r.group, r.version, r.plural, "", scope, "apiserver"]
+                    running.add_metric(labels, watches)
         yield from (stored, objects, running)

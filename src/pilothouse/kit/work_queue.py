@@ -120,10 +120,6 @@ class RateLimitedQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._queue)
 
-    @property
-    def shutting_down(self) -> bool:
-        return self._shut_down
-
     def statistics(self) -> Statistics:
         return Statistics(
             len(self._queue), len(self._processing), len(self._timers), len(self._limiter), len(self._workers)

@@ -159,11 +159,6 @@ def _known_finalizer(name: str, path: str) -> f.Errors:
     return [f.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified")]
 
 
-def finalizer_name(name: str, path: str) -> f.Errors:
-    found = [f.invalid(path, name, m) for m in names.is_qualified_name(name)]
-    return found or _known_finalizer(name, path)
-
-
 def validate_managed_fields(entries: list[Obj], path: str) -> f.Errors:
     out: f.Errors = []
     for index, entry in enumerate(entries):

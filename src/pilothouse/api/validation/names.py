@@ -22,7 +22,6 @@ _PERCENT = "[0-9]+%"
 _CONFIG_MAP_KEY = "[-._a-zA-Z0-9]+"
 _ENV_VAR_NAME = "[-._a-zA-Z][-._a-zA-Z0-9]*"
 _RELAXED_ENV_VAR_NAME_BAD = re.compile(r"[^\x20-\x3c\x3e-\x7e]")
-_C_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _HTTP_HEADER = "[-A-Za-z0-9]+"
 _PORT_NAME = re.compile("^[-a-z0-9]+$")
 _SUBDOMAIN_UNDERSCORE = "[a-z0-9_]([-_a-z0-9]*[a-z0-9])?" + r"(\." + "[a-z0-9_]([-_a-z0-9]*[a-z0-9])?" + ")*"
@@ -251,13 +250,6 @@ def is_env_var_name(value: str) -> list[str]:
             "a valid environment variable name must consist only of printable ASCII characters other than '='"
         ]
     return []
-
-
-def is_c_identifier(value: str) -> list[str]:
-    if full(_C_IDENTIFIER, value):
-        return []
-    text = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
-    return [regex_error(text + "characters or '_'", _C_IDENTIFIER, "my_name", "MY_NAME", "MyName")]
 
 
 def is_http_header_name(value: str) -> list[str]:

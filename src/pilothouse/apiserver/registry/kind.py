@@ -64,7 +64,3 @@ class Kind:
     """Custom resources with a scale subresource."""
     terminating: bool = False
     """The definition of a custom resource is being deleted: nothing new may be created."""
-
-    @property
-    def error_group(self) -> str:
-        return self.resource.group

@@ -363,6 +363,10 @@ class ResourceCache:
     def watcher_count(self) -> int:
         return len(self._watchers)
 
+    def watchers_of_all(self) -> int:
+        """How many of the watchers see the whole resource, as against one namespace of it."""
+        return sum(watcher.prefix == self.prefix for watcher in self._watchers)
+
     def close_watchers(self) -> None:
         for watcher in list(self._watchers):
             watcher.close()

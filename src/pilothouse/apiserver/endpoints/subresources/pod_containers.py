@@ -3,19 +3,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.kubelet import Kubelets
 from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.registry.lister import Lister
-
-
-class Located(NamedTuple):
-    kubelets: Kubelets
-    container: str
 
 
 def container_of(pod: Obj, wanted: str) -> str:
