@@ -27,8 +27,9 @@ def test_the_server_tells_what_it_holds_and_does() -> None:
         client = cluster.client()
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
         await client.create(CONFIG_MAPS, body, "default")
-        watch = client.watch(CONFIG_MAPS)
+        watch, narrow = client.watch(CONFIG_MAPS), client.watch(CONFIG_MAPS, "default")
         await anext(watch)
+        await anext(narrow)
         text = await _scraped(cluster)
         assert re.search(r'^apiserver_storage_objects{resource="configmaps"} [1-9]', text, re.M)
         assert re.search(r'^apiserver_resource_objects{group="apps",resource="deployments"} 0', text, re.M)
@@ -43,8 +44,11 @@ def test_the_server_tells_what_it_holds_and_does() -> None:
         assert re.search(r'^apiserver_current_inflight_requests{request_kind="mutating"} 0', text, re.M)
         assert re.search(r'^kubernetes_build_info{.*git_version="v1\.36\.', text, re.M)
         assert re.search(r"^process_resident_memory_bytes [1-9]", text, re.M)
+        scopes = re.findall(r'^apiserver_longrunning_requests{.*"configmaps",scope="(\w+)"', text, re.M)
+        assert scopes == ["cluster", "namespace"]
         assert "_created" not in text
         await watch.aclose()  # type: ignore[attr-defined]
+        await narrow.aclose()  # type: ignore[attr-defined]
         await cluster.world.clock.sleep(1)
         assert not re.search(r'^apiserver_longrunning_requests{.*"configmaps"', await _scraped(cluster), re.M)
         await cluster.stop()
