@@ -18,6 +18,7 @@ Errors:
     ├── FutureRevision     the revision asked for does not exist yet
     ├── LeaseNotFound
     ├── LeaseExists
+    ├── InvalidRequest     what can never be done (a duplicate key, no key): etcd's own words
     ├── StoreUnavailable   the write was refused: I/O error; reads still work
     │   └── NoSpace        because the disk, or the quota, is full
     └── StoreClosed
@@ -25,7 +26,7 @@ Errors:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -55,6 +56,10 @@ class LeaseNotFound(StoreError):
 class LeaseExists(StoreError):
     def __init__(self) -> None:
         super().__init__("etcdserver: lease already exists")
+
+
+class InvalidRequest(StoreError):
+    """The request can never be done; the message is etcd's."""
 
 
 class StoreUnavailable(StoreError):
@@ -136,9 +141,27 @@ class Delete(NamedTuple):
     prev: bool = False
 
 
+class Sort(NamedTuple):
+    """How a range is ordered: by key, version, a revision or the value. `lease` is not a target."""
+
+    target: Target | None = None
+    """None: by key."""
+    descending: bool = False
+
+
+class Bounds(NamedTuple):
+    """Which keys a range shows: those whose revisions lie between, both ends included; 0 is no bound."""
+
+    min_mod: int = 0
+    max_mod: int = 0
+    min_create: int = 0
+    max_create: int = 0
+
+
 class Range(NamedTuple):
     """`range_end` b"" means the one key; b"\\0" means every key from `key` on. `revision` 0 means the
-    newest."""
+    newest. `sort` None is key order. `serializable` lets a member of a cluster answer from what it has, which may
+    be old. `bounds` and `limit` choose what is shown, not what is counted."""
 
     key: bytes
     range_end: bytes = b""
@@ -146,6 +169,9 @@ class Range(NamedTuple):
     revision: int = 0
     keys_only: bool = False
     count_only: bool = False
+    sort: Sort | None = None
+    bounds: Bounds | None = None
+    serializable: bool = False
 
 
 class Txn(NamedTuple):
@@ -190,11 +216,52 @@ class Watch(Protocol):
         """The next batch, waiting for one; [] is a progress notice: `progress_revision` moved on.
         Raises Compacted if history was lost, StoreClosed after the store or the watch was closed."""
 
+    def request_progress(self) -> None:
+        """Have `next` say soon how far the watch has come, after what waits to be delivered."""
+
     @property
     def progress_revision(self) -> int:
         """Every event up to this revision was delivered."""
 
     def close(self) -> None: ...
+
+
+class Status(NamedTuple):
+    """What a store says of itself; sizes in bytes. `errors` are alarms in words."""
+
+    version: str
+    db_size: int
+    db_size_in_use: int
+    errors: tuple[str, ...] = ()
+
+
+class Hash(NamedTuple):
+    """CRC-32C of the rows between the compacted revision and `revision`, as etcd's HashKV computes it."""
+
+    hash: int
+    revision: int
+    compact_revision: int
+
+
+class Maintenance(Protocol):
+    """What an operator does with a store, beside using it."""
+
+    async def status(self) -> Status: ...
+    async def hash_kv(self, revision: int = 0) -> Hash:
+        """Compacted / FutureRevision if out of bounds; 0 is the newest."""
+
+    async def defragment(self) -> None:
+        """Give free space back to the file system; writes wait meanwhile."""
+
+    def snapshot(self) -> AsyncIterator[bytes]:
+        """A consistent copy in etcd's own format (a bbolt database), without its checksum; writes go on."""
+
+    async def record(self, name: str) -> bytes:
+        """A small durable value beside the key space (users, alarms, the cluster's id); b"" if there is none.
+        It has no revision and no watchers."""
+
+    async def keep_record(self, name: str, value: bytes) -> None:
+        """Durable when it returns; b"" removes it."""
 
 
 class Backend(Protocol):

@@ -393,6 +393,7 @@ class _Watch:
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self._progress = 0
+        self._progress_asked = False
         self.start_revision = 0
 
     @property
@@ -401,6 +402,10 @@ class _Watch:
 
     def progress(self, revision: int) -> None:
         self._progress = revision
+
+    def request_progress(self) -> None:
+        self._progress_asked = True
+        self._wake()
 
     def push(self, events: list[Event]) -> None:
         first, end = self._key, self._end
@@ -427,6 +432,9 @@ class _Watch:
         while not self._events:
             if self._error is not None:
                 raise self._error
+            if self._progress_asked:
+                self._progress_asked = False
+                return []
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         batch = list(self._events)

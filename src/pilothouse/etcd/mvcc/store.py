@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pilothouse.etcd.contract import (
+    Bounds,
     Compacted,
     Compare,
     Delete,
@@ -25,13 +26,13 @@ from pilothouse.etcd.contract import (
     Event,
     EventType,
     FutureRevision,
+    InvalidRequest,
     KeyValue,
     Op,
     Put,
     PutResult,
     Range,
     RangeResult,
-    StoreError,
     Target,
     Txn,
     TxnResult,
@@ -43,6 +44,14 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     "<": operator.lt,
     ">": operator.gt,
+}
+
+_SORT_KEY: dict[Target | None, Callable[[KeyValue], Any]] = {
+    None: operator.attrgetter("key"),
+    Target.VERSION: operator.attrgetter("version"),
+    Target.CREATE: operator.attrgetter("create_revision"),
+    Target.MOD: operator.attrgetter("mod_revision"),
+    Target.VALUE: operator.attrgetter("value"),
 }
 
 FIRST_REVISION = 1
@@ -63,7 +72,7 @@ class Applied(NamedTuple):
     records: list[Record]
 
 
-class DuplicateKey(StoreError):
+class DuplicateKey(InvalidRequest):
     def __init__(self) -> None:
         super().__init__("etcdserver: duplicate key given in txn request")
 
@@ -182,7 +191,7 @@ class Store:
         lease = op.lease
         if op.ignore_value or op.ignore_lease:
             if prev is None:
-                raise StoreError("etcdserver: key not found")
+                raise InvalidRequest("etcdserver: key not found")
             value = prev.value if op.ignore_value else value
             lease = prev.lease if op.ignore_lease else lease
         if prev is None:
@@ -261,6 +270,8 @@ class Store:
         count = len(keys)
         if op.count_only:
             return RangeResult([], count, self.revision)
+        if op.sort is not None or op.bounds is not None:
+            return _limited([self._live[k] for k in keys], op, self.revision)
         more = 0 < op.limit < count
         if more:
             keys = keys[: op.limit]
@@ -352,13 +363,24 @@ class Store:
 
 
 def _limited(kvs: list[KeyValue], op: Range, revision: int) -> RangeResult:
+    """Everything in the range is counted; bounds, order and limit choose what is shown, one after the other."""
     count = len(kvs)
     if op.count_only:
         return RangeResult([], count, revision)
-    more = 0 < op.limit < count
+    if op.bounds is not None:
+        kvs = [kv for kv in kvs if _within(kv, op.bounds)]
+    if op.sort is not None:
+        kvs = sorted(kvs, key=_SORT_KEY[op.sort.target], reverse=op.sort.descending)
+    more = 0 < op.limit < len(kvs)
     if more:
         kvs = kvs[: op.limit]
     return RangeResult(_without_values(kvs) if op.keys_only else kvs, count, revision, more)
+
+
+def _within(kv: KeyValue, bounds: Bounds) -> bool:
+    return bounds.min_mod <= kv.mod_revision <= (
+        bounds.max_mod or kv.mod_revision
+    ) and bounds.min_create <= kv.create_revision <= (bounds.max_create or kv.create_revision)
 
 
 def _without_values(kvs: list[KeyValue]) -> list[KeyValue]:
