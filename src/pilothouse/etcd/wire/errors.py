@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import grpc
+from enum import IntEnum
 
 from pilothouse.etcd.contract import (
     Compacted,
@@ -16,10 +16,31 @@ from pilothouse.etcd.contract import (
     StoreUnavailable,
 )
 
-_Code = grpc.StatusCode
 
-_MESSAGES: dict[grpc.StatusCode, tuple[str, ...]] = {
-    _Code.INVALID_ARGUMENT: (
+class Code(IntEnum):
+    """gRPC's status codes, as numbers: the server does without grpc."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+_MESSAGES: dict[Code, tuple[str, ...]] = {
+    Code.INVALID_ARGUMENT: (
         "key is not provided",
         "key not found",
         "value is provided",
@@ -37,14 +58,14 @@ _MESSAGES: dict[grpc.StatusCode, tuple[str, ...]] = {
         "revision of auth store is old",
         "wrong version format",
     ),
-    _Code.OUT_OF_RANGE: (
+    Code.OUT_OF_RANGE: (
         "mvcc: required revision has been compacted",
         "mvcc: required revision is a future revision",
         "too large lease TTL",
     ),
-    _Code.RESOURCE_EXHAUSTED: ("mvcc: database space exceeded", "too many requests"),
-    _Code.NOT_FOUND: ("requested lease not found", "member not found"),
-    _Code.FAILED_PRECONDITION: (
+    Code.RESOURCE_EXHAUSTED: ("mvcc: database space exceeded", "too many requests"),
+    Code.NOT_FOUND: ("requested lease not found", "member not found"),
+    Code.FAILED_PRECONDITION: (
         "lease already exists",
         "member ID already exist",
         "Peer URLs already exists",
@@ -64,9 +85,9 @@ _MESSAGES: dict[grpc.StatusCode, tuple[str, ...]] = {
         "not leader",
         "bad leader transferee",
     ),
-    _Code.PERMISSION_DENIED: ("permission denied",),
-    _Code.UNAUTHENTICATED: ("invalid auth token",),
-    _Code.UNAVAILABLE: (
+    Code.PERMISSION_DENIED: ("permission denied",),
+    Code.UNAUTHENTICATED: ("invalid auth token",),
+    Code.UNAVAILABLE: (
         "no leader",
         "leader changed",
         "server stopped",
@@ -77,8 +98,8 @@ _MESSAGES: dict[grpc.StatusCode, tuple[str, ...]] = {
         "rpc not supported for learner",
         "not capable",
     ),
-    _Code.DATA_LOSS: ("corrupt cluster",),
-    _Code.CANCELLED: ("watch canceled",),
+    Code.DATA_LOSS: ("corrupt cluster",),
+    Code.CANCELLED: ("watch canceled",),
 }
 CODES = {f"etcdserver: {text}": code for code, texts in _MESSAGES.items() for text in texts}
 
@@ -86,30 +107,31 @@ CODES = {f"etcdserver: {text}": code for code, texts in _MESSAGES.items() for te
 class Refused(StoreError):
     """What etcd refuses and the contract has no exception for; `code` is the gRPC one."""
 
-    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
+    def __init__(self, message: str, code: Code | None = None) -> None:
         super().__init__(message)
         self.code = code or CODES[message]
 
 
-def code_of(error: StoreError) -> grpc.StatusCode:
+def code_of(error: StoreError) -> Code:
     """The gRPC code that says this error."""
     if isinstance(error, Refused):
         return error.code
     known = CODES.get(str(error))
     if known is not None:
         return known
-    return _Code.UNAVAILABLE if isinstance(error, StoreUnavailable) else _Code.UNKNOWN
+    return Code.UNAVAILABLE if isinstance(error, StoreUnavailable) else Code.UNKNOWN
 
 
-def error_of(code: grpc.StatusCode, message: str) -> StoreError:
-    """The contract's exception for what a server said. The compacted revision is not in the message: 0."""
+def error_of(code: int, message: str) -> StoreError:
+    """The contract's exception for what a server said (`code`: of grpc.StatusCode it is `value[0]`). The compacted
+    revision is not in the message: 0."""
     if message == str(Compacted(0)):
         return Compacted(0)
     for plain in (FutureRevision, LeaseNotFound, LeaseExists, StoreClosed, NoSpace):
         if message == str(plain()):
             return plain()
-    if code is _Code.INVALID_ARGUMENT:
+    if code == Code.INVALID_ARGUMENT:
         return InvalidRequest(message)
-    if code in (_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.RESOURCE_EXHAUSTED):
+    if code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED):
         return StoreUnavailable(message)
-    return Refused(message, code)
+    return Refused(message, Code(code))

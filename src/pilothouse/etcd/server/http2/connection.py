@@ -1,0 +1,408 @@
+"""One client's connection: frames in and out, windows, limits (RFC 9113).
+
+What a hostile client could make grow is bounded: the bytes of a header block, of a message, of all messages that are
+not complete, the streams at once, and the frames that only ask for work (pings, settings, resets) between two
+answers. A client that does not read is not read from either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+from pilothouse.etcd.server.http2 import frames, headers
+from pilothouse.etcd.server.http2.call import Routes
+from pilothouse.etcd.server.http2.frames import ConnectionFault, ErrorCode, Kind, Setting
+from pilothouse.etcd.server.http2.stream import WINDOW, Stream
+from pilothouse.etcd.wire.errors import Code
+from pilothouse.etcd.wire.methods import Method
+
+log = logging.getLogger(__name__)
+
+_CONNECTION_WINDOW = 16 * 1024 * 1024
+_IDLE_WORK_MAX = 10_000
+"""Pings, settings, resets and the like without an answer between them."""
+
+
+class Limits(NamedTuple):
+    message_bytes_max: int = 2 * 1024 * 1024
+    streams_max: int = 4096
+
+
+Observe = Callable[[Method, Code], None]
+
+
+def _unobserved(method: Method, code: Code) -> None:
+    """Nobody counts calls."""
+
+
+class Connection(asyncio.Protocol):
+    """`peer_name` is the common name of the client's certificate."""
+
+    def __init__(self, routes: Routes, limits: Limits | None = None, observe: Observe = _unobserved) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.limits = limits or Limits()
+        self.observe = observe
+        self.peer_name = ""
+        self.paused = False
+        self._routes = routes
+        self._reader = headers.HeaderReader()
+        self._transport: asyncio.Transport | None = None
+        self._streams: dict[int, Stream] = {}
+        self._blocked: dict[int, Stream] = {}
+        """Streams with bytes that wait for a window."""
+        self._rest = frames.PREFACE
+        self._preface_seen = False
+        self._last_stream = 0
+        self._block: tuple[int, int, bytes] | None = None
+        """Stream, flags and bytes so far of headers that go on in the next frame."""
+        self._send_window = frames.WINDOW_DEFAULT
+        self._stream_window = frames.WINDOW_DEFAULT
+        self._unacknowledged = 0
+        self._out: list[bytes] = []
+        self._idle_work = 0
+        self._going = False
+
+    # -- the transport ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self._rest = b""
+        mine = {
+            Setting.MAX_CONCURRENT_STREAMS: self.limits.streams_max,
+            Setting.INITIAL_WINDOW_SIZE: WINDOW,
+            Setting.MAX_HEADER_LIST_SIZE: headers.BLOCK_MAX,
+        }
+        self._write(frames.settings(mine))
+        self._write(frames.window_update(0, _CONNECTION_WINDOW - frames.WINDOW_DEFAULT))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._read(self._rest + data if self._rest else data)
+        except ConnectionFault as fault:
+            log.debug("a connection is ended: %s", fault)
+            self._fail(fault)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        streams, self._streams = self._streams, {}
+        self._blocked.clear()
+        for stream in streams.values():
+            stream.abandon()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        for stream in list(self._streams.values()):
+            if not stream.pending:
+                stream.drained()
+
+    def _write(self, data: bytes) -> None:
+        """Goes out with all else that this turn of the loop writes."""
+        if not self._out:
+            self.loop.call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and self._transport is not None:
+            self._transport.write(b"".join(out))
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        self._write(frames.go_away(self._last_stream, fault.code, str(fault)))
+        self.close()
+
+    def close(self) -> None:
+        """What was written goes out; calls that run are cancelled."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def shut_down(self) -> None:
+        """Take no new calls; close when the last one has ended."""
+        if not self._going:
+            self._going = True
+            self._write(frames.go_away(self._last_stream, ErrorCode.NO_ERROR))
+            self._close_when_done()
+
+    def _close_when_done(self) -> None:
+        if self._going and not self._streams:
+            self.close()
+
+    # -- frames in ----------------------------------------------------------------------------------------
+
+    def _read(self, data: bytes) -> None:
+        at, end = 0, len(data)
+        if not self._preface_seen:
+            if not data.startswith(frames.PREFACE[:end]):
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not HTTP/2")
+            if end < len(frames.PREFACE):
+                self._rest = data
+                return
+            self._preface_seen = True
+            at = len(frames.PREFACE)
+        unpack = frames.HEAD.unpack_from
+        while end - at >= frames.HEAD_SIZE:
+            head, flags, stream = unpack(data, at)
+            size = head >> 8
+            if size > frames.PAYLOAD_MAX:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            stop = at + frames.HEAD_SIZE + size
+            if stop > end:
+                break
+            self._frame(head & 0xFF, flags, stream & 0x7FFFFFFF, data[at + frames.HEAD_SIZE : stop])
+            at = stop
+        self._rest = data[at:]
+
+    def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is not None and kind != Kind.CONTINUATION:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was not ended")
+        if kind == Kind.DATA:
+            self._data(flags, stream, payload)
+        elif kind == Kind.HEADERS:
+            self._headers(flags, stream, payload)
+        else:
+            handler = _OTHERS.get(kind)
+            if handler is not None:
+                handler(self, flags, stream, payload)
+
+    def _count_idle_work(self) -> None:
+        self._idle_work += 1
+        if self._idle_work > _IDLE_WORK_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
+
+    def _data(self, flags: int, number: int, payload: bytes) -> None:
+        self._unacknowledged += len(payload)
+        if self._unacknowledged > _CONNECTION_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more bytes than the connection's window")
+        if self._unacknowledged > _CONNECTION_WINDOW // 2:
+            self._write(frames.window_update(0, self._unacknowledged))
+            self._unacknowledged = 0
+        stream = self._streams.get(number)
+        if stream is None or stream.remote_ended:
+            if not 0 < number <= self._last_stream:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "data for a stream that was not opened")
+            self._count_idle_work()
+            return
+        if not payload and not flags & frames.END_STREAM:
+            self._count_idle_work()
+        stream.unacknowledged += len(payload)
+        if stream.unacknowledged + stream.freed > WINDOW:
+            self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR)
+            return
+        data = frames.unpadded(flags, payload)
+        if not stream.takes_ahead:
+            self.consumed(stream, len(payload))
+        elif len(data) < len(payload):
+            self.consumed(stream, len(payload) - len(data))
+        stream.received(data, bool(flags & frames.END_STREAM))
+
+    def consumed(self, stream: Stream, size: int) -> None:
+        """Bytes of a stream that are held no more; its window is opened again by the half."""
+        stream.unacknowledged -= size
+        freed = stream.freed = stream.freed + size
+        if freed > WINDOW // 2 and not stream.remote_ended:
+            stream.freed = 0
+            self._write(frames.window_update(stream.number, freed))
+
+    def _headers(self, flags: int, number: int, payload: bytes) -> None:
+        payload = frames.unpadded(flags, payload)
+        if flags & frames.PRIORITY_FLAG:
+            payload = payload[5:]
+        self._block_part(number, flags, payload, flags)
+
+    def _continuation(self, flags: int, number: int, payload: bytes) -> None:
+        if self._block is None or self._block[0] != number:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block goes on that was not begun")
+        _, first_flags, so_far = self._block
+        self._count_idle_work()
+        self._block_part(number, first_flags, so_far + payload, flags)
+
+    def _block_part(self, number: int, first_flags: int, block: bytes, flags: int) -> None:
+        if len(block) > headers.BLOCK_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many bytes of headers")
+        if not flags & frames.END_HEADERS:
+            self._block = (number, first_flags, block)
+            return
+        self._block = None
+        self._request(number, self._reader.read(block), bool(first_flags & frames.END_STREAM))
+
+    def _request(self, number: int, fields: headers.Fields, ended: bool) -> None:
+        stream = self._streams.get(number)
+        if stream is not None:
+            if ended and not stream.remote_ended:
+                stream.received(b"", True)
+            return
+        if not number % 2 or number <= self._last_stream:
+            if number and number % 2:
+                return  # trailers of a call that was answered already
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream number that a client may not use")
+        self._last_stream = number
+        if self._going:
+            self._write(frames.reset(number, ErrorCode.REFUSED_STREAM))
+        elif len(self._streams) >= self.limits.streams_max:
+            self._count_idle_work()
+            self._write(frames.reset(number, ErrorCode.REFUSED_STREAM))
+        else:
+            self._open(number, fields, ended)
+
+    def _open(self, number: int, fields: headers.Fields, ended: bool) -> None:
+        if not fields.get("content-type", "").startswith("application/grpc"):
+            self._turn_away(number, headers.plain(415, "this port speaks gRPC over HTTP/2"), ended)
+            return
+        path = fields.get(":path", "")
+        served = self._routes.get(path)
+        if served is None:
+            service, _, name = path.strip("/").rpartition("/")
+            known = any(route.startswith(f"/{service}/") for route in self._routes)
+            text = f"unknown method {name} for service {service}" if known else f"unknown service {service}"
+            trailers = headers.RESPONSE + headers.trailers(Code.UNIMPLEMENTED, text)
+            self._turn_away(number, trailers, ended)
+            return
+        stream = self._streams[number] = Stream(self, number, served, fields, self._stream_window)
+        if ended:
+            stream.received(b"", True)
+
+    def _turn_away(self, number: int, block: bytes, ended: bool) -> None:
+        self._count_idle_work()
+        self._write(frames.frame(Kind.HEADERS, frames.END_HEADERS | frames.END_STREAM, number, block))
+        if not ended:
+            self._write(frames.reset(number, ErrorCode.NO_ERROR))
+
+    def _reset_by_peer(self, flags: int, number: int, payload: bytes) -> None:
+        self._count_idle_work()
+        stream = self._streams.pop(number, None)
+        if stream is not None:
+            self._blocked.pop(number, None)
+            stream.abandon()
+            self._close_when_done()
+
+    def _settings(self, flags: int, number: int, payload: bytes) -> None:
+        if flags & frames.ACK:
+            return
+        self._count_idle_work()
+        for setting, value in frames.read_settings(payload):
+            if setting == Setting.INITIAL_WINDOW_SIZE:
+                self._move_windows(value)
+        self._write(frames.frame(Kind.SETTINGS, frames.ACK, 0))
+
+    def _move_windows(self, initial: int) -> None:
+        if initial > frames.WINDOW_MAX:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
+        change, self._stream_window = initial - self._stream_window, initial
+        for stream in list(self._streams.values()):
+            stream.window += change
+            self._send_pending(stream)
+
+    def _ping(self, flags: int, number: int, payload: bytes) -> None:
+        if not flags & frames.ACK:
+            self._count_idle_work()
+            self._write(frames.frame(Kind.PING, frames.ACK, 0, payload[:8]))
+
+    def _window_update(self, flags: int, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a broken length")
+        increment = int.from_bytes(payload, "big") & 0x7FFFFFFF
+        if not increment:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window opened by nothing")
+        if number:
+            stream = self._streams.get(number)
+            if stream is not None:
+                stream.window += increment
+                if stream.window > frames.WINDOW_MAX:
+                    self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR)
+                else:
+                    self._send_pending(stream)
+            return
+        self._send_window += increment
+        if self._send_window > frames.WINDOW_MAX:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
+        for stream in list(self._blocked.values()):
+            self._send_pending(stream)
+
+    def _idle(self, flags: int, number: int, payload: bytes) -> None:
+        self._count_idle_work()
+
+    # -- frames out ---------------------------------------------------------------------------------------
+
+    def send_headers(self, stream: Stream, block: bytes, *, ended: bool) -> None:
+        flags = frames.END_HEADERS | (frames.END_STREAM if ended else 0)
+        self._write(frames.frame(Kind.HEADERS, flags, stream.number, block))
+
+    def send_data(self, stream: Stream, data: bytes) -> None:
+        """As far as the windows are open; the rest waits in the stream."""
+        size = len(data)
+        if (
+            not stream.pending
+            and size <= stream.window
+            and size <= self._send_window
+            and size <= frames.PAYLOAD_MAX
+        ):
+            stream.window -= size
+            self._send_window -= size
+            self._write(frames.frame(Kind.DATA, 0, stream.number, data))
+            return
+        stream.pending.append(memoryview(data))
+        stream.pending_bytes += size
+        self._send_pending(stream)
+
+    def _send_pending(self, stream: Stream) -> None:
+        pending = stream.pending
+        while pending:
+            room = min(stream.window, self._send_window, frames.PAYLOAD_MAX)
+            if room <= 0:
+                self._blocked[stream.number] = stream
+                return
+            piece = pending[0][:room]
+            if len(piece) == len(pending[0]):
+                pending.popleft()
+            else:
+                pending[0] = pending[0][room:]
+            stream.window -= len(piece)
+            self._send_window -= len(piece)
+            stream.pending_bytes -= len(piece)
+            self._write(frames.frame(Kind.DATA, 0, stream.number, piece))
+        self._blocked.pop(stream.number, None)
+        if not self.paused:
+            stream.drained()
+        if stream.trailers:
+            self._end(stream)
+
+    def finish(self, stream: Stream, trailers: bytes) -> None:
+        """The trailers follow what is still pending."""
+        self._idle_work = 0
+        stream.trailers = trailers
+        if not stream.pending:
+            self._end(stream)
+
+    def _end(self, stream: Stream) -> None:
+        if self._streams.pop(stream.number, None) is None:
+            return
+        self.send_headers(stream, stream.trailers, ended=True)
+        if not stream.remote_ended:
+            self._write(frames.reset(stream.number, ErrorCode.NO_ERROR))
+        self._close_when_done()
+
+    def reset(self, stream: Stream, code: ErrorCode) -> None:
+        self._blocked.pop(stream.number, None)
+        if self._streams.pop(stream.number, None) is not None:
+            self._write(frames.reset(stream.number, code))
+            stream.abandon()
+
+
+_OTHERS: dict[int, Callable[[Connection, int, int, bytes], None]] = {
+    Kind.PRIORITY: Connection._idle,
+    Kind.RST_STREAM: Connection._reset_by_peer,
+    Kind.SETTINGS: Connection._settings,
+    Kind.PING: Connection._ping,
+    Kind.WINDOW_UPDATE: Connection._window_update,
+    Kind.CONTINUATION: Connection._continuation,
+}

@@ -1,0 +1,248 @@
+"""One call: messages in, messages out, a status at the end.
+
+    headers ──▶ handler runs ──▶ headers, messages ──▶ trailers (status)      both sides have ended: forgotten
+                     └── the client resets, goes away, or its deadline passes: the handler is cancelled
+
+Messages are framed by a byte (compressed?) and a length (gRPC's PROTOCOL-HTTP2.md). A streaming client may be as
+far ahead of its handler as its window allows; a handler waits in `send` while the client does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError, Message
+
+from pilothouse.etcd.contract import StoreError
+from pilothouse.etcd.server.http2 import headers
+from pilothouse.etcd.server.http2.call import Served, timeout_s
+from pilothouse.etcd.wire.errors import Code, code_of
+
+if TYPE_CHECKING:
+    from pilothouse.etcd.server.http2.connection import Connection
+
+log = logging.getLogger(__name__)
+
+WINDOW = 4 * 1024 * 1024
+"""Bytes that a client may send ahead on one stream."""
+_PENDING_HIGH = 256 * 1024
+"""A streaming handler waits when so many bytes of its stream are not on their way."""
+_PREFIX_SIZE = 5
+
+
+class CallFailed(Exception):
+    """Ends a call with a status."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Stream:
+    """See `call.Call` for what a handler may use."""
+
+    __slots__ = (
+        "_buffer",
+        "_connection",
+        "_deadline",
+        "_drained",
+        "_failure",
+        "_head_sent",
+        "_message_waiter",
+        "_messages",
+        "_served",
+        "_task",
+        "freed",
+        "metadata",
+        "number",
+        "pending",
+        "pending_bytes",
+        "remote_ended",
+        "trailers",
+        "unacknowledged",
+        "window",
+    )
+
+    def __init__(
+        self, connection: Connection, number: int, served: Served, fields: headers.Fields, window: int
+    ) -> None:
+        self.number = number
+        self.metadata: Mapping[str, str] = fields
+        self.window = window
+        self.pending: deque[memoryview] = deque()
+        """Bytes that wait for a window to open, `pending_bytes` of them."""
+        self.pending_bytes = 0
+        self.trailers = b""
+        self.remote_ended = False
+        self.unacknowledged = 0
+        """Bytes received that are held here; `freed` are those whose room the client was not told of."""
+        self.freed = 0
+        self._connection = connection
+        self._served = served
+        self._buffer = b""
+        self._messages: deque[bytes] = deque()
+        self._message_waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._head_sent = False
+        self._failure: CallFailed | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._deadline = self._start_clock(fields.get("grpc-timeout", ""))
+        if served.method.request_streams:
+            self._task = connection.loop.create_task(self._run(None))
+
+    def _start_clock(self, header: str) -> asyncio.TimerHandle | None:
+        limit_s = timeout_s(header) if header else None
+        return None if limit_s is None else self._connection.loop.call_later(limit_s, self._expire)
+
+    def _expire(self) -> None:
+        self._stop(CallFailed(Code.DEADLINE_EXCEEDED, "context deadline exceeded"))
+
+    def _stop(self, failure: CallFailed) -> None:
+        """End the call by a failure of its own; the handler is cancelled."""
+        self._failure = failure
+        if self._task is None:
+            self._finish(failure.code, str(failure))
+        else:
+            self._task.cancel()
+
+    # -- in -----------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes, ended: bool) -> None:
+        """A piece of the request."""
+        if data:
+            self._buffer = self._buffer + data if self._buffer else data
+            try:
+                self._split()
+            except CallFailed as failure:
+                self._stop(failure)
+                return
+        if ended:
+            self.remote_ended = True
+            if self._task is None:
+                self._finish(Code.INTERNAL, "the request ended without a message")
+            self._wake()
+
+    def _split(self) -> None:
+        buffer, at = self._buffer, 0
+        while len(buffer) - at >= _PREFIX_SIZE:
+            size = int.from_bytes(buffer[at + 1 : at + 5], "big")
+            if buffer[at]:
+                raise CallFailed(Code.UNIMPLEMENTED, "compressed messages are not supported: send identity")
+            if size > self._connection.limits.message_bytes_max:
+                limit = self._connection.limits.message_bytes_max
+                text = f"grpc: received message larger than max ({size} vs. {limit})"
+                raise CallFailed(Code.RESOURCE_EXHAUSTED, text)
+            end = at + _PREFIX_SIZE + size
+            if end > len(buffer):
+                break
+            self._message(buffer[at + _PREFIX_SIZE : end])
+            at = end
+        self._buffer = buffer[at:]
+
+    def _message(self, raw: bytes) -> None:
+        if self._served.method.request_streams:
+            self._messages.append(raw)
+            self._wake()
+        elif self._task is None:
+            self._task = self._connection.loop.create_task(self._run(raw))
+
+    def _wake(self) -> None:
+        if self._message_waiter is not None and not self._message_waiter.done():
+            self._message_waiter.set_result(None)
+
+    def _parse(self, raw: bytes) -> Message:
+        try:
+            return self._served.method.request.FromString(raw)
+        except DecodeError as error:
+            raise CallFailed(Code.INTERNAL, f"grpc: error unmarshalling request: {error}") from error
+
+    async def requests(self) -> AsyncIterator[Any]:
+        while True:
+            while self._messages:
+                raw = self._messages.popleft()
+                self._connection.consumed(self, len(raw) + _PREFIX_SIZE)
+                yield self._parse(raw)
+            if self.remote_ended:
+                return
+            self._message_waiter = self._connection.loop.create_future()
+            await self._message_waiter
+
+    @property
+    def takes_ahead(self) -> bool:
+        """Whether the window is given back only for what the handler has taken."""
+        return self._served.method.request_streams
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    @property
+    def peer_name(self) -> str:
+        return self._connection.peer_name
+
+    async def _run(self, raw: bytes | None) -> None:
+        code, message = Code.OK, ""
+        try:
+            await self._answer(raw)
+        except asyncio.CancelledError:
+            if self._failure is None:
+                raise
+            code, message = self._failure.code, str(self._failure)
+        except CallFailed as failure:
+            code, message = failure.code, str(failure)
+        except StoreError as error:
+            code, message = code_of(error), str(error)
+        except Exception:
+            log.exception("%s failed", self._served.method.path)
+            code, message = Code.INTERNAL, "internal error; see the server's log"
+        self._finish(code, message)
+
+    async def _answer(self, raw: bytes | None) -> None:
+        handler: Any = self._served.handler
+        method = self._served.method
+        if raw is None:
+            await handler(self)
+        elif method.response_streams:
+            await handler(self._parse(raw), self)
+        else:
+            self._write(await handler(self._parse(raw), self))
+
+    # -- out ----------------------------------------------------------------------------------------------
+
+    def _write(self, message: Message) -> None:
+        payload = message.SerializeToString()
+        if not self._head_sent:
+            self._head_sent = True
+            self._connection.send_headers(self, headers.RESPONSE, ended=False)
+        self._connection.send_data(self, b"\0" + len(payload).to_bytes(4, "big") + payload)
+
+    async def send(self, message: Message) -> None:
+        self._write(message)
+        if self._connection.paused or self.pending_bytes > _PENDING_HIGH:
+            self._drained = self._connection.loop.create_future()
+            await self._drained
+
+    def drained(self) -> None:
+        """All that was pending is on its way."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _finish(self, code: Code, message: str) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._head_sent:
+            trailers = headers.trailers(code, message)
+        else:
+            trailers = headers.RESPONSE + headers.trailers(code, message)
+        self._connection.finish(self, trailers)
+        self._connection.observe(self._served.method, code)
+
+    def abandon(self) -> None:
+        """The client is gone: nobody waits for an answer."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            self._connection.observe(self._served.method, Code.CANCELLED)
