@@ -1,0 +1,322 @@
+"""What a connection does with bytes that no good client sends (RFC 9113), and what it keeps of them."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+import hpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilothouse.etcd.server.http2 import frames, headers
+from pilothouse.etcd.server.http2.call import Call, routes, timeout_s
+from pilothouse.etcd.server.http2.connection import Connection, Limits
+from pilothouse.etcd.server.http2.frames import ErrorCode, Kind
+from pilothouse.etcd.wire import etcd_pb2 as pb
+from pilothouse.etcd.wire.methods import KV, WATCH
+
+REQUEST = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/etcdserverpb.KV/Put"),
+    (":authority", "store"),
+    ("content-type", "application/grpc"),
+]
+EMPTY_MESSAGE = b"\0\0\0\0\0"
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.closed = False
+        self.reading = True
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Peer:
+    """The client's side of a connection, byte by byte."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.handled = 0
+        self.transport = Transport()
+        self.hold: asyncio.Future[None] | None = None
+        self.connection = Connection(routes({KV["Put"]: self._put, WATCH["Watch"]: self._watch}), limits)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self.send(frames.PREFACE + frames.settings({}))
+
+    async def _put(self, request: Any, call: Call) -> pb.PutResponse:
+        self.handled += 1
+        if self.hold is not None:
+            await self.hold
+        return pb.PutResponse()
+
+    async def _watch(self, call: Call) -> None:
+        async for _ in call.requests():
+            self.handled += 1
+
+    def send(self, data: bytes) -> None:
+        self.connection.data_received(data)
+
+    def open(self, number: int, fields: list[tuple[str, str]] | None = None) -> None:
+        block = hpack.Encoder().encode(fields or REQUEST)
+        self.send(frames.frame(Kind.HEADERS, frames.END_HEADERS, number, block))
+
+    async def answers(self) -> list[tuple[int, int, int, bytes]]:
+        """(kind, flags, stream, payload) of what came since the last look."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        found, data, self.transport.written = [], self.transport.written, b""
+        while data:
+            head, flags, stream = frames.HEAD.unpack_from(data)
+            size = head >> 8
+            found.append((head & 0xFF, flags, stream, data[9 : 9 + size]))
+            data = data[9 + size :]
+        return found
+
+    async def fault(self) -> ErrorCode:
+        """Of the GOAWAY that ended the connection."""
+        away = [payload for kind, _, _, payload in await self.answers() if kind == Kind.GOAWAY]
+        assert away, "the connection goes on"
+        assert self.transport.closed
+        return ErrorCode(struct.unpack_from(">II", away[-1])[1])
+
+
+def _data(number: int, payload: bytes = EMPTY_MESSAGE, flags: int = frames.END_STREAM) -> bytes:
+    return frames.frame(Kind.DATA, flags, number, payload)
+
+
+async def test_a_call_byte_by_byte() -> None:
+    peer = Peer()
+    request = frames.frame(Kind.HEADERS, frames.END_HEADERS, 1, hpack.Encoder().encode(REQUEST)) + _data(1)
+    for i in range(len(request)):
+        peer.send(request[i : i + 1])
+    kinds = [(kind, flags) for kind, flags, stream, _ in await peer.answers() if stream == 1]
+    assert kinds == [(Kind.HEADERS, 4), (Kind.DATA, 0), (Kind.HEADERS, 5)]
+    assert peer.handled == 1
+
+
+async def test_headers_that_go_on_in_other_frames() -> None:
+    peer = Peer()
+    block = hpack.Encoder().encode(REQUEST)
+    peer.send(frames.frame(Kind.HEADERS, 0, 1, block[:3]))
+    peer.send(frames.frame(Kind.CONTINUATION, 0, 1, block[3:9]))
+    peer.send(frames.frame(Kind.CONTINUATION, frames.END_HEADERS, 1, block[9:]) + _data(1))
+    await peer.answers()
+    assert peer.handled == 1
+
+
+async def test_padding_and_priority_are_stripped() -> None:
+    peer = Peer()
+    block = b"\x02" + b"\0\0\0\0\x10" + hpack.Encoder().encode(REQUEST) + b"\0\0"
+    flags = frames.END_HEADERS | frames.PADDED | frames.PRIORITY_FLAG
+    peer.send(frames.frame(Kind.HEADERS, flags, 1, block))
+    peer.send(_data(1, b"\x03" + EMPTY_MESSAGE + b"\0\0\0", frames.END_STREAM | frames.PADDED))
+    await peer.answers()
+    assert peer.handled == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"\0\x40\x01" + b"\0" * 6, ErrorCode.FRAME_SIZE_ERROR),
+        (_data(1), ErrorCode.PROTOCOL_ERROR),
+        (frames.frame(Kind.HEADERS, frames.END_HEADERS, 2, b"\x82"), ErrorCode.PROTOCOL_ERROR),
+        (
+            frames.frame(Kind.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff\xff\xff"),
+            ErrorCode.COMPRESSION_ERROR,
+        ),
+        (
+            frames.frame(Kind.HEADERS, 0, 1) + frames.frame(Kind.PING, 0, 0, b"8" * 8),
+            ErrorCode.PROTOCOL_ERROR,
+        ),
+        (frames.frame(Kind.CONTINUATION, 4, 1, b""), ErrorCode.PROTOCOL_ERROR),
+        (frames.window_update(0, 0), ErrorCode.PROTOCOL_ERROR),
+        (frames.window_update(0, frames.WINDOW_MAX), ErrorCode.FLOW_CONTROL_ERROR),
+        (frames.frame(Kind.SETTINGS, 0, 0, b"12345"), ErrorCode.FRAME_SIZE_ERROR),
+        (frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
+        (frames.frame(Kind.HEADERS, 0xC, 1, b"\x09"), ErrorCode.PROTOCOL_ERROR),
+    ],
+)
+async def test_a_broken_frame_ends_the_connection(sent: bytes, code: ErrorCode) -> None:
+    peer = Peer()
+    peer.send(sent)
+    assert await peer.fault() == code
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        frames.frame(Kind.PING, 0, 0, b"8" * 8),
+        frames.settings({}),
+        frames.frame(Kind.PRIORITY, 0, 1, b"\0" * 5),
+    ],
+)
+async def test_a_flood_of_work_for_nothing_ends_the_connection(flood: bytes) -> None:
+    peer = Peer()
+    peer.send(flood * 10_001)
+    assert await peer.fault() == ErrorCode.ENHANCE_YOUR_CALM
+
+
+async def test_headers_without_an_end_are_bounded() -> None:
+    peer = Peer()
+    peer.send(frames.frame(Kind.HEADERS, 0, 1, b"a" * 16_384))
+    peer.send(frames.frame(Kind.CONTINUATION, 0, 1, b"a" * 16_384))
+    peer.send(frames.frame(Kind.CONTINUATION, 0, 1, b"a"))
+    assert await peer.fault() == ErrorCode.ENHANCE_YOUR_CALM
+
+
+async def test_calls_opened_only_to_be_reset_end_the_connection() -> None:
+    """CVE-2023-44487."""
+    peer = Peer()
+    encoder = hpack.Encoder()
+    for i in range(10_001):
+        block = encoder.encode(REQUEST)
+        number = 2 * i + 1
+        peer.send(
+            frames.frame(Kind.HEADERS, frames.END_HEADERS, number, block)
+            + frames.reset(number, ErrorCode.CANCEL)
+        )
+    assert await peer.fault() == ErrorCode.ENHANCE_YOUR_CALM
+
+
+async def test_calls_beyond_the_limit_are_refused_and_the_others_answered() -> None:
+    peer = Peer(Limits(streams_max=2))
+    peer.hold = asyncio.get_running_loop().create_future()
+    for number in (1, 3, 5):
+        peer.open(number)
+        peer.send(_data(number))
+    refused = [s for kind, _, s, payload in await peer.answers() if kind == Kind.RST_STREAM]
+    assert refused == [5]
+    peer.hold.set_result(None)
+    ended = {s for kind, flags, s, _ in await peer.answers() if kind == Kind.HEADERS and flags & 1}
+    assert ended == {1, 3}
+
+
+async def test_a_stream_may_not_run_over_its_window() -> None:
+    """A streaming handler that does not take its messages bounds what its client may send."""
+    peer = Peer()
+    peer.open(1, [*REQUEST[:2], (":path", "/etcdserverpb.Watch/Watch"), *REQUEST[3:]])
+    piece = _data(1, b"\0\0\0\x3f\xfb" + b"\0" * 16_379, 0)
+    peer.send(piece * 300)
+    resets = [payload for kind, _, s, payload in await peer.answers() if kind == Kind.RST_STREAM]
+    assert resets == [ErrorCode.FLOW_CONTROL_ERROR.to_bytes(4, "big")]
+
+
+async def test_a_client_that_does_not_read_is_not_read_from() -> None:
+    peer = Peer()
+    peer.connection.pause_writing()
+    assert not peer.transport.reading
+    peer.connection.resume_writing()
+    assert peer.transport.reading
+
+
+async def test_windows_that_shrink_hold_an_answer_back_until_they_open() -> None:
+    peer = Peer()
+    peer.send(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 3}))
+    peer.open(1)
+    peer.send(_data(1))
+    data = [payload for kind, _, s, payload in await peer.answers() if kind == Kind.DATA]
+    assert data == [b"\0\0\0"]
+    peer.send(frames.window_update(1, 100))
+    rest = [(kind, payload) for kind, _, s, payload in await peer.answers() if s == 1]
+    assert rest[0] == (Kind.DATA, b"\0\0")
+    assert rest[1][0] == Kind.HEADERS
+
+
+async def test_what_is_not_grpc_is_told_so() -> None:
+    peer = Peer()
+    peer.open(1, [*REQUEST[:4], ("content-type", "application/json")])
+    (answer,) = [payload for kind, _, s, payload in await peer.answers() if s == 1 and kind == Kind.HEADERS]
+    assert (":status", "415") in hpack.Decoder().decode(answer)
+
+
+async def test_a_compressed_message_is_refused_by_a_status() -> None:
+    peer = Peer()
+    peer.open(1)
+    peer.send(_data(1, b"\1\0\0\0\1x"))
+    (answer,) = [payload for kind, _, s, payload in await peer.answers() if s == 1 and kind == Kind.HEADERS]
+    assert ("grpc-status", "12") in hpack.Decoder().decode(answer)
+
+
+async def test_shutting_down_lets_calls_end() -> None:
+    peer = Peer()
+    peer.hold = asyncio.get_running_loop().create_future()
+    peer.open(1)
+    peer.send(_data(1))
+    await peer.answers()
+    peer.connection.shut_down()
+    peer.open(3)
+    kinds = [(kind, s) for kind, _, s, _ in await peer.answers()]
+    assert kinds == [(Kind.GOAWAY, 0), (Kind.RST_STREAM, 3)]
+    peer.hold.set_result(None)
+    assert [s for kind, flags, s, _ in await peer.answers() if kind == Kind.HEADERS and flags & 1] == [1]
+    assert peer.transport.closed
+
+
+@given(st.lists(st.binary(max_size=200), max_size=8), st.booleans())
+def test_any_bytes_end_in_an_answer_or_a_goaway(pieces: list[bytes], valid_frames: bool) -> None:
+    async def play() -> None:
+        peer = Peer()
+        for i, piece in enumerate(pieces):
+            if peer.transport.closed:
+                break
+            kind = piece[0] % 11 if piece else 0
+            flags = piece[1] if len(piece) > 1 else 0
+            peer.send(frames.frame(kind, flags, 2 * i + 1, piece[2:]) if valid_frames else piece)
+        await peer.answers()
+        peer.connection.connection_lost(None)
+
+    asyncio.run(play())
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "grpc-timeout", "x-long"]), st.text("ab1", max_size=300)), max_size=6
+    )
+)
+def test_fixed_header_blocks_are_read_by_any_decoder(fields: list[tuple[str, str]]) -> None:
+    assert [tuple(f) for f in hpack.Decoder().decode(headers.block(fields))] == fields
+
+
+async def test_repeated_headers_are_read_as_the_table_stands() -> None:
+    """The second block is one byte per field, and means what the first one put into the table."""
+    encoder, reader = hpack.Encoder(), headers.HeaderReader()
+    for token in ("one", "two", "two", "two", "one"):
+        fields = [*REQUEST, ("token", token)]
+        assert reader.read(encoder.encode(fields)) == dict(fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5S", 5.0),
+        ("100m", 0.1),
+        ("2H", 7200.0),
+        ("1u", 1e-6),
+        ("", None),
+        ("S", None),
+        ("x9S", None),
+        ("123456789S", None),
+    ],
+)
+def test_timeouts(text: str, seconds: float | None) -> None:
+    assert timeout_s(text) == seconds
