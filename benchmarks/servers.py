@@ -58,7 +58,7 @@ def insecure() -> ssl.SSLContext:
     return context
 
 
-def _free_port() -> int:
+def free_port() -> int:
     import socket
 
     with socket.socket() as sock:
@@ -73,7 +73,7 @@ def pilothouse(*flags: str, durable: bool = True) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         directory = Path(name)
         (directory / "tokens.csv").write_text(f"{TOKEN},benchmark,benchmark,system:masters\n")
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, "-m", "pilothouse", "up", "--secure-port", str(port)]
         command += ["--token-auth-file", str(directory / "tokens.csv")]
         command += ["--kubeconfig", str(directory / "kubeconfig")]
