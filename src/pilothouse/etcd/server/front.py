@@ -188,14 +188,12 @@ def _bind(path: Path) -> socket.socket:
         _refuse_second(path)
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
     try:
+        os.fchmod(listener.fileno(), 0o600)  # before it has a name: nobody gets in between
         listener.bind(str(path))
     except BaseException:
         listener.close()
         raise
-    finally:
-        os.umask(before)
     return listener
 
 
