@@ -175,7 +175,7 @@ def test_wrong_calls(tmp_path: Path) -> None:
 
 def test_etcds_flags_of_one_member_are_taken(data: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    flags = [
+    flags = (
         "--name=m1",
         "--listen-peer-urls=http://127.0.0.1:2380",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380",
@@ -188,6 +188,7 @@ def test_etcds_flags_of_one_member_are_taken(data: Path, tmp_path: Path) -> None
         "--quota-backend-bytes=8589934592",
         "--watch-progress-notify-interval=5s",
         "--logger=zap",
+    )
     ]
     with running(*_serve(data, *flags), log=log) as process:
         ctl = Etcdctl("--endpoints", _url(ready_line(process, log)).removeprefix("http://"))

@@ -107,7 +107,7 @@ async def test_history_that_is_gone_cancels_the_watch() -> None:
 
 
 async def test_cancelling() -> None:
-    async with served() as (client, _, server):
+    async with served() as (client, _, _):
         stream = client.watch()
         await stream.create(b"a", watch_id=3)
         await stream.send(_cancel(99))  # unknown: no answer
