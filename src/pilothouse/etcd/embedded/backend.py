@@ -19,11 +19,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from pilothouse import __version__
 from pilothouse.etcd.contract import (
     Compacted,
     Delete,
     DeleteResult,
     Event,
+    FutureRevision,
+    Hash,
     KeyValue,
     LeaseNotFound,
     LeaseStatus,
@@ -31,6 +34,7 @@ from pilothouse.etcd.contract import (
     PutResult,
     Range,
     RangeResult,
+    Status,
     StoreClosed,
     StoreUnavailable,
     Txn,
@@ -66,6 +70,13 @@ class _Waiting(NamedTuple):
     settled: Settled | None
 
 
+class _Job(NamedTuple):
+    """Work on the log that is no commit."""
+
+    work: Callable[[], None]
+    done: asyncio.Future[None]
+
+
 async def open_backend(world: World, durable: Log) -> EmbeddedBackend:
     """A backend that is ready: data loaded, leases running out."""
     backend = EmbeddedBackend(world, durable)
@@ -90,12 +101,15 @@ class EmbeddedBackend:
         self._expiry: asyncio.Task[None] | None = None
         self._garbage: list[KeyValue] = []
         """Rows that no read can need and that are still in the log."""
+        self._records: dict[str, bytes] = {}
+        self._jobs: deque[_Job] = deque()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._load()
 
     def _load(self) -> None:
-        self._store.load(self._log.load(), self._log.compact_revision())
+        self._store.load(self._log.load(), self._log.compact_revision(), self._log.places)
+        self._records = self._log.records()
         now = self._world.clock.monotonic()
         for lease_id, ttl_s in self._log.leases():
             self._leases.grant(lease_id, ttl_s, now)
@@ -199,14 +213,20 @@ class EmbeddedBackend:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(_Waiting(records, batch, done, result, settled))
+        self._start_writing()
+        return done
+
+    def _start_writing(self) -> None:
         if not self._writing:
             self._writing = True
             self._idle.clear()
             # Not at once: what else the loop has ready now comes into the same commit.
-            loop.call_soon(self._write_waiting)
-        return done
+            asyncio.get_running_loop().call_soon(self._write_waiting)
 
     def _write_waiting(self) -> None:
+        if self._jobs:
+            self._run_job(self._jobs.popleft())
+            return
         group, self._waiting = self._waiting, []
         if not group:
             self._writing = False
@@ -224,6 +244,20 @@ class EmbeddedBackend:
             return
         committed = asyncio.get_running_loop().run_in_executor(self._thread, self._log.commit)
         committed.add_done_callback(lambda future: self._written(group, future.exception()))
+
+    def _run_job(self, job: _Job) -> None:
+        """Between two commits; what is written meanwhile waits."""
+
+        def ended(future: asyncio.Future[None]) -> None:
+            if not job.done.done():
+                error = future.exception()
+                if error is None:
+                    job.done.set_result(None)
+                else:
+                    job.done.set_exception(error)
+            self._write_waiting()
+
+        asyncio.get_running_loop().run_in_executor(self._thread, job.work).add_done_callback(ended)
 
     def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
         if error is None:
@@ -348,6 +382,56 @@ class EmbeddedBackend:
                 except StoreUnavailable as error:
                     log.warning("lease %x could not be revoked: %s", lease_id, error)
 
+    # -- maintenance ------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        size = self._log.size
+        return Status(__version__, size.total, size.in_use, (self._fault,) if self._fault else ())
+
+    async def hash_kv(self, revision: int = 0) -> Hash:
+        """In a thread of its own, over a copy: a million keys take seconds."""
+        if self._closed:
+            raise StoreClosed
+        newest, compacted = self._store.revision, self._store.compact_revision
+        if revision and revision < compacted:
+            raise Compacted(compacted)
+        if revision > newest:
+            raise FutureRevision
+        from pilothouse.etcd.embedded.hashing import (
+            hash_versions,  # it needs protobuf, which `up` does without
+        )
+
+        revision = revision or newest
+        value = await asyncio.to_thread(hash_versions, self._store.versions(), revision, compacted)
+        return Hash(value, revision, compacted)
+
+    async def defragment(self) -> None:
+        if self._closed:
+            raise StoreClosed
+        if self._thread is None:
+            return
+        job = _Job(self._log.defragment, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._start_writing()
+        await job.done
+
+    async def record(self, name: str) -> bytes:
+        return self._records.get(name, b"")
+
+    async def keep_record(self, name: str, value: bytes) -> None:
+        if self._closed:
+            raise StoreClosed
+
+        def settled(done: bool) -> None:
+            if not done:
+                return
+            if value:
+                self._records[name] = value
+            else:
+                self._records.pop(name, None)
+
+        await self._durable([], Batch(records={name: value}), None, settled)
+
     async def close(self) -> None:
         """Wait for what was accepted, then stop."""
         if self._closed:
@@ -379,6 +463,7 @@ def _merge(group: list[_Waiting]) -> Batch:
         max(b.compact_revision for b in batches),
         [g for b in batches for g in b.leases_granted],
         [g for b in batches for g in b.leases_gone],
+        {name: value for b in batches for name, value in b.records.items()},
     )
 
 

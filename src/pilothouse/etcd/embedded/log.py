@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavail
 FORMAT = 1
 
 _PLACE_BITS = 20
+_PLACE_MASK = (1 << _PLACE_BITS) - 1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS log (
 );
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl_s INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _PRAGMAS = (
     "locking_mode=EXCLUSIVE",  # before WAL: no shared-memory file, which a full disk could refuse
@@ -53,21 +55,43 @@ class Batch(NamedTuple):
     compact_revision: int = 0
     leases_granted: Sequence[tuple[int, int]] = ()
     leases_gone: Sequence[int] = ()
+    records: Mapping[str, bytes] = {}
+    """What is kept beside the keys; b"" removes."""
+
+
+class Size(NamedTuple):
+    """Bytes of the database, and those of them that hold something."""
+
+    total: int
+    in_use: int
 
 
 class Log(Protocol):
-    """`commit` may run in another thread, while nothing else is called."""
+    """`commit` and `defragment` may run in another thread, while nothing else is called."""
 
     in_thread: bool
+
+    @property
+    def places(self) -> dict[tuple[int, bytes], int]:
+        """By revision and key: where in its revision a row stands, of those that are not the first. Complete
+        when everything is loaded."""
+
+    @property
+    def size(self) -> Size:
+        """As it was when a batch was last staged."""
 
     def load(self) -> Iterator[KeyValue]: ...
     def compact_revision(self) -> int: ...
     def leases(self) -> list[tuple[int, int]]: ...
+    def records(self) -> dict[str, bytes]: ...
     def stage(self, batch: Batch) -> None:
         """Prepare to commit; StoreUnavailable, with nothing staged."""
 
     def commit(self) -> None:
         """Durable when it returns; StoreUnavailable, with nothing written, when it cannot be."""
+
+    def defragment(self) -> None:
+        """Give free space back to the file system. StoreUnavailable, with nothing changed, when it cannot be."""
 
     def close(self) -> None: ...
 
@@ -76,6 +100,11 @@ class NoLog:
     """The log of an ephemeral store: nothing outlives the process, and nothing needs a thread."""
 
     in_thread = False
+    size = Size(0, 0)
+
+    @property
+    def places(self) -> dict[tuple[int, bytes], int]:
+        return {}
 
     def load(self) -> Iterator[KeyValue]:
         return iter(())
@@ -86,11 +115,21 @@ class NoLog:
     def leases(self) -> list[tuple[int, int]]:
         return []
 
+    def records(self) -> dict[str, bytes]:
+        return {}
+
     def stage(self, batch: Batch) -> None:
-        """Forgotten at once."""
+        """Forgotten at once, except for how much it was."""
+        change = sum(map(_bytes, batch.puts)) - sum(map(_bytes, batch.drops))
+        if change:
+            size = max(self.size.total + change, 0)
+            self.size = Size(size, size)
 
     def commit(self) -> None:
         """Nothing to write."""
+
+    def defragment(self) -> None:
+        """Nothing is in pieces."""
 
     def close(self) -> None:
         """Nothing to close."""
@@ -105,8 +144,11 @@ class SqliteLog:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = directory / "store.db"
         self._lock = _lock(directory / "lock")
+        self.places: dict[tuple[int, bytes], int] = {}
+        self.size = Size(0, 0)
         try:
             self._db = self._open()
+            self._measure()
         except BaseException:
             os.close(self._lock)
             raise
@@ -138,6 +180,9 @@ class SqliteLog:
     def load(self) -> Iterator[KeyValue]:
         query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
         for key, value, created, row, version, lease in self._rows(query):
+            place = row & _PLACE_MASK
+            if place:
+                self.places[row >> _PLACE_BITS, key] = place
             yield KeyValue(key, value, created, row >> _PLACE_BITS, version, lease)
 
     def compact_revision(self) -> int:
@@ -146,6 +191,9 @@ class SqliteLog:
 
     def leases(self) -> list[tuple[int, int]]:
         return [(int(i), int(ttl)) for i, ttl in self._rows("SELECT id, ttl_s FROM lease")]
+
+    def records(self) -> dict[str, bytes]:
+        return dict(self._rows("SELECT name, value FROM record"))
 
     def _rows(self, query: str) -> Iterator[Any]:
         """StoreError for a file that is damaged."""
@@ -158,12 +206,28 @@ class SqliteLog:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._insert(batch)
+            self._measure()
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
     def commit(self) -> None:
         try:
             self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def _measure(self) -> None:
+        (page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        self.size = Size(pages * page_bytes, (pages - free) * page_bytes)
+
+    def defragment(self) -> None:
+        try:
+            self._db.execute("VACUUM")
+            # Until then the file has the size that it had.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._measure()
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
@@ -191,6 +255,11 @@ class SqliteLog:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:
             self._db.executemany("DELETE FROM lease WHERE id = ?", [(i,) for i in batch.leases_gone])
+        for name, value in batch.records.items():
+            if value:
+                self._db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (name, value))
+            else:
+                self._db.execute("DELETE FROM record WHERE name = ?", (name,))
 
     def close(self) -> None:
         self._db.close()
@@ -214,6 +283,14 @@ def _rows(kvs: Sequence[KeyValue]) -> list[tuple[int, bytes, bytes, int, int, in
         revision = modified
         rows.append((modified << _PLACE_BITS | place, key, value, created, version, lease))
     return rows
+
+
+_ROW_BYTES = 64
+"""About what a row costs beside its key and value."""
+
+
+def _bytes(kv: KeyValue) -> int:
+    return len(kv.key) + len(kv.value) + _ROW_BYTES
 
 
 def _lock(path: Path) -> int:
