@@ -4,7 +4,8 @@
     lease   id, 8 bytes big endian ▶ leasepb.Lease
     meta    scheduledCompactRev, finishedCompactRev ▶ a row's key; consistent_index, term ▶ 8 bytes big endian;
             storageVersion ▶ "3.6.0", as etcd 3.6 marks what it wrote; older ones ignore it
-    auth, authUsers, authRoles ▶ see `auth`;  alarm, cluster, members, members_removed ▶ empty: a restored member makes its own
+    auth, authUsers, authRoles ▶ see `auth`
+    alarm, cluster, members, members_removed ▶ empty: a restored member makes its own
 
 A row of bumped revisions (`bump`) has no value and names no key: it says only that its revision was given.
 """

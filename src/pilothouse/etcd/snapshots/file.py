@@ -92,12 +92,12 @@ def sync_directory(directory: Path) -> None:
 @contextmanager
 def reading(path: Path, *, check_hash: bool = True, progress: Progress | None = None) -> Iterator[Database]:
     """A snapshot's database. DamagedSnapshot, also while its rows are read; OSError when there is no such file."""
-    with _reader(path, check_hash=check_hash, progress=progress) as reader:
+    with reading_raw(path, check_hash=check_hash, progress=progress) as reader:
         yield Database(reader)
 
 
 @contextmanager
-def _reader(path: Path, *, check_hash: bool, progress: Progress | None = None) -> Iterator[Reader]:
+def reading_raw(path: Path, *, check_hash: bool, progress: Progress | None = None) -> Iterator[Reader]:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = _database_size(handle, path, check_hash=check_hash, progress=progress)
@@ -159,7 +159,7 @@ class SnapshotStatus(NamedTuple):
 
 def status(path: Path) -> SnapshotStatus:
     """Look at every row. DamagedSnapshot; a missing checksum is no fault here, as for etcdctl."""
-    with _reader(path, check_hash=_has_checksum(path.stat().st_size)) as reader:
+    with reading_raw(path, check_hash=_has_checksum(path.stat().st_size)) as reader:
         crc, revision, rows = 0, 0, 0
         for name, bucket in reader.all_rows():
             crc = google_crc32c.extend(crc, name)
