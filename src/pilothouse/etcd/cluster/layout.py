@@ -19,13 +19,12 @@ A member's way:
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pilothouse.etcd.contract import StoreError
+from pilothouse.kit.files import write_private
 
 FORMAT = 1
 NEW, JOINING, STARTED = "new", "joining", "started"
@@ -117,26 +116,3 @@ def _decode(document: dict[str, Any]) -> Layout:
     if document["format"] != FORMAT:
         raise ValueError(f"it has format {document['format']}, this version reads {FORMAT}")
     return Layout(document["token"], tuple(Member(**member) for member in document["members"]))
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file that only its owner may read, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
