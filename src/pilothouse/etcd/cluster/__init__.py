@@ -1,1 +1,5 @@
-"""etcd on more than one machine: the contract over a real etcd cluster, its members, and one that is run for you."""
+"""The store on a real etcd cluster: a client that outlives members, the `Backend` on it, and its watches.
+
+Not a consensus protocol: etcd's members agree among themselves, and this room only speaks to them. Imports grpc;
+nothing that starts without etcd may import it at its top.
+"""

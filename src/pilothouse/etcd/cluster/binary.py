@@ -38,7 +38,8 @@ _UNSOUND: tuple[tuple[Version, Version, str], ...] = (
         "with --etcd-binary",
     ),
 )
-"""First and last version, and what is wrong with them. etcd-io/etcd Documentation/postmortems/v3.5-data-inconsistency.md"""
+"""First and last version, and what is wrong with them. Source: etcd-io/etcd
+Documentation/postmortems/v3.5-data-inconsistency.md"""
 
 
 class Binary(NamedTuple):
