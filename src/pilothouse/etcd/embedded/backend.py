@@ -12,6 +12,7 @@ write tries the disk again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections import deque
@@ -19,8 +20,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pilothouse import __version__
 from pilothouse.etcd.contract import (
+    API_VERSION,
     Compacted,
     Delete,
     DeleteResult,
@@ -40,7 +41,7 @@ from pilothouse.etcd.contract import (
     Txn,
     TxnResult,
 )
-from pilothouse.etcd.embedded.log import Batch, Log
+from pilothouse.etcd.embedded.log import Batch, Log, Sizes
 from pilothouse.etcd.mvcc.leases import Leases
 from pilothouse.etcd.mvcc.store import Record, Store
 from pilothouse.kit.world import World
@@ -58,6 +59,11 @@ _SWITCH_INTERVAL_S = 1e-4
 """How long the writer asks for the interpreter's lock before it insists. CPython's 5 ms are too long: a busy loop
 lets go of the lock for a moment in every poll and send, which starts the writer's wait anew each time, and a
 commit that took 0.3 ms was seen to be acknowledged after 3 s."""
+
+_EVENTS_WAITING_MAX = 10_000
+"""Of one watch; what comes on top is read from the history again."""
+_PAGE_EVENTS = 1_000
+"""How many events of the history a watch looks at, before others have their turn."""
 
 Settled = Callable[[bool], None]
 
@@ -102,9 +108,9 @@ class EmbeddedBackend:
         self._fault = ""
         self._thread = _writer() if durable.in_thread else None
         self._expiry: asyncio.Task[None] | None = None
+        self._records = durable.records()
         self._garbage: list[KeyValue] = []
         """Rows that no read can need and that are still in the log."""
-        self._records: dict[str, bytes] = {}
         self._jobs: deque[_Job] = deque()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
@@ -112,7 +118,6 @@ class EmbeddedBackend:
 
     def _load(self) -> None:
         self._store.load(self._log.load(), self._log.compact_revision(), self._log.places)
-        self._records = self._log.records()
         now = self._world.clock.monotonic()
         for lease_id, ttl_s in self._log.leases():
             self._leases.grant(lease_id, ttl_s, now)
@@ -146,13 +151,13 @@ class EmbeddedBackend:
     def watch(
         self, key: bytes, range_end: bytes = b"", start_revision: int = 0, *, prev: bool = False
     ) -> _Watch:
-        watch = _Watch(key, range_end, self._watches.discard)
+        watch = _Watch(self._world, self._store, key, range_end, self._watches.discard)
         if self._closed:
             watch.fail(StoreClosed())
             return watch
         if start_revision and start_revision <= self._store.revision:
             try:
-                watch.push(list(self._store.events_since(start_revision)))
+                watch.begin_with(start_revision)
             except Compacted as error:
                 watch.fail(error)
                 return watch
@@ -176,9 +181,7 @@ class EmbeddedBackend:
     async def txn(self, txn: Txn) -> TxnResult:
         if self._closed:
             raise StoreClosed
-        self._check_leases(txn.then)
-        self._check_leases(txn.otherwise)
-        applied = self._store.apply(txn)
+        applied = self._store.apply(txn, self._leases.require)
         if not applied.records:
             if self._writing:
                 # What it saw may not be durable yet.
@@ -187,14 +190,6 @@ class EmbeddedBackend:
         batch = Batch(puts=[record.kv for record in applied.records])
         result: TxnResult = await self._durable(applied.records, batch, applied.result)
         return result
-
-    def _check_leases(self, ops: Any) -> None:
-        for op in ops:
-            if isinstance(op, Put):
-                self._leases.require(op.lease)
-            elif isinstance(op, Txn):
-                self._check_leases(op.then)
-                self._check_leases(op.otherwise)
 
     async def _durable(
         self, records: list[Record], batch: Batch, result: Any = None, settled: Settled | None = None
@@ -264,7 +259,8 @@ class EmbeddedBackend:
 
     def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
         if error is None:
-            self._fault = ""
+            if any(any(waiting.batch) for waiting in group):  # nothing fits on a full disk, too
+                self._fault = ""
             self._publish(group)
         else:
             self._refuse(group, error)
@@ -369,27 +365,34 @@ class EmbeddedBackend:
     async def leases(self) -> list[int]:
         return self._leases.ids()
 
-    def watch_leases(self) -> None:
-        """Start to revoke what runs out, once there is a lease."""
-        if self._expiry is None and len(self._leases):
-            self._expiry = asyncio.get_running_loop().create_task(self._expire(), name="lease expiry")
-
-    async def _expire(self) -> None:
-        while True:
-            await self._world.clock.sleep(_LEASE_CHECK_PERIOD_S)
-            for lease_id in self._leases.expired(self._world.clock.monotonic()):
-                try:
-                    await self.lease_revoke(lease_id)
-                except LeaseNotFound:
-                    log.debug("lease %x was revoked just before it ran out", lease_id)
-                except StoreUnavailable as error:
-                    log.warning("lease %x could not be revoked: %s", lease_id, error)
-
     # -- maintenance ------------------------------------------------------------------------------------
 
     async def status(self) -> Status:
-        size = self._log.size
-        return Status(__version__, size.total, size.in_use, (self._fault,) if self._fault else ())
+        """Sizes are read between two commits: the log may not be asked while it writes."""
+        sizes = Sizes(0, 0)
+
+        def settled(done: bool) -> None:
+            nonlocal sizes
+            sizes = self._log.sizes()
+
+        if self._closed:
+            raise StoreClosed
+        with contextlib.suppress(StoreUnavailable):  # a full disk has a size all the same
+            await self._durable([], Batch(), None, settled)
+        return Status(API_VERSION, sizes.total, sizes.in_use, (self._fault,) if self._fault else ())
+
+    async def record(self, name: str) -> bytes:
+        return self._records.get(name, b"")
+
+    async def keep_record(self, name: str, value: bytes) -> None:
+        if self._closed:
+            raise StoreClosed
+
+        def settled(done: bool) -> None:
+            if done:
+                self._records[name] = value
+
+        await self._durable([], Batch(records=[(name, value)]), None, settled)
 
     async def hash_kv(self, revision: int = 0) -> Hash:
         """In a thread of its own, over a copy: a million keys take seconds."""
@@ -400,9 +403,8 @@ class EmbeddedBackend:
             raise Compacted(compacted)
         if revision > newest:
             raise FutureRevision
-        from pilothouse.etcd.embedded.hashing import (
-            hash_versions,  # it needs protobuf, which `up` does without
-        )
+        # It needs protobuf, which a control plane on this store does without.
+        from pilothouse.etcd.embedded.hashing import hash_versions
 
         revision = revision or newest
         value = await asyncio.to_thread(hash_versions, self._store.versions(), revision, compacted)
@@ -430,22 +432,23 @@ class EmbeddedBackend:
             self._store.versions(), self._store.compact_revision, leases, self._records, self._log.directory
         )
 
-    async def record(self, name: str) -> bytes:
-        return self._records.get(name, b"")
+    # -- leases that run out ----------------------------------------------------------------------------
 
-    async def keep_record(self, name: str, value: bytes) -> None:
-        if self._closed:
-            raise StoreClosed
+    def watch_leases(self) -> None:
+        """Start to revoke what runs out, once there is a lease."""
+        if self._expiry is None and len(self._leases):
+            self._expiry = asyncio.get_running_loop().create_task(self._expire(), name="lease expiry")
 
-        def settled(done: bool) -> None:
-            if not done:
-                return
-            if value:
-                self._records[name] = value
-            else:
-                self._records.pop(name, None)
-
-        await self._durable([], Batch(records={name: value}), None, settled)
+    async def _expire(self) -> None:
+        while True:
+            await self._world.clock.sleep(_LEASE_CHECK_PERIOD_S)
+            for lease_id in self._leases.expired(self._world.clock.monotonic()):
+                try:
+                    await self.lease_revoke(lease_id)
+                except LeaseNotFound:
+                    log.debug("lease %x was revoked just before it ran out", lease_id)
+                except StoreUnavailable as error:
+                    log.warning("lease %x could not be revoked: %s", lease_id, error)
 
     async def close(self) -> None:
         """Wait for what was accepted, then stop."""
@@ -478,14 +481,25 @@ def _merge(group: list[_Waiting]) -> Batch:
         max(b.compact_revision for b in batches),
         [g for b in batches for g in b.leases_granted],
         [g for b in batches for g in b.leases_gone],
-        {name: value for b in batches for name, value in b.records.items()},
+        [r for b in batches for r in b.records],
     )
 
 
 class _Watch:
-    """See `contract.Watch`. Batches are whole commits: all events of a revision come together."""
+    """See `contract.Watch`. Batches are whole commits: all events of a revision come together.
 
-    def __init__(self, key: bytes, range_end: bytes, forget: Callable[[_Watch], None]) -> None:
+        behind (reads pages of the store's history) ──all read──▶ live (gets each commit's events)
+           ▲                                                         │
+           └──────────── too many events that nobody fetched ────────┘
+
+    So a watch whose reader is slow costs no memory, and ends with Compacted if history went faster than he.
+    """
+
+    def __init__(
+        self, world: World, store: Store, key: bytes, range_end: bytes, forget: Callable[[_Watch], None]
+    ) -> None:
+        self._world = world
+        self._store = store
         self._key = key
         self._end = range_end or key + b"\0"
         self._forget = forget
@@ -494,11 +508,19 @@ class _Watch:
         self._error: Exception | None = None
         self._progress = 0
         self._progress_asked = False
+        self._behind = 0
+        """The revision to read on from; 0 when live."""
         self.start_revision = 0
 
     @property
     def progress_revision(self) -> int:
-        return self._progress if not self._events else self._events[0].kv.mod_revision - 1
+        if self._events:
+            return self._events[0].kv.mod_revision - 1
+        return self._behind - 1 if self._behind else self._progress
+
+    def begin_with(self, revision: int) -> None:
+        """Deliver history from `revision` on first. Compacted."""
+        self._events.extend(self._page(revision))
 
     def progress(self, revision: int) -> None:
         self._progress = revision
@@ -508,16 +530,24 @@ class _Watch:
         self._wake()
 
     def push(self, events: list[Event]) -> None:
-        first, end = self._key, self._end
-        if end == b"\0":
-            wanted = [e for e in events if e.kv.key >= first]
-        else:
-            wanted = [e for e in events if first <= e.kv.key < end]
+        """A commit's events."""
+        if self._behind:
+            return
+        wanted = self._wanted(events)
         if self.start_revision > self._progress:
             wanted = [e for e in wanted if e.kv.mod_revision >= self.start_revision]
         if wanted:
             self._events.extend(wanted)
             self._wake()
+            if len(self._events) > _EVENTS_WAITING_MAX:
+                self._behind = self._events[0].kv.mod_revision
+                self._events.clear()
+
+    def _wanted(self, events: list[Event]) -> list[Event]:
+        first, end = self._key, self._end
+        if end == b"\0":
+            return [e for e in events if e.kv.key >= first]
+        return [e for e in events if first <= e.kv.key < end]
 
     def fail(self, error: Exception) -> None:
         """Ends the stream, after what was already pushed."""
@@ -530,6 +560,14 @@ class _Watch:
 
     async def next(self) -> list[Event]:
         while not self._events:
+            if self._behind:
+                batch = self._next_page()
+                if batch or not self._behind:
+                    return batch
+                await self._world.clock.sleep(
+                    0
+                )  # others come in between pages that have nothing for this watch
+                continue
             if self._error is not None:
                 raise self._error
             if self._progress_asked:
@@ -541,7 +579,22 @@ class _Watch:
         self._events.clear()
         return batch
 
+    def _next_page(self) -> list[Event]:
+        try:
+            return self._page(self._behind)
+        except Compacted as error:
+            self._behind = 0
+            self._forget(self)
+            self.fail(error)
+            raise
+
+    def _page(self, revision: int) -> list[Event]:
+        events, following = self._store.events_page(revision, _PAGE_EVENTS)
+        self._behind = following if following <= self._store.revision else 0
+        return self._wanted(events)
+
     def close(self) -> None:
         self._forget(self)
+        self._behind = 0
         self._events.clear()
         self.fail(StoreClosed())

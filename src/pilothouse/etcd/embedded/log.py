@@ -59,12 +59,12 @@ class Batch(NamedTuple):
     compact_revision: int = 0
     leases_granted: Sequence[tuple[int, int]] = ()
     leases_gone: Sequence[int] = ()
-    records: Mapping[str, bytes] = {}
-    """What is kept beside the keys; b"" removes."""
+    records: Sequence[tuple[str, bytes]] = ()
+    """Values beside the key space; b"" removes one."""
 
 
-class Size(NamedTuple):
-    """Bytes of the database, and those of them that hold something."""
+class Sizes(NamedTuple):
+    """Bytes: of all there is, and of what is not free to be written again."""
 
     total: int
     in_use: int
@@ -81,10 +81,6 @@ class Log(Protocol):
         when everything is loaded."""
 
     @property
-    def size(self) -> Size:
-        """As it was when a batch was last staged."""
-
-    @property
     def directory(self) -> Path | None:
         """Where its files are."""
 
@@ -92,6 +88,7 @@ class Log(Protocol):
     def compact_revision(self) -> int: ...
     def leases(self) -> list[tuple[int, int]]: ...
     def records(self) -> dict[str, bytes]: ...
+    def sizes(self) -> Sizes: ...
     def stage(self, batch: Batch) -> None:
         """Prepare to commit; StoreUnavailable, with nothing staged."""
 
@@ -108,12 +105,14 @@ class NoLog:
     """The log of an ephemeral store: nothing outlives the process, and nothing needs a thread."""
 
     in_thread = False
-    size = Size(0, 0)
     directory: Path | None = None
 
     @property
     def places(self) -> dict[tuple[int, bytes], int]:
         return {}
+
+    def __init__(self) -> None:
+        self._bytes = 0
 
     def load(self) -> Iterator[KeyValue]:
         return iter(())
@@ -127,12 +126,13 @@ class NoLog:
     def records(self) -> dict[str, bytes]:
         return {}
 
+    def sizes(self) -> Sizes:
+        """What keys and values take in memory, about."""
+        return Sizes(self._bytes, self._bytes)
+
     def stage(self, batch: Batch) -> None:
-        """Forgotten at once, except for how much it was."""
-        change = sum(map(_bytes, batch.puts)) - sum(map(_bytes, batch.drops))
-        if change:
-            size = max(self.size.total + change, 0)
-            self.size = Size(size, size)
+        """Forgotten at once, but for its size."""
+        self._bytes += _row_bytes(batch.puts) - _row_bytes(batch.drops)
 
     def commit(self) -> None:
         """Nothing to write."""
@@ -155,10 +155,8 @@ class SqliteLog:
         self._path = directory / FILE
         self._lock = _lock(directory / "lock")
         self.places: dict[tuple[int, bytes], int] = {}
-        self.size = Size(0, 0)
         try:
             self._db = self._open()
-            self._measure()
         except BaseException:
             os.close(self._lock)
             raise
@@ -203,7 +201,15 @@ class SqliteLog:
         return [(int(i), int(ttl)) for i, ttl in self._rows("SELECT id, ttl_s FROM lease")]
 
     def records(self) -> dict[str, bytes]:
-        return dict(self._rows("SELECT name, value FROM record"))
+        return {str(name): bytes(value) for name, value in self._rows("SELECT name, value FROM record")}
+
+    def sizes(self) -> Sizes:
+        """Of the database file, without what waits beside it to be written back."""
+        (page,), (pages,), (free,) = (
+            self._db.execute(f"PRAGMA {name}").fetchone()
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        return Sizes(page * pages, page * (pages - free))
 
     def _rows(self, query: str) -> Iterator[Any]:
         """StoreError for a file that is damaged."""
@@ -216,7 +222,6 @@ class SqliteLog:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._insert(batch)
-            self._measure()
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
@@ -226,18 +231,11 @@ class SqliteLog:
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
-    def _measure(self) -> None:
-        (page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
-        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
-        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        self.size = Size(pages * page_bytes, (pages - free) * page_bytes)
-
     def defragment(self) -> None:
         try:
             self._db.execute("VACUUM")
             # Until then the file has the size that it had.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._measure()
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
@@ -265,7 +263,7 @@ class SqliteLog:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:
             self._db.executemany("DELETE FROM lease WHERE id = ?", [(i,) for i in batch.leases_gone])
-        for name, value in batch.records.items():
+        for name, value in batch.records:
             if value:
                 self._db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (name, value))
             else:
@@ -288,7 +286,7 @@ class SqliteLog:
                 self._db.execute("COMMIT")
             self._db.execute("BEGIN IMMEDIATE")
             self._leave_out(compact_revision)
-            self._insert(Batch((), (), compact_revision, leases, (), records))
+            self._insert(Batch((), (), compact_revision, leases, (), tuple(records.items())))
             self._db.execute("COMMIT")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -307,6 +305,14 @@ class SqliteLog:
     def close(self) -> None:
         self._db.close()
         os.close(self._lock)
+
+
+_ROW_BYTES = 64
+"""What a version takes beside its key and value, about."""
+
+
+def _row_bytes(kvs: Sequence[KeyValue]) -> int:
+    return sum(len(kv.key) + len(kv.value) + _ROW_BYTES for kv in kvs)
 
 
 def _check_format(db: sqlite3.Connection) -> None:
@@ -331,14 +337,6 @@ def _rows(kvs: Sequence[KeyValue]) -> list[tuple[int, bytes, bytes, int, int, in
 def _row(kv: KeyValue, place: int) -> tuple[int, bytes, bytes, int, int, int]:
     key, value, created, modified, version, lease = kv
     return modified << PLACE_BITS | place, key, value, created, version, lease
-
-
-_ROW_BYTES = 64
-"""About what a row costs beside its key and value."""
-
-
-def _bytes(kv: KeyValue) -> int:
-    return len(kv.key) + len(kv.value) + _ROW_BYTES
 
 
 def _lock(path: Path) -> int:

@@ -67,7 +67,8 @@ class Leases:
         return [(i, lease.ttl_s) for i, lease in self._leases.items()]
 
     def ids(self) -> list[int]:
-        return sorted(self._leases)
+        """Those that run out first come first, as etcd lists them."""
+        return sorted(self._leases, key=lambda i: (self._leases[i].expires_s, i))
 
     def require(self, lease_id: int) -> None:
         """LeaseNotFound unless 0 or granted."""

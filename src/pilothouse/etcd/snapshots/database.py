@@ -19,7 +19,8 @@ from typing import BinaryIO, NamedTuple
 from pilothouse.etcd.contract import KeyValue, StoreError
 from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.bbolt.writer import Writer
-from pilothouse.etcd.snapshots.rows import BadRow, from_row, row, row_revision
+from pilothouse.etcd.snapshots.fields import fields_of, number_field
+from pilothouse.etcd.snapshots.rows import from_row, row, row_revision
 
 STORAGE_VERSION = "3.6.0"
 
@@ -121,42 +122,14 @@ def _compacted(key: bytes | None) -> int:
     return row_revision(key)[0] if key is not None else 0
 
 
-# -- leasepb.Lease: ID = 1, TTL = 2, RemainingTTL = 3 ------------------------------------------------------------
-
-
 def _lease(lease_id: int, ttl_s: int) -> bytes:
-    return b"\x08" + _varint(lease_id) + b"\x10" + _varint(ttl_s)
-
-
-def _varint(number: int) -> bytes:
-    number &= 0xFFFF_FFFF_FFFF_FFFF
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    """leasepb.Lease: ID = 1, TTL = 2, RemainingTTL = 3 (only where etcd checkpoints leases)."""
+    return number_field(1, lease_id) + number_field(2, ttl_s)
 
 
 def _read_lease(data: bytes) -> tuple[int, int]:
-    numbers = {1: 0, 2: 0}
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        if tag & 7:
-            raise BadRow("a lease holds what is no number")
-        numbers[tag >> 3], at = _read_varint(data, at)
-    return numbers[1], numbers[2]
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 64, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number - (1 << 64) if number >> 63 else number, at
-    raise BadRow("a lease's number is cut off")
+    fields = dict(fields_of(data))
+    lease_id, ttl_s = fields.get(1, 0), fields.get(2, 0)
+    if not isinstance(lease_id, int) or not isinstance(ttl_s, int) or not lease_id:
+        raise StoreError("a row of the lease bucket holds no lease")
+    return lease_id, ttl_s
