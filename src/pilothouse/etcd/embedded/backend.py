@@ -18,7 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilothouse.etcd.contract import (
     API_VERSION,
@@ -45,6 +45,9 @@ from pilothouse.etcd.embedded.log import Batch, Log, Sizes
 from pilothouse.etcd.mvcc.leases import Leases
 from pilothouse.etcd.mvcc.store import Record, Store
 from pilothouse.kit.world import World
+
+if TYPE_CHECKING:
+    from pilothouse.etcd.snapshots.stream import Copy
 
 log = logging.getLogger(__name__)
 
@@ -416,6 +419,18 @@ class EmbeddedBackend:
         self._jobs.append(job)
         self._start_writing()
         await job.done
+
+    def snapshot(self) -> Copy:
+        """As the store is now; what is written while it is read is not in it. The copy is made in a thread, of a list
+        of what there is: nothing waits for it, neither writes nor a compaction."""
+        if self._closed:
+            raise StoreClosed
+        from pilothouse.etcd.snapshots.stream import Copy  # it needs protobuf, which `up` does without
+
+        leases = self._leases.granted()
+        return Copy(
+            self._store.versions(), self._store.compact_revision, leases, self._records, self._log.directory
+        )
 
     # -- leases that run out ----------------------------------------------------------------------------
 
