@@ -59,9 +59,10 @@ class MaintenanceService(Service):
         elif request.action == pb.AlarmRequest.ACTIVATE and request.alarm != NONE:
             await alarms.activate(request.memberID, request.alarm)
             found = [(request.memberID, request.alarm)]
-        elif request.action == pb.AlarmRequest.DEACTIVATE:
-            if await alarms.deactivate(request.memberID, request.alarm):
-                found = [(request.memberID, request.alarm)]
+        elif request.action == pb.AlarmRequest.DEACTIVATE and await alarms.deactivate(
+            request.memberID, request.alarm
+        ):
+            found = [(request.memberID, request.alarm)]
         members = [
             pb.AlarmMember(memberID=member, alarm=alarm)  # type: ignore[arg-type]
             for member, alarm in found
@@ -127,9 +128,7 @@ def check_downgrade_target(version: str) -> None:
     """One minor version back, and no other (etcd: version/downgrade.go)."""
     parsed = re.fullmatch(r"(\d+)\.(\d+)(?:\.\d+)?", version)
     if parsed is None:
-        raise Refused(
-            "etcdserver: wrong downgrade target version format", grpc.StatusCode.INVALID_ARGUMENT
-        )
+        raise Refused("etcdserver: wrong downgrade target version format", grpc.StatusCode.INVALID_ARGUMENT)
     major, minor = API_VERSION.split(".")[:2]
     if (int(parsed[1]), int(parsed[2])) != (int(major), int(minor) - 1):
         raise Refused("etcdserver: invalid downgrade target version", grpc.StatusCode.INVALID_ARGUMENT)

@@ -34,7 +34,7 @@ class Identity(NamedTuple):
     revision: int
 
 
-class BadTokenOptions(StoreError):
+class BadTokenOptions(ValueError):
     """--auth-token means nothing; the message says what it must be."""
 
 
