@@ -24,7 +24,7 @@ _RULES = (
     (r"\b\d{17,19}\b", "<id>"),
     # How long, and when.
     (r"took (?:= )?[\d.]+[µmn]?s", "took <time>"),
-    (r'("took":|"Took" : )"[\d.]+[µmn]?s"', r"\1<time>"),
+    (r'("took":|"Took" : )"?[\d.]+[µmn]?s"?', r"\1<time>"),
     (r"(healthy: |\| *(?:true|false) \| *)[\d.]+[µmn]?s", r"\1<time>"),
     (r'"ts":"[^"]*"|"caller":"[^"]*"', "<where>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d+\S*", "<time>"),

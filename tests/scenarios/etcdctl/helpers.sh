@@ -1,6 +1,6 @@
 # What the transcripts' commands may use beside etcdctl; every shell of theirs reads it.
 
-# lines N COMMAND: run it until it has printed N lines, or has ended; then end it.
+# lines N COMMAND: run it until it has printed N lines, or has ended; then end it, and show these N lines.
 lines() {
   local count=$1 out pid
   shift
@@ -10,7 +10,7 @@ lines() {
   while [ "$(wc -l <"$out")" -lt "$count" ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
   kill $pid 2>/dev/null
   wait $pid 2>/dev/null
-  cat "$out"
+  head -n "$count" "$out"
 }
 
 # typed TEXT COMMAND: give it TEXT, and then nothing more; its input does not end.
@@ -22,7 +22,7 @@ typed() {
 
 # watchers N: wait until the server has N watchers.
 watchers() {
-  until curl -s "http://$ETCDCTL_ENDPOINTS/metrics" | grep -q "^etcd_debugging_mvcc_watcher_total $1\$"; do
+  until curl -s "http://$ETCDCTL_ENDPOINTS/metrics" | grep -q "^etcd_debugging_mvcc_watcher_total $1\(\.0\)\?\$"; do
     sleep 0.02
   done
 }

@@ -101,6 +101,13 @@ def code_of(error: StoreError) -> grpc.StatusCode:
     return _Code.UNAVAILABLE if isinstance(error, StoreUnavailable) else _Code.UNKNOWN
 
 
+def go_name(code: grpc.StatusCode) -> str:
+    """InvalidArgument for INVALID_ARGUMENT; Go's one exception is Canceled."""
+    if code is grpc.StatusCode.CANCELLED:
+        return "Canceled"
+    return "".join(part.capitalize() for part in code.name.split("_"))
+
+
 def error_of(code: grpc.StatusCode, message: str) -> StoreError:
     """The contract's exception for what a server said. The compacted revision is not in the message: 0."""
     if message == str(Compacted(0)):
