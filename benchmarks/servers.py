@@ -116,7 +116,7 @@ def bare(directory: Path) -> Iterator[int]:
 
 
 def _certificate(certificate: Path, key: Path) -> None:
-    from pilothouse.apiserver.pki.certificates import Authority
+    from pilothouse.kit.certificates import Authority
     from pilothouse.kit.world import World
 
     pair = Authority(certificate.parent / "bare-ca", World()).server("bare", ["127.0.0.1"])

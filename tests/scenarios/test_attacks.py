@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pilothouse.apiserver import http
-from pilothouse.apiserver.pki.certificates import Authority
+from pilothouse.kit.certificates import Authority
 from pilothouse.kit.world import World
 from tests.conftest import TOKENS
 from tests.scenarios.processes import ready_line, running

@@ -85,9 +85,9 @@ async def _serve(values: Values) -> None:
 
 def _settings(values: Values, authority: str, world: World) -> Settings:
     from pilothouse.apiserver.authn.service_account import LEGACY_ISSUER, Signer
-    from pilothouse.apiserver.pki.certificates import private_key
     from pilothouse.controllers.manager import Settings
     from pilothouse.controllers.node_zones import Rates
+    from pilothouse.kit.certificates import private_key
 
     root_ca, key = values["root-ca-file"], values["service-account-private-key-file"]
     return Settings(

@@ -25,13 +25,7 @@ from pilothouse.apiserver.authn.service_account import Signer
 from pilothouse.apiserver.bootstrap.objects import first_service_ip
 from pilothouse.apiserver.http import HttpServer, server_tls
 from pilothouse.apiserver.pki import kubeconfig
-from pilothouse.apiserver.pki.certificates import (
-    Authority,
-    KeyPair,
-    private_key,
-    public_keys,
-    signing_key,
-)
+from pilothouse.apiserver.pki.keys import public_keys, signing_key
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.etcd.contract import Backend, Maintenance
@@ -39,6 +33,7 @@ from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
 from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
 from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
+from pilothouse.kit.certificates import Authority, KeyPair, private_key
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)

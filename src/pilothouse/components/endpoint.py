@@ -27,9 +27,9 @@ from pilothouse.apiserver.endpoints import render
 from pilothouse.apiserver.endpoints.health import Check, Health
 from pilothouse.apiserver.http import HttpServer, server_tls
 from pilothouse.apiserver.pipeline import refusal
-from pilothouse.apiserver.pki.certificates import Authority, KeyPair
 from pilothouse.apiserver.request import ANONYMOUS, Request, Response, UserInfo
 from pilothouse.client.client import Client
+from pilothouse.kit.certificates import Authority, KeyPair
 from pilothouse.kit.world import World
 
 _TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False)

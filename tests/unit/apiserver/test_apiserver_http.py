@@ -11,8 +11,8 @@ import pytest
 
 from pilothouse.apiserver import http
 from pilothouse.apiserver.http import HttpServer, server_tls
-from pilothouse.apiserver.pki.certificates import Authority
 from pilothouse.apiserver.request import Request, Response
+from pilothouse.kit.certificates import Authority
 from pilothouse.kit.world import World
 
 SHORT_S = 0.2

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.pki.certificates import PrivateKey, PublicKey
+from pilothouse.apiserver.pki.keys import PublicKey
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
+from pilothouse.kit.certificates import PrivateKey
 from pilothouse.kit.world import World, parse_timestamp
 
 LEGACY_ISSUER = "kubernetes/serviceaccount"

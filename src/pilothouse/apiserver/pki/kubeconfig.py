@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from pilothouse.apiserver.pki.certificates import KeyPair, write_private
+from pilothouse.kit.certificates import KeyPair
+from pilothouse.kit.files import write_private
 
 
 def write(path: Path, server: str, authority_pem: str, user: str, credential: KeyPair) -> None:

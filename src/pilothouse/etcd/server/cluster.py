@@ -35,7 +35,7 @@ class ClusterService(Service):
         self._peer_urls = tuple(json.loads(text)) if text else self.core.options.peer_urls
 
     async def member_list(self, request: pb.MemberListRequest, call: Call) -> pb.MemberListResponse:
-        return pb.MemberListResponse(header=self.core.headers.now(), members=[self._member()])
+        return pb.MemberListResponse(header=self._header(), members=[self._member()])
 
     async def member_update(self, request: pb.MemberUpdateRequest, call: Call) -> pb.MemberUpdateResponse:
         """Peer URLs are kept and mean nothing here."""
@@ -43,7 +43,7 @@ class ClusterService(Service):
         _require_urls(request.peerURLs)
         self._peer_urls = tuple(request.peerURLs)
         await self.core.maintenance.keep_record(_RECORD, json.dumps(self._peer_urls).encode())
-        return pb.MemberUpdateResponse(header=self.core.headers.now(), members=[self._member()])
+        return pb.MemberUpdateResponse(header=self._header(), members=[self._member()])
 
     async def member_add(self, request: pb.MemberAddRequest, call: Call) -> Message:
         _require_urls(request.peerURLs)
@@ -59,6 +59,10 @@ class ClusterService(Service):
 
     async def refuse(self, request: Message, call: Call) -> Message:
         raise Refused(_ALONE, grpc.StatusCode.FAILED_PRECONDITION)
+
+    def _header(self) -> pb.ResponseHeader:
+        """Members have nothing to do with revisions: this service's headers have none."""
+        return self.core.headers.at(0)
 
     def _require_known(self, member_id: int) -> None:
         if member_id != self.core.headers.member_id:

@@ -14,7 +14,7 @@ from pilothouse.etcd.server.core import Core, Streaming, Unary
 from pilothouse.etcd.server.metrics import CallMetrics
 from pilothouse.etcd.server.options import GRPC_OVERHEAD_BYTES, ServerOptions
 from pilothouse.etcd.server.services import Bound
-from pilothouse.etcd.wire.errors import Refused, code_of
+from pilothouse.etcd.wire.errors import Refused, code_of, go_name
 
 _KINDS = {
     (False, False): "unary",
@@ -163,10 +163,3 @@ async def _refuse(context: Context, error: StoreError, counts: CallMetrics) -> N
     code = code_of(error)
     counts.done(go_name(code))
     await context.abort(code, str(error))
-
-
-def go_name(code: grpc.StatusCode) -> str:
-    """InvalidArgument for INVALID_ARGUMENT; Go's one exception is Canceled."""
-    if code is grpc.StatusCode.CANCELLED:
-        return "Canceled"
-    return "".join(part.capitalize() for part in code.name.split("_"))

@@ -21,6 +21,7 @@ from pilothouse.etcd.server.core import Call, Core, Requests, Send, Service, Str
 from pilothouse.etcd.server.options import GRPC_OVERHEAD_BYTES
 from pilothouse.etcd.wire import convert
 from pilothouse.etcd.wire import etcd_pb2 as pb
+from pilothouse.etcd.wire.errors import code_of, go_name
 
 _NOBODY = -1
 """The watch id of answers that belong to no watch, or to all."""
@@ -132,7 +133,8 @@ class _Stream:
         try:
             await self.core.guard.check(self.call, request)
         except StoreError as error:
-            return str(error)
+            # As Go prints an error of gRPC's, for that is what etcd puts here.
+            return f"rpc error: code = {go_name(code_of(error))} desc = {error}"
         end = create.range_end
         if end and end != b"\0" and (create.key or b"\0") >= end:
             return "mvcc: watcher range is empty"

@@ -122,6 +122,13 @@ def code_of(error: StoreError) -> Code:
     return Code.UNAVAILABLE if isinstance(error, StoreUnavailable) else Code.UNKNOWN
 
 
+def go_name(code: Code) -> str:
+    """InvalidArgument for INVALID_ARGUMENT; Go's one exception is Canceled."""
+    if code is Code.CANCELLED:
+        return "Canceled"
+    return "".join(part.capitalize() for part in code.name.split("_"))
+
+
 def error_of(code: int, message: str) -> StoreError:
     """The contract's exception for what a server said (`code`: of grpc.StatusCode it is `value[0]`). The compacted
     revision is not in the message: 0."""

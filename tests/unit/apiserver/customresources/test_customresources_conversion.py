@@ -18,10 +18,10 @@ from aiohttp import web
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from pilothouse.apiserver.customresources.conversion import ByWebhook
-from pilothouse.apiserver.pki.certificates import Authority
 from pilothouse.apiserver.webhook_client import WebhookClient, WebhookError
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.cluster import Cluster, ClusterOptions
+from pilothouse.kit.certificates import Authority
 from pilothouse.kit.world import World, simulated_world
 
 _OLD, _NEW = (Resource("g.example.com", v, "things", "Thing") for v in ("v1", "v2"))

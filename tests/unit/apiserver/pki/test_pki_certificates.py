@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pilothouse.apiserver.authn.service_account import Signer
-from pilothouse.apiserver.pki.certificates import Authority, KeyPair, public_keys, signing_key
+from pilothouse.apiserver.pki.keys import public_keys, signing_key
+from pilothouse.kit.certificates import Authority, KeyPair
 from pilothouse.kit.world import World
 
 _DAY_S = 86_400

@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from pilothouse.apiserver.pki.certificates import Authority, write_private
+from pilothouse.kit.certificates import Authority
+from pilothouse.kit.files import write_private
 from pilothouse.kit.world import World
 
 

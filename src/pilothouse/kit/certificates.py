@@ -1,11 +1,10 @@
-"""The cluster's CA and what it signs. ECDSA P-256: a key takes a tenth of a millisecond, an RSA key a hundred."""
+"""A CA and what it signs: the cluster's, and those of its parts.
+
+ECDSA P-256: a key takes a tenth of a millisecond, an RSA key a hundred."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import re
-import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +16,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pilothouse.kit.files import write_private
 from pilothouse.kit.world import World
 
 CA_DAYS = 3650
 LEAF_DAYS = 365
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
+_SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+_CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 _RENEW_BEFORE = timedelta(days=30)
 _BACKDATE = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
@@ -36,21 +36,6 @@ class KeyPair(NamedTuple):
 
     certificate: Path
     key: Path
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all. The directory may be anybody's (/tmp): a new
-    file of an unforeseeable name follows no link that somebody laid there."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 class Authority:
@@ -95,26 +80,30 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        write_private(self.files.key, _key_pem(key))
+        write_private(self.files.key, key_pem(key))
         write_private(self.files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, name: str, hosts: Iterable[str], directory: Path | None = None) -> KeyPair:
         """A serving certificate for host names and addresses; kept while it covers them and is fresh. `directory`
         is where to keep it, if not beside the CA."""
         wanted = list(dict.fromkeys(hosts))
-        usage = ExtendedKeyUsageOID.SERVER_AUTH
-        return self._leaf(name, "kube-apiserver", (), usage, wanted, directory)
+        return self._leaf(name, "kube-apiserver", (), [_SERVER], wanted, directory)
+
+    def peer(self, name: str, common_name: str, hosts: Iterable[str], directory: Path) -> KeyPair:
+        """A certificate for one that serves and calls others of its kind."""
+        wanted = list(dict.fromkeys(hosts))
+        return self._leaf(name, common_name, (), [_SERVER, _CLIENT], wanted, directory)
 
     def client(self, name: str, user: str, groups: Iterable[str] = ()) -> KeyPair:
         """A client certificate: common name is the user, organizations are the groups."""
-        return self._leaf(name, user, tuple(groups), ExtendedKeyUsageOID.CLIENT_AUTH, [])
+        return self._leaf(name, user, tuple(groups), [_CLIENT], [])
 
     def _leaf(
         self,
         name: str,
         common_name: str,
         groups: tuple[str, ...],
-        usage: x509.ObjectIdentifier,
+        usages: list[x509.ObjectIdentifier],
         hosts: list[str],
         directory: Path | None = None,
     ) -> KeyPair:
@@ -137,14 +126,14 @@ class Authority:
             .not_valid_after(now + timedelta(days=LEAF_DAYS))
             .add_extension(x509.BasicConstraints(False, None), critical=True)
             .add_extension(_key_usage(sign=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         )
         if hosts:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_alternative(h) for h in hosts]), critical=False
             )
         certificate = builder.sign(self._key, hashes.SHA256())
-        write_private(files.key, _key_pem(key))
+        write_private(files.key, key_pem(key))
         write_private(files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
         return files
 
@@ -193,18 +182,11 @@ def _key_usage(*, sign: bool) -> x509.KeyUsage:
     )
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """PKCS#8 without a password."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def signing_key(path: Path) -> PrivateKey:
-    """The service accounts' signing key, made when it is missing."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
-    return private_key(path)
 
 
 def private_key(path: Path) -> PrivateKey:
@@ -216,24 +198,3 @@ def private_key(path: Path) -> PrivateKey:
     if not isinstance(found, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise ValueError(f"{path} holds a key that is neither ECDSA nor RSA")
     return found
-
-
-def public_keys(path: Path) -> list[PublicKey]:
-    """The public keys of a PEM file that holds public keys, private keys or certificates."""
-    found: list[PublicKey] = []
-    for block in (match[0] for match in _PEM.finditer(path.read_bytes())):
-        public = _public(block)
-        if not isinstance(public, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
-            raise ValueError(f"{path} holds a key that is neither ECDSA nor RSA")
-        found.append(public)
-    if not found:
-        raise ValueError(f"{path} holds no key in PEM")
-    return found
-
-
-def _public(block: bytes) -> object:
-    if b"CERTIFICATE" in block:
-        return x509.load_pem_x509_certificate(block).public_key()
-    if b"PRIVATE KEY" in block:
-        return serialization.load_pem_private_key(block, None).public_key()
-    return serialization.load_pem_public_key(block)
