@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -27,17 +25,6 @@ from pilothouse.etcd.contract import (
     Txn,
     prefix_end,
 )
-from pilothouse.etcd.embedded.backend import open_backend
-from pilothouse.etcd.embedded.log import NoLog, SqliteLog
-from pilothouse.kit.world import World
-
-
-@pytest.fixture(params=["memory", "embedded"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    log = NoLog() if request.param == "memory" else SqliteLog(tmp_path / "store")
-    backend = await open_backend(World(), log)
-    yield backend
-    await backend.close()
 
 
 async def _keys(store: Backend, prefix: bytes, revision: int = 0) -> list[bytes]:
