@@ -112,10 +112,13 @@ async def test_a_transaction_is_one_revision(store: Backend) -> None:
     assert store.revision == 2
 
 
-async def test_nested_transactions(store: Backend) -> None:
+async def test_nested_transactions_compare_what_was_before_the_whole(store: Backend) -> None:
+    """etcd's compareToPath decides every branch before anything is written."""
     inner = Txn((Compare(b"a", Target.VALUE, "=", b"1"),), (Put(b"b", b"yes"),), (Put(b"b", b"no"),))
     done = await store.txn(Txn((), (Put(b"a", b"1"), inner)))
     assert done.revision == 2
+    assert (await store.range(Range(b"b"))).kvs[0].value == b"no"
+    await store.txn(Txn((), (Put(b"a", b"2"), inner)))
     assert (await store.range(Range(b"b"))).kvs[0].value == b"yes"
 
 
