@@ -23,6 +23,10 @@ _COMMANDS = {
     "kube-apiserver": ("pilothouse.cli.kube_apiserver", "The API server alone."),
     "kube-controller-manager": ("pilothouse.cli.kube_controller_manager", "The controllers alone."),
     "kube-scheduler": ("pilothouse.cli.kube_scheduler", "The scheduler alone."),
+    "etcd": (
+        "pilothouse.cli.etcd.commands",
+        "The store as a service, and an etcd's members, health and space.",
+    ),
     "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
@@ -78,13 +82,22 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name == "help":
         print(overview())
         return 0
-    command = load(name)
+    command, rest = _command(name, rest)
     try:
         values = command.parse(rest)
     except HelpWanted:
         print(help_text(command))
         return 0
     return command.run(values) or 0
+
+
+def _command(name: str, rest: list[str]) -> tuple[Command, list[str]]:
+    """What is meant, and its arguments: `etcd` has commands below it."""
+    if name == "etcd":
+        from pilothouse.cli.etcd.commands import choose
+
+        return choose(rest) or (load(name), rest)
+    return load(name), rest
 
 
 def load(name: str) -> Command:

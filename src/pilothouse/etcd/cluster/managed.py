@@ -78,9 +78,12 @@ class ManagedCluster:
         self._pki: Pki | None = None
         self._client: EtcdClient | None = None
         self._changing = asyncio.Lock()
-        self._control = ControlServer(
-            home.directory, {"add": self._asked_to_add, "remove": self._asked_to_remove}
-        )
+        asked = {
+            "add": self._asked_to_add,
+            "remove": self._asked_to_remove,
+            "promote": self._asked_to_promote,
+        }
+        self._control = ControlServer(home.directory, asked)
 
     @property
     def layout(self) -> Layout:
@@ -385,6 +388,15 @@ class ManagedCluster:
         except StoreError as error:
             log.warning("the addition of %s is not undone: %s", member.name, error)
 
+    async def promote(self, wanted: str) -> members.MemberState:
+        """Give a learner its vote, when it has caught up."""
+        async with self._changing:
+            state = await members.promote(self.client, self._id_of(wanted), self._world)
+            own = next((m for m in self._layout.members if self._peer_url(m) in state.peer_urls), None)
+            if own is not None:
+                self._remember(replace(own, is_learner=False))
+            return state
+
     async def remove(self, wanted: str, *, say: Say | None = None) -> members.MemberState:
         """A member less, by name or id; its data is deleted. Refused with the reason."""
         say = say or self._say
@@ -443,6 +455,10 @@ class ManagedCluster:
             str(request.get("name", "")), promote=bool(request.get("promote", True)), say=say
         )
         return {"name": member.name, "id": member.id, "client_url": member.client_url}
+
+    async def _asked_to_promote(self, request: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        state = await self.promote(str(request["member"]))
+        return {"name": state.name, "id": state.id}
 
     async def _asked_to_remove(self, request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         state = await self.remove(str(request["member"]), say=say)
