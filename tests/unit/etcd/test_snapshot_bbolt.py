@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.etcd.snapshots.bbolt import format as f
-from pilothouse.etcd.snapshots.bbolt.reader import BadDatabase, Reader
+from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.bbolt.writer import Writer
+from pilothouse.etcd.snapshots.errors import BadDatabase
 
 Rows = dict[bytes, bytes]
 

@@ -16,9 +16,10 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from pilothouse.etcd.contract import KeyValue, StoreError
+from pilothouse.etcd.contract import KeyValue
 from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.bbolt.writer import Writer
+from pilothouse.etcd.snapshots.errors import Damaged
 from pilothouse.etcd.snapshots.fields import fields_of, number_field
 from pilothouse.etcd.snapshots.rows import from_row, row, row_revision
 
@@ -87,12 +88,12 @@ def revision_key(revision: int) -> bytes:
 
 
 class Database:
-    """An etcd database that is read: `rows` may be asked for several times. StoreError when it is damaged."""
+    """An etcd database that is read: `rows` may be asked for several times. Damaged when it is damaged."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         if KEY not in reader.buckets():
-            raise StoreError("it is a bbolt database, but not etcd's: there is no bucket of keys")
+            raise Damaged("it is a bbolt database, but not etcd's: there is no bucket of keys")
         meta = dict(reader.rows(META))
         self.compact_revision = max(_compacted(meta.get(name)) for name in (SCHEDULED, FINISHED))
         self.version = meta.get(b"storageVersion", b"").decode(errors="replace")
@@ -131,5 +132,5 @@ def _read_lease(data: bytes) -> tuple[int, int]:
     fields = dict(fields_of(data))
     lease_id, ttl_s = fields.get(1, 0), fields.get(2, 0)
     if not isinstance(lease_id, int) or not isinstance(ttl_s, int) or not lease_id:
-        raise StoreError("a row of the lease bucket holds no lease")
+        raise Damaged("a row of the lease bucket holds no lease")
     return lease_id, ttl_s

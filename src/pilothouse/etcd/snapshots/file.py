@@ -19,6 +19,7 @@ import google_crc32c
 from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.database import KEY, Database
+from pilothouse.etcd.snapshots.errors import Damaged, DamagedSnapshot
 from pilothouse.etcd.snapshots.rows import row_revision
 
 PART = ".part"
@@ -28,10 +29,6 @@ _PIECE_BYTES = 1 << 20
 
 Progress = Callable[[int], None]
 """Told how many bytes are done."""
-
-
-class DamagedSnapshot(StoreError):
-    """What stands in a file cannot be trusted; the message says why, and what to do."""
 
 
 class SnapshotFile:
@@ -104,7 +101,7 @@ def reading_raw(path: Path, *, check_hash: bool, progress: Progress | None = Non
         yield Reader(handle, size)
     except DamagedSnapshot:
         raise
-    except StoreError as error:
+    except Damaged as error:
         raise DamagedSnapshot(f"{path} cannot be used: {error}; take an older snapshot") from error
     finally:
         os.close(handle)

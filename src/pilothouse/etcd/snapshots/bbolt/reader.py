@@ -10,12 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.snapshots.bbolt import format as f
-
-
-class BadDatabase(StoreError):
-    """The file is no bbolt database, or a damaged one."""
+from pilothouse.etcd.snapshots.errors import BadDatabase
 
 
 class _Node(NamedTuple):
