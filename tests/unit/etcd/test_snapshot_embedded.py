@@ -126,7 +126,8 @@ async def test_restoring_moves_revisions_up_and_forgets_what_was(tmp_path: Path)
     copy = await open_backend(World(), restored(tmp_path / "copy.db", tmp_path / "new"))
     assert copy.revision == copy.compact_revision == revision + 1_000_000_000
     assert (await copy.range(ALL)).kvs == kvs
-    assert (await copy.lease_status(77))[1:] == (60, 60, [b"leased"])
+    lease = await copy.lease_status(77)
+    assert (lease.granted_ttl_s, lease.keys) == (60, [b"leased"])
     with pytest.raises(Compacted):
         await copy.watch(b"\0", b"\0", revision).next()
     assert (await copy.put(Put(b"a", b"1"))).revision == revision + BUMP + 1

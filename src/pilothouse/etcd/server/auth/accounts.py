@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pilothouse.etcd.contract import StoreError
@@ -58,8 +57,8 @@ class Accounts:
 
     enabled: bool = False
     revision: int = 1
-    users: Mapping[str, User] = MappingProxyType({})
-    roles: Mapping[str, tuple[Permission, ...]] = MappingProxyType({})
+    users: Mapping[str, User] = field(default_factory=dict)
+    roles: Mapping[str, tuple[Permission, ...]] = field(default_factory=dict)
 
     # -- the switch -------------------------------------------------------------------------------------
 
