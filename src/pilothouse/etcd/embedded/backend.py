@@ -18,7 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilothouse.etcd.contract import (
     API_VERSION,
@@ -26,6 +26,8 @@ from pilothouse.etcd.contract import (
     Delete,
     DeleteResult,
     Event,
+    FutureRevision,
+    Hash,
     KeyValue,
     LeaseNotFound,
     LeaseStatus,
@@ -43,6 +45,9 @@ from pilothouse.etcd.embedded.log import Batch, Log, Sizes
 from pilothouse.etcd.mvcc.leases import Leases
 from pilothouse.etcd.mvcc.store import Record, Store
 from pilothouse.kit.world import World
+
+if TYPE_CHECKING:
+    from pilothouse.etcd.snapshots.stream import Copy
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +79,13 @@ class _Waiting(NamedTuple):
     settled: Settled | None
 
 
+class _Job(NamedTuple):
+    """Work on the log that is no commit."""
+
+    work: Callable[[], None]
+    done: asyncio.Future[None]
+
+
 async def open_backend(world: World, durable: Log) -> EmbeddedBackend:
     """A backend that is ready: data loaded, leases running out."""
     backend = EmbeddedBackend(world, durable)
@@ -99,12 +111,13 @@ class EmbeddedBackend:
         self._records = durable.records()
         self._garbage: list[KeyValue] = []
         """Rows that no read can need and that are still in the log."""
+        self._jobs: deque[_Job] = deque()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._load()
 
     def _load(self) -> None:
-        self._store.load(self._log.load(), self._log.compact_revision())
+        self._store.load(self._log.load(), self._log.compact_revision(), self._log.places)
         now = self._world.clock.monotonic()
         for lease_id, ttl_s in self._log.leases():
             self._leases.grant(lease_id, ttl_s, now)
@@ -198,14 +211,20 @@ class EmbeddedBackend:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(_Waiting(records, batch, done, result, settled))
+        self._start_writing()
+        return done
+
+    def _start_writing(self) -> None:
         if not self._writing:
             self._writing = True
             self._idle.clear()
             # Not at once: what else the loop has ready now comes into the same commit.
-            loop.call_soon(self._write_waiting)
-        return done
+            asyncio.get_running_loop().call_soon(self._write_waiting)
 
     def _write_waiting(self) -> None:
+        if self._jobs:
+            self._run_job(self._jobs.popleft())
+            return
         group, self._waiting = self._waiting, []
         if not group:
             self._writing = False
@@ -223,6 +242,20 @@ class EmbeddedBackend:
             return
         committed = asyncio.get_running_loop().run_in_executor(self._thread, self._log.commit)
         committed.add_done_callback(lambda future: self._written(group, future.exception()))
+
+    def _run_job(self, job: _Job) -> None:
+        """Between two commits; what is written meanwhile waits."""
+
+        def ended(future: asyncio.Future[None]) -> None:
+            if not job.done.done():
+                error = future.exception()
+                if error is None:
+                    job.done.set_result(None)
+                else:
+                    job.done.set_exception(error)
+            self._write_waiting()
+
+        asyncio.get_running_loop().run_in_executor(self._thread, job.work).add_done_callback(ended)
 
     def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
         if error is None:
@@ -360,6 +393,44 @@ class EmbeddedBackend:
                 self._records[name] = value
 
         await self._durable([], Batch(records=[(name, value)]), None, settled)
+
+    async def hash_kv(self, revision: int = 0) -> Hash:
+        """In a thread of its own, over a copy: a million keys take seconds."""
+        if self._closed:
+            raise StoreClosed
+        newest, compacted = self._store.revision, self._store.compact_revision
+        if revision and revision < compacted:
+            raise Compacted(compacted)
+        if revision > newest:
+            raise FutureRevision
+        # It needs protobuf, which a control plane on this store does without.
+        from pilothouse.etcd.embedded.hashing import hash_versions
+
+        revision = revision or newest
+        value = await asyncio.to_thread(hash_versions, self._store.versions(), revision, compacted)
+        return Hash(value, revision, compacted)
+
+    async def defragment(self) -> None:
+        if self._closed:
+            raise StoreClosed
+        if self._thread is None:
+            return
+        job = _Job(self._log.defragment, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._start_writing()
+        await job.done
+
+    def snapshot(self) -> Copy:
+        """As the store is now; what is written while it is read is not in it. The copy is made in a thread, of a list
+        of what there is: nothing waits for it, neither writes nor a compaction."""
+        if self._closed:
+            raise StoreClosed
+        from pilothouse.etcd.snapshots.stream import Copy  # it needs protobuf, which `up` does without
+
+        leases = self._leases.granted()
+        return Copy(
+            self._store.versions(), self._store.compact_revision, leases, self._records, self._log.directory
+        )
 
     # -- leases that run out ----------------------------------------------------------------------------
 

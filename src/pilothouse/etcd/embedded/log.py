@@ -13,15 +13,16 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
+from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK
 
 FORMAT = 1
-
-_PLACE_BITS = 20
+FILE = "store.db"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -45,6 +46,10 @@ _PRAGMAS = (
 )
 
 
+_INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"
+_FILL_ROWS = 10_000
+
+
 class Batch(NamedTuple):
     """What one commit makes durable."""
 
@@ -66,9 +71,18 @@ class Sizes(NamedTuple):
 
 
 class Log(Protocol):
-    """`commit` may run in another thread, while nothing else is called."""
+    """`commit` and `defragment` may run in another thread, while nothing else is called."""
 
     in_thread: bool
+
+    @property
+    def places(self) -> dict[tuple[int, bytes], int]:
+        """By revision and key: where in its revision a row stands, of those that are not the first. Complete
+        when everything is loaded."""
+
+    @property
+    def directory(self) -> Path | None:
+        """Where its files are."""
 
     def load(self) -> Iterator[KeyValue]: ...
     def compact_revision(self) -> int: ...
@@ -81,6 +95,9 @@ class Log(Protocol):
     def commit(self) -> None:
         """Durable when it returns; StoreUnavailable, with nothing written, when it cannot be."""
 
+    def defragment(self) -> None:
+        """Give free space back to the file system. StoreUnavailable, with nothing changed, when it cannot be."""
+
     def close(self) -> None: ...
 
 
@@ -88,6 +105,11 @@ class NoLog:
     """The log of an ephemeral store: nothing outlives the process, and nothing needs a thread."""
 
     in_thread = False
+    directory: Path | None = None
+
+    @property
+    def places(self) -> dict[tuple[int, bytes], int]:
+        return {}
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -115,6 +137,9 @@ class NoLog:
     def commit(self) -> None:
         """Nothing to write."""
 
+    def defragment(self) -> None:
+        """Nothing is in pieces."""
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -126,8 +151,10 @@ class SqliteLog:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = directory / "store.db"
+        self.directory: Path | None = directory
+        self._path = directory / FILE
         self._lock = _lock(directory / "lock")
+        self.places: dict[tuple[int, bytes], int] = {}
         try:
             self._db = self._open()
         except BaseException:
@@ -161,7 +188,10 @@ class SqliteLog:
     def load(self) -> Iterator[KeyValue]:
         query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
         for key, value, created, row, version, lease in self._rows(query):
-            yield KeyValue(key, value, created, row >> _PLACE_BITS, version, lease)
+            place = row & PLACE_MASK
+            if place:
+                self.places[row >> PLACE_BITS, key] = place
+            yield KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
 
     def compact_revision(self) -> int:
         rows = list(self._rows("SELECT number FROM meta WHERE name = 'compact_revision'"))
@@ -201,6 +231,14 @@ class SqliteLog:
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
+    def defragment(self) -> None:
+        try:
+            self._db.execute("VACUUM")
+            # Until then the file has the size that it had.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
     def _refused(self, error: sqlite3.Error) -> StoreUnavailable:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
@@ -210,14 +248,14 @@ class SqliteLog:
 
     def _insert(self, batch: Batch) -> None:
         if batch.puts:
-            self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", _rows(batch.puts))
+            self._db.executemany(_INSERT, _rows(batch.puts))
         if batch.compact_revision:
             self._db.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('compact_revision', ?)", (batch.compact_revision,)
             )
         if batch.drops:
             dead = [
-                (kv.mod_revision << _PLACE_BITS, (kv.mod_revision + 1) << _PLACE_BITS, kv.key)
+                (kv.mod_revision << PLACE_BITS, (kv.mod_revision + 1) << PLACE_BITS, kv.key)
                 for kv in batch.drops
             ]
             self._db.executemany("DELETE FROM log WHERE id >= ? AND id < ? AND key = ?", dead)
@@ -230,6 +268,39 @@ class SqliteLog:
                 self._db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (name, value))
             else:
                 self._db.execute("DELETE FROM record WHERE name = ?", (name,))
+
+    def fill(
+        self,
+        rows: Iterable[tuple[KeyValue, int]],
+        compact_revision: int,
+        leases: Sequence[tuple[int, int]],
+        records: Mapping[str, bytes],
+    ) -> None:
+        """Take over a whole store, into an empty one; `rows` come with their places in their revisions. What no read
+        at the compacted revision or later can see is left out. StoreError when the disk refuses."""
+        try:
+            every = iter(rows)
+            while some := list(islice(every, _FILL_ROWS)):
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(_INSERT, [_row(kv, place) for kv, place in some])
+                self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            self._leave_out(compact_revision)
+            self._insert(Batch((), (), compact_revision, leases, (), tuple(records.items())))
+            self._db.execute("COMMIT")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot write the store to {self._path}: {error}") from error
+
+    def _leave_out(self, compact_revision: int) -> None:
+        """As `mvcc.store` forgets: below and at the revision only the newest version of a key stays, and of
+        tombstones none that is older."""
+        above = (compact_revision + 1) << PLACE_BITS
+        self._db.execute(
+            "DELETE FROM log WHERE id < ? AND id NOT IN (SELECT max(id) FROM log WHERE id < ? GROUP BY key)",
+            (above, above),
+        )
+        self._db.execute("DELETE FROM log WHERE version = 0 AND id < ?", (compact_revision << PLACE_BITS,))
 
     def close(self) -> None:
         self._db.close()
@@ -259,8 +330,13 @@ def _rows(kvs: Sequence[KeyValue]) -> list[tuple[int, bytes, bytes, int, int, in
     for key, value, created, modified, version, lease in kvs:
         place = place + 1 if modified == revision else 0
         revision = modified
-        rows.append((modified << _PLACE_BITS | place, key, value, created, version, lease))
+        rows.append((modified << PLACE_BITS | place, key, value, created, version, lease))
     return rows
+
+
+def _row(kv: KeyValue, place: int) -> tuple[int, bytes, bytes, int, int, int]:
+    key, value, created, modified, version, lease = kv
+    return modified << PLACE_BITS | place, key, value, created, version, lease
 
 
 def _lock(path: Path) -> int:

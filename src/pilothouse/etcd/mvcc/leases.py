@@ -62,6 +62,10 @@ class Leases:
             return LeaseStatus(lease_id, 0, -1, [])
         return LeaseStatus(lease_id, lease.ttl_s, max(int(lease.expires_s - now_s), 0), sorted(lease.keys))
 
+    def granted(self) -> list[tuple[int, int]]:
+        """Ids and the seconds they were granted for."""
+        return [(i, lease.ttl_s) for i, lease in self._leases.items()]
+
     def ids(self) -> list[int]:
         """Those that run out first come first, as etcd lists them."""
         return sorted(self._leases, key=lambda i: (self._leases[i].expires_s, i))

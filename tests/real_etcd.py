@@ -1,0 +1,78 @@
+"""A real etcd for tests to compare with (Debian's `etcd-server` and `etcd-client`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def required(program: str) -> str:
+    """Its path. Without it the test is skipped with what to install, and fails under CI."""
+    found = shutil.which(program)
+    if found is None:
+        message = f"{program} is not on the PATH: apt-get install etcd-server etcd-client"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens at now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@contextmanager
+def real_etcd(directory: Path, *flags: str) -> Iterator[str]:
+    """The address (HOST:PORT) of a single etcd that is ready; it ends with the block."""
+    client, peer = free_ports(2)
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [
+        required("etcd"),
+        "--name=default",
+        f"--data-dir={directory / 'data'}",
+        f"--listen-client-urls=http://127.0.0.1:{client}",
+        f"--advertise-client-urls=http://127.0.0.1:{client}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-cluster=default=http://127.0.0.1:{peer}",
+        *flags,
+    ]
+    log = directory / "etcd.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{client}/health", process, log)
+        yield f"127.0.0.1:{client}"
+    finally:
+        process.terminate()
+        process.wait(timeout=15)
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                if b'"true"' in answer.read():
+                    return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, "etcd did not get ready: " + log.read_text()
+        time.sleep(0.05)
