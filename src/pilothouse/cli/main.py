@@ -27,6 +27,11 @@ _COMMANDS = {
         "pilothouse.cli.etcd.commands",
         "The store as a service, and an etcd's members, health and space.",
     ),
+    "snapshot": (
+        "pilothouse.cli.etcd.snapshot",
+        "Save, check and restore a store: etcd snapshot, for short.",
+    ),
+    "migrate": ("pilothouse.cli.migrate", "Copy a control plane's data from one store to another."),
     "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
@@ -93,6 +98,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 def _command(name: str, rest: list[str]) -> tuple[Command, list[str]]:
     """What is meant, and its arguments: `etcd` has commands below it."""
+    if name == "snapshot" and rest and not rest[0].startswith("-"):
+        name, rest = "etcd", ["snapshot", *rest]
     if name == "etcd":
         from pilothouse.cli.etcd.commands import choose
 
