@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,6 +61,8 @@ class Serving:
     key_files: tuple[Path, ...] = ()
     """Keys whose service-account tokens are accepted beside the signing key's."""
     server: Options = field(default_factory=Options)
+    open_store: Callable[[World], Awaitable[Backend]] | None = None
+    """Opens the store; None: the embedded one in `data_dir`."""
 
 
 class ServedApi:
@@ -99,8 +101,7 @@ class ServedApi:
         directory cannot be written, ValueError for files that do not hold what they should."""
         serving = self._serving
         self.directory = self._make_directory()
-        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
-        self._backend = await open_backend(self._world, durable)
+        self._backend = await self._open_store()
         self._authority = Authority(self.directory / "pki", self._world)
         options = self._options(self._authority)
         if serving.listen:
@@ -110,6 +111,12 @@ class ServedApi:
         await self._api.start()
         if self._listener is not None:
             await self._listener.start()
+
+    async def _open_store(self) -> Backend:
+        if self._serving.open_store is not None:
+            return await self._serving.open_store(self._world)
+        durable: Log = SqliteLog(self.directory / "store") if self._serving.data_dir is not None else NoLog()
+        return await open_backend(self._world, durable)
 
     def _make_directory(self) -> Path:
         if self._serving.data_dir is not None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.etcd.cluster import command_line, members
+from pilothouse.etcd.cluster.backend import ClusterBackend, open_cluster
 from pilothouse.etcd.cluster.binary import Binary
 from pilothouse.etcd.cluster.client import EtcdClient
 from pilothouse.etcd.cluster.control import ControlServer, Say
@@ -101,6 +102,17 @@ class ManagedCluster:
     def client(self) -> EtcdClient:
         assert self._client is not None, "the cluster is not started"
         return self._client
+
+    async def open_backend(self, world: World) -> ClusterBackend:
+        """The store on these members; it follows their changes, and is the caller's to close."""
+        client = EtcdClient(self.endpoints, self.tls, world)
+        try:
+            backend = await open_cluster(world, client)
+        except BaseException:
+            await client.close()
+            raise
+        self.on_change.append(client.set_endpoints)
+        return backend
 
     # -- start and stop ---------------------------------------------------------------------------------
 
