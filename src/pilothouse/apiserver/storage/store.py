@@ -1,12 +1,14 @@
 """One resource in the store: create, read, replace, delete, list, watch, by name.
 
-Reads come from the watch cache, which has seen every write of this process before the write is acknowledged.
+Reads come from the watch cache, which has seen every write of this process before the write is acknowledged, and
+after `fresh` every write of others (see `freshness`).
 Writes are compare-and-swap on the object's revision: `None` says that somebody was faster.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ from pilothouse.etcd.contract import (
     NoSpace,
     Put,
     Range,
+    RangeResult,
     StoreError,
     StoreUnavailable,
     Target,
@@ -33,6 +36,8 @@ from pilothouse.etcd.contract import (
     TxnResult,
     prefix_end,
 )
+
+log = logging.getLogger(__name__)
 
 OBJECT_BYTES_MAX = 1_572_864
 """etcd's --max-request-bytes."""
@@ -86,7 +91,7 @@ class ResourceStore:
         ttl_s: Callable[[Obj], int | None] | None = None,
     ) -> None:
         self.resource = resource
-        self.prefix = keys.prefix(resource, custom=custom)
+        self.prefix = keys.prefix(resource, custom=custom, root=cache.root)
         self._backend = backend
         self._cache = cache
         self._leases = leases
@@ -97,7 +102,29 @@ class ResourceStore:
         return f"{self.prefix}{namespace}/{name}" if namespace else f"{self.prefix}{name}"
 
     def get(self, key: str) -> Item | None:
+        """As the cache has it."""
         return self.cached.get(key.encode())
+
+    async def fresh(self) -> None:
+        """Until the cache has all that the store has now: what a read without a resourceVersion promises."""
+        if self._cache.is_fresh:
+            return
+        try:
+            await self._cache.fresh(_FRESH_TIMEOUT_S)
+        except StoreError as error:
+            raise _failure(error) from error
+        except TimeoutError:
+            raise errors.ApiError(
+                504, "Timeout", "Timeout: the watch cache is behind the store and does not catch up"
+            ) from None
+
+    async def is_outdated(self, key: str, item: Item | None) -> bool:
+        """Whether what was read of a key is not the newest any more, so that a refusal because of it must be thought
+        over (GuaranteedUpdate of k8s.io/apiserver/pkg/storage/etcd3 reads again, too)."""
+        if not self._backend.shared:
+            return False
+        await self.fresh()
+        return self.get(key) is not item
 
     def unstored(self, key: str, obj: Obj, current: Item | None = None) -> Item:
         """An item as a dry run answers it."""
@@ -142,7 +169,7 @@ class ResourceStore:
 
     async def holds(self, key: str, obj: Obj) -> bool:
         """Whether this very object was stored: for a writer who was cancelled while he waited for the outcome."""
-        await self._cache.wait(self._backend.revision, _FRESH_TIMEOUT_S)
+        await self._cache.fresh(_FRESH_TIMEOUT_S)
         item = self.get(key)
         return item is not None and item.value == encode(obj)
 
@@ -162,16 +189,27 @@ class ResourceStore:
         """Compare and swap. When it returns the cache knows the outcome, or what was in the way."""
         compare = Compare(key, Target.MOD, "=", expected_revision)
         try:
-            result = await self._backend.txn(Txn((compare,), (op,)))
-            if self._cache.revision < result.revision:
-                await self._cache.wait(result.revision, _FRESH_TIMEOUT_S)
+            result = await self._backend.txn(Txn((compare,), (op,), (Range(key),)))
         except StoreError as error:
             raise _failure(error) from error
-        except TimeoutError:
-            raise errors.ApiError(
-                504, "Timeout", "Timeout: the write was done, but the watch cache did not see it in time"
-            ) from None
+        revision = result.revision if result.succeeded else _in_the_way(result)
+        if self._cache.revision < revision:
+            await self._seen(revision, result.succeeded)
         return result
+
+    async def _seen(self, revision: int, written: bool) -> None:
+        try:
+            await self._cache.wait(revision, _FRESH_TIMEOUT_S)
+        except TimeoutError:
+            if written:
+                # As good as upstream's writes, which do not wait for the cache at all.
+                log.warning("the watch cache is behind: it has not seen revision %d yet", revision)
+                return
+            raise errors.ApiError(
+                504,
+                "Timeout",
+                "Timeout: another write came between, which the watch cache did not see in time",
+            ) from None
 
     def _encode(self, obj: Obj) -> bytes:
         value = encode(obj)
@@ -250,7 +288,7 @@ class ResourceStore:
             raise errors.gone("The resourceVersion for the provided list is too old.") from None
         except StoreError as error:
             raise _failure(error) from error
-        items = [Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
+        items = [self._cache.item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
         if found.more:
             return Page(items, revision, _after(items[-1], prefix), found.count - limit)
         return _page(items, prefix, revision, limit, predicate)
@@ -292,17 +330,17 @@ class ResourceStore:
             ]
             watcher.begin_with([*present, Change.bookmark(now, initial_end=True)])
         elif revision is not None and revision < now:
-            await self._begin_after(watcher, revision, now)
+            await self._begin_after(watcher, revision)
         elif revision is not None:
             watcher.skip_to(revision)
         return watcher
 
-    async def _begin_after(self, watcher: Watcher, revision: int, now: int) -> None:
+    async def _begin_after(self, watcher: Watcher, revision: int) -> None:
         """Give a watcher what happened between a revision and its registration."""
         past = self.cached.since(revision, watcher.prefix, watcher.predicate)
         try:
             if past is None:
-                past = await self._cache.backlog(watcher.prefix, watcher.predicate, revision, now)
+                past = await self._cache.backlog(self.cached, watcher.prefix, watcher.predicate, revision)
             watcher.begin_with(past)
         except errors.ApiError as error:
             watcher.fail(error)
@@ -311,6 +349,13 @@ class ResourceStore:
         except asyncio.CancelledError:
             watcher.close()
             raise
+
+
+def _in_the_way(result: TxnResult) -> int:
+    """The revision that shows why a compare-and-swap failed."""
+    found = result.results[0]
+    assert isinstance(found, RangeResult)
+    return found.kvs[0].mod_revision if found.kvs else result.revision
 
 
 def _failure(error: StoreError) -> errors.ApiError:
