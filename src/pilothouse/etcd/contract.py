@@ -20,7 +20,8 @@ Errors:
     ├── LeaseExists
     ├── InvalidRequest     what can never be done (a duplicate key, no key): etcd's own words
     ├── StoreUnavailable   the write was refused: I/O error; reads still work
-    │   └── NoSpace        because the disk, or the quota, is full
+    │   ├── NoSpace        because the disk, or the quota, is full
+    │   └── OutcomeUnknown nobody confirmed the write: it may be done, or still be done
     └── StoreClosed
 """
 
@@ -64,6 +65,15 @@ class InvalidRequest(StoreError):
 
 class StoreUnavailable(StoreError):
     """A write was not done and will not appear later; the message says why and what to do."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The exception to that: the connection, the member or the time was lost while a write was on its way, so it may
+    have been done. Whoever tries again must look first."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the outcome of the write is unknown, it may have been done or not: {reason}")
+        self.reason = reason
 
 
 class NoSpace(StoreUnavailable):
