@@ -26,6 +26,7 @@ from pilothouse.etcd.contract import (
     Compare,
     Delete,
     NoSpace,
+    OutcomeUnknown,
     Put,
     Range,
     RangeResult,
@@ -112,7 +113,7 @@ class ResourceStore:
         try:
             await self._cache.fresh(_FRESH_TIMEOUT_S)
         except StoreError as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         except TimeoutError:
             raise errors.ApiError(
                 504, "Timeout", "Timeout: the watch cache is behind the store and does not catch up"
@@ -167,9 +168,13 @@ class ResourceStore:
             item.stored_at(result.revision)
         return item
 
-    async def holds(self, key: str, obj: Obj) -> bool:
-        """Whether this very object was stored: for a writer who was cancelled while he waited for the outcome."""
-        await self._cache.fresh(_FRESH_TIMEOUT_S)
+    async def holds(self, key: str, obj: Obj) -> bool | None:
+        """Whether this very object was stored: for a writer who was cancelled while he waited for the outcome. None
+        when the store does not say."""
+        try:
+            await self.fresh()
+        except errors.ApiError:
+            return None
         item = self.get(key)
         return item is not None and item.value == encode(obj)
 
@@ -191,7 +196,7 @@ class ResourceStore:
         try:
             result = await self._backend.txn(Txn((compare,), (op,), (Range(key),)))
         except StoreError as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         revision = result.revision if result.succeeded else _in_the_way(result)
         if self._cache.revision < revision:
             await self._seen(revision, result.succeeded)
@@ -228,7 +233,7 @@ class ResourceStore:
         try:
             return await self._leases.lease(ttl_s)
         except StoreError as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     # -- lists and watches ------------------------------------------------------------------------------
 
@@ -287,7 +292,7 @@ class ResourceStore:
                 raise ContinueExpired(start) from None
             raise errors.gone("The resourceVersion for the provided list is too old.") from None
         except StoreError as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         items = [self._cache.item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
         if found.more:
             return Page(items, revision, _after(items[-1], prefix), found.count - limit)
@@ -296,6 +301,11 @@ class ResourceStore:
     def newest(self, namespace: str = "") -> Items:
         """Everything in a namespace ("": everywhere), as the cache has it now."""
         return list(self.cached.items(self.cached.keys(self._prefix(namespace))))
+
+    async def newest_of_all(self) -> Items:
+        """Everything that the store has now."""
+        await self.fresh()
+        return self.newest()
 
     def _prefix(self, namespace: str) -> bytes:
         return f"{self.prefix}{namespace}/".encode() if namespace else self.prefix.encode()
@@ -308,17 +318,20 @@ class ResourceStore:
         initial_events: bool = False,
         predicate: Predicate | None = None,
     ) -> Watcher:
-        """Changes after `revision` (None: from now on), which may be still to come. With `initial_events` the present
-        objects come first, as ADDED, then a marked bookmark; `revision` is then how fresh they must be at least.
+        """Changes after `revision` (None: from now on; 0: from what the cache has), which may be still to come. With
+        `initial_events` the present objects come first, as ADDED, then a marked bookmark; `revision` is then how
+        fresh they must be at least (None: as fresh as the store).
         What goes wrong from here on is told in the stream, as upstream's cacher does."""
         prefix = self._prefix(namespace)
-        if initial_events and revision is not None:
-            try:
+        try:
+            if revision is None:
+                await self.fresh()
+            elif initial_events:
                 await self.wait_revision(revision)
-            except errors.ApiError as error:
-                watcher = self.cached.add_watcher(prefix, predicate)
-                watcher.fail(error)
-                return watcher
+        except errors.ApiError as error:
+            watcher = self.cached.add_watcher(prefix, predicate)
+            watcher.fail(error)
+            return watcher
         now = self._cache.revision
         watcher = self.cached.add_watcher(prefix, predicate)
         if initial_events:
@@ -329,9 +342,9 @@ class ResourceStore:
                 if predicate is None or predicate(i)
             ]
             watcher.begin_with([*present, Change.bookmark(now, initial_end=True)])
-        elif revision is not None and revision < now:
+        elif revision and revision < now:
             await self._begin_after(watcher, revision)
-        elif revision is not None:
+        elif revision:
             watcher.skip_to(revision)
         return watcher
 
@@ -345,7 +358,7 @@ class ResourceStore:
         except errors.ApiError as error:
             watcher.fail(error)
         except StoreError as error:
-            watcher.fail(_failure(error))
+            watcher.fail(failure(error))
         except asyncio.CancelledError:
             watcher.close()
             raise
@@ -358,8 +371,20 @@ def _in_the_way(result: TxnResult) -> int:
     return found.kvs[0].mod_revision if found.kvs else result.revision
 
 
-def _failure(error: StoreError) -> errors.ApiError:
+class UnknownOutcome(errors.ApiError):
+    """A write of which nobody knows whether it was done. Upstream tells it as the 500 that it is to its etcd client;
+    whoever keeps something for the write must keep it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            500, "", f"etcdserver: request timed out: the write may have been done or not ({reason})"
+        )
+
+
+def failure(error: StoreError) -> errors.ApiError:
     """What a client is told of a store that refuses."""
+    if isinstance(error, OutcomeUnknown):
+        return UnknownOutcome(error.reason)
     if isinstance(error, StoreUnavailable) and not isinstance(error, NoSpace):
         return errors.service_unavailable(str(error))
     return errors.ApiError(500, "", str(error))
