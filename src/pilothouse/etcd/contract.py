@@ -236,6 +236,10 @@ class Watch(Protocol):
     def close(self) -> None: ...
 
 
+API_VERSION = "3.6.0"
+"""The etcd whose API is served: kube-apiserver trusts progress requests from here on."""
+
+
 class Status(NamedTuple):
     """What a store says of itself; sizes in bytes. `errors` are alarms in words."""
 

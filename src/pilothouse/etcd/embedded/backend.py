@@ -12,6 +12,7 @@ write tries the disk again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections import deque
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from pilothouse.etcd.contract import (
+    API_VERSION,
     Compacted,
     Delete,
     DeleteResult,
@@ -31,12 +33,13 @@ from pilothouse.etcd.contract import (
     PutResult,
     Range,
     RangeResult,
+    Status,
     StoreClosed,
     StoreUnavailable,
     Txn,
     TxnResult,
 )
-from pilothouse.etcd.embedded.log import Batch, Log
+from pilothouse.etcd.embedded.log import Batch, Log, Sizes
 from pilothouse.etcd.mvcc.leases import Leases
 from pilothouse.etcd.mvcc.store import Record, Store
 from pilothouse.kit.world import World
@@ -51,6 +54,11 @@ _SWITCH_INTERVAL_S = 1e-4
 """How long the writer asks for the interpreter's lock before it insists. CPython's 5 ms are too long: a busy loop
 lets go of the lock for a moment in every poll and send, which starts the writer's wait anew each time, and a
 commit that took 0.3 ms was seen to be acknowledged after 3 s."""
+
+_EVENTS_WAITING_MAX = 10_000
+"""Of one watch; what comes on top is read from the history again."""
+_PAGE_EVENTS = 1_000
+"""How many events of the history a watch looks at, before others have their turn."""
 
 Settled = Callable[[bool], None]
 
@@ -88,6 +96,7 @@ class EmbeddedBackend:
         self._fault = ""
         self._thread = _writer() if durable.in_thread else None
         self._expiry: asyncio.Task[None] | None = None
+        self._records = durable.records()
         self._garbage: list[KeyValue] = []
         """Rows that no read can need and that are still in the log."""
         self._idle: asyncio.Event = asyncio.Event()
@@ -134,13 +143,13 @@ class EmbeddedBackend:
     def watch(
         self, key: bytes, range_end: bytes = b"", start_revision: int = 0, *, prev: bool = False
     ) -> _Watch:
-        watch = _Watch(key, range_end, self._watches.discard)
+        watch = _Watch(self._world, self._store, key, range_end, self._watches.discard)
         if self._closed:
             watch.fail(StoreClosed())
             return watch
         if start_revision and start_revision <= self._store.revision:
             try:
-                watch.push(list(self._store.events_since(start_revision)))
+                watch.begin_with(start_revision)
             except Compacted as error:
                 watch.fail(error)
                 return watch
@@ -164,9 +173,7 @@ class EmbeddedBackend:
     async def txn(self, txn: Txn) -> TxnResult:
         if self._closed:
             raise StoreClosed
-        self._check_leases(txn.then)
-        self._check_leases(txn.otherwise)
-        applied = self._store.apply(txn)
+        applied = self._store.apply(txn, self._leases.require)
         if not applied.records:
             if self._writing:
                 # What it saw may not be durable yet.
@@ -175,14 +182,6 @@ class EmbeddedBackend:
         batch = Batch(puts=[record.kv for record in applied.records])
         result: TxnResult = await self._durable(applied.records, batch, applied.result)
         return result
-
-    def _check_leases(self, ops: Any) -> None:
-        for op in ops:
-            if isinstance(op, Put):
-                self._leases.require(op.lease)
-            elif isinstance(op, Txn):
-                self._check_leases(op.then)
-                self._check_leases(op.otherwise)
 
     async def _durable(
         self, records: list[Record], batch: Batch, result: Any = None, settled: Settled | None = None
@@ -232,7 +231,8 @@ class EmbeddedBackend:
 
     def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
         if error is None:
-            self._fault = ""
+            if any(any(waiting.batch) for waiting in group):  # nothing fits on a full disk, too
+                self._fault = ""
             self._publish(group)
         else:
             self._refuse(group, error)
@@ -337,6 +337,37 @@ class EmbeddedBackend:
     async def leases(self) -> list[int]:
         return self._leases.ids()
 
+    # -- maintenance ------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """Sizes are read between two commits: the log may not be asked while it writes."""
+        sizes = Sizes(0, 0)
+
+        def settled(done: bool) -> None:
+            nonlocal sizes
+            sizes = self._log.sizes()
+
+        if self._closed:
+            raise StoreClosed
+        with contextlib.suppress(StoreUnavailable):  # a full disk has a size all the same
+            await self._durable([], Batch(), None, settled)
+        return Status(API_VERSION, sizes.total, sizes.in_use, (self._fault,) if self._fault else ())
+
+    async def record(self, name: str) -> bytes:
+        return self._records.get(name, b"")
+
+    async def keep_record(self, name: str, value: bytes) -> None:
+        if self._closed:
+            raise StoreClosed
+
+        def settled(done: bool) -> None:
+            if done:
+                self._records[name] = value
+
+        await self._durable([], Batch(records=[(name, value)]), None, settled)
+
+    # -- leases that run out ----------------------------------------------------------------------------
+
     def watch_leases(self) -> None:
         """Start to revoke what runs out, once there is a lease."""
         if self._expiry is None and len(self._leases):
@@ -384,13 +415,25 @@ def _merge(group: list[_Waiting]) -> Batch:
         max(b.compact_revision for b in batches),
         [g for b in batches for g in b.leases_granted],
         [g for b in batches for g in b.leases_gone],
+        [r for b in batches for r in b.records],
     )
 
 
 class _Watch:
-    """See `contract.Watch`. Batches are whole commits: all events of a revision come together."""
+    """See `contract.Watch`. Batches are whole commits: all events of a revision come together.
 
-    def __init__(self, key: bytes, range_end: bytes, forget: Callable[[_Watch], None]) -> None:
+        behind (reads pages of the store's history) ──all read──▶ live (gets each commit's events)
+           ▲                                                         │
+           └──────────── too many events that nobody fetched ────────┘
+
+    So a watch whose reader is slow costs no memory, and ends with Compacted if history went faster than he.
+    """
+
+    def __init__(
+        self, world: World, store: Store, key: bytes, range_end: bytes, forget: Callable[[_Watch], None]
+    ) -> None:
+        self._world = world
+        self._store = store
         self._key = key
         self._end = range_end or key + b"\0"
         self._forget = forget
@@ -399,11 +442,19 @@ class _Watch:
         self._error: Exception | None = None
         self._progress = 0
         self._progress_asked = False
+        self._behind = 0
+        """The revision to read on from; 0 when live."""
         self.start_revision = 0
 
     @property
     def progress_revision(self) -> int:
-        return self._progress if not self._events else self._events[0].kv.mod_revision - 1
+        if self._events:
+            return self._events[0].kv.mod_revision - 1
+        return self._behind - 1 if self._behind else self._progress
+
+    def begin_with(self, revision: int) -> None:
+        """Deliver history from `revision` on first. Compacted."""
+        self._events.extend(self._page(revision))
 
     def progress(self, revision: int) -> None:
         self._progress = revision
@@ -413,16 +464,24 @@ class _Watch:
         self._wake()
 
     def push(self, events: list[Event]) -> None:
-        first, end = self._key, self._end
-        if end == b"\0":
-            wanted = [e for e in events if e.kv.key >= first]
-        else:
-            wanted = [e for e in events if first <= e.kv.key < end]
+        """A commit's events."""
+        if self._behind:
+            return
+        wanted = self._wanted(events)
         if self.start_revision > self._progress:
             wanted = [e for e in wanted if e.kv.mod_revision >= self.start_revision]
         if wanted:
             self._events.extend(wanted)
             self._wake()
+            if len(self._events) > _EVENTS_WAITING_MAX:
+                self._behind = self._events[0].kv.mod_revision
+                self._events.clear()
+
+    def _wanted(self, events: list[Event]) -> list[Event]:
+        first, end = self._key, self._end
+        if end == b"\0":
+            return [e for e in events if e.kv.key >= first]
+        return [e for e in events if first <= e.kv.key < end]
 
     def fail(self, error: Exception) -> None:
         """Ends the stream, after what was already pushed."""
@@ -435,6 +494,14 @@ class _Watch:
 
     async def next(self) -> list[Event]:
         while not self._events:
+            if self._behind:
+                batch = self._next_page()
+                if batch or not self._behind:
+                    return batch
+                await self._world.clock.sleep(
+                    0
+                )  # others come in between pages that have nothing for this watch
+                continue
             if self._error is not None:
                 raise self._error
             if self._progress_asked:
@@ -446,7 +513,22 @@ class _Watch:
         self._events.clear()
         return batch
 
+    def _next_page(self) -> list[Event]:
+        try:
+            return self._page(self._behind)
+        except Compacted as error:
+            self._behind = 0
+            self._forget(self)
+            self.fail(error)
+            raise
+
+    def _page(self, revision: int) -> list[Event]:
+        events, following = self._store.events_page(revision, _PAGE_EVENTS)
+        self._behind = following if following <= self._store.revision else 0
+        return self._wanted(events)
+
     def close(self) -> None:
         self._forget(self)
+        self._behind = 0
         self._events.clear()
         self.fail(StoreClosed())

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS log (
 );
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl_s INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _PRAGMAS = (
     "locking_mode=EXCLUSIVE",  # before WAL: no shared-memory file, which a full disk could refuse
@@ -53,6 +54,15 @@ class Batch(NamedTuple):
     compact_revision: int = 0
     leases_granted: Sequence[tuple[int, int]] = ()
     leases_gone: Sequence[int] = ()
+    records: Sequence[tuple[str, bytes]] = ()
+    """Values beside the key space; b"" removes one."""
+
+
+class Sizes(NamedTuple):
+    """Bytes: of all there is, and of what is not free to be written again."""
+
+    total: int
+    in_use: int
 
 
 class Log(Protocol):
@@ -63,6 +73,8 @@ class Log(Protocol):
     def load(self) -> Iterator[KeyValue]: ...
     def compact_revision(self) -> int: ...
     def leases(self) -> list[tuple[int, int]]: ...
+    def records(self) -> dict[str, bytes]: ...
+    def sizes(self) -> Sizes: ...
     def stage(self, batch: Batch) -> None:
         """Prepare to commit; StoreUnavailable, with nothing staged."""
 
@@ -77,6 +89,9 @@ class NoLog:
 
     in_thread = False
 
+    def __init__(self) -> None:
+        self._bytes = 0
+
     def load(self) -> Iterator[KeyValue]:
         return iter(())
 
@@ -86,8 +101,16 @@ class NoLog:
     def leases(self) -> list[tuple[int, int]]:
         return []
 
+    def records(self) -> dict[str, bytes]:
+        return {}
+
+    def sizes(self) -> Sizes:
+        """What keys and values take in memory, about."""
+        return Sizes(self._bytes, self._bytes)
+
     def stage(self, batch: Batch) -> None:
-        """Forgotten at once."""
+        """Forgotten at once, but for its size."""
+        self._bytes += _row_bytes(batch.puts) - _row_bytes(batch.drops)
 
     def commit(self) -> None:
         """Nothing to write."""
@@ -147,6 +170,17 @@ class SqliteLog:
     def leases(self) -> list[tuple[int, int]]:
         return [(int(i), int(ttl)) for i, ttl in self._rows("SELECT id, ttl_s FROM lease")]
 
+    def records(self) -> dict[str, bytes]:
+        return {str(name): bytes(value) for name, value in self._rows("SELECT name, value FROM record")}
+
+    def sizes(self) -> Sizes:
+        """Of the database file, without what waits beside it to be written back."""
+        (page,), (pages,), (free,) = (
+            self._db.execute(f"PRAGMA {name}").fetchone()
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        return Sizes(page * pages, page * (pages - free))
+
     def _rows(self, query: str) -> Iterator[Any]:
         """StoreError for a file that is damaged."""
         try:
@@ -191,10 +225,23 @@ class SqliteLog:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:
             self._db.executemany("DELETE FROM lease WHERE id = ?", [(i,) for i in batch.leases_gone])
+        for name, value in batch.records:
+            if value:
+                self._db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (name, value))
+            else:
+                self._db.execute("DELETE FROM record WHERE name = ?", (name,))
 
     def close(self) -> None:
         self._db.close()
         os.close(self._lock)
+
+
+_ROW_BYTES = 64
+"""What a version takes beside its key and value, about."""
+
+
+def _row_bytes(kvs: Sequence[KeyValue]) -> int:
+    return sum(len(kv.key) + len(kv.value) + _ROW_BYTES for kv in kvs)
 
 
 def _check_format(db: sqlite3.Connection) -> None:

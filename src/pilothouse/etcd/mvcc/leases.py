@@ -63,7 +63,8 @@ class Leases:
         return LeaseStatus(lease_id, lease.ttl_s, max(int(lease.expires_s - now_s), 0), sorted(lease.keys))
 
     def ids(self) -> list[int]:
-        return sorted(self._leases)
+        """Those that run out first come first, as etcd lists them."""
+        return sorted(self._leases, key=lambda i: (self._leases[i].expires_s, i))
 
     def require(self, lease_id: int) -> None:
         """LeaseNotFound unless 0 or granted."""

@@ -13,8 +13,8 @@ not confirmed yet; reads and watches see durable state alone. Worked example, re
 from __future__ import annotations
 
 import operator
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pilothouse.etcd.contract import (
@@ -28,7 +28,6 @@ from pilothouse.etcd.contract import (
     FutureRevision,
     InvalidRequest,
     KeyValue,
-    Op,
     Put,
     PutResult,
     Range,
@@ -72,6 +71,21 @@ class Applied(NamedTuple):
     records: list[Record]
 
 
+class _Chosen(NamedTuple):
+    """A transaction whose branch is decided, and those of the transactions in it."""
+
+    held: bool
+    ops: Sequence[Put | Delete | Range | _Chosen]
+
+
+RequireLease = Callable[[int], None]
+"""Raises LeaseNotFound unless it is 0 or granted."""
+
+
+def _any_lease(lease_id: int) -> None:
+    """Nobody keeps leases."""
+
+
 class DuplicateKey(InvalidRequest):
     def __init__(self) -> None:
         super().__init__("etcdserver: duplicate key given in txn request")
@@ -94,7 +108,7 @@ class Store:
         self._gone: set[bytes] = set()
         """Keys with history that do not exist now."""
         self._to_forget: list[bytes] = []
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
 
     # -- loading ----------------------------------------------------------------------------------------
 
@@ -110,11 +124,11 @@ class Store:
 
     # -- writing ----------------------------------------------------------------------------------------
 
-    def apply(self, txn: Txn) -> Applied:
-        """Evaluate and, if it writes, give it the next revision."""
+    def apply(self, txn: Txn, require_lease: RequireLease = _any_lease) -> Applied:
+        """Evaluate and, if it writes, give it the next revision. What it raises leaves nothing behind."""
         revision = self._pending_revision + 1
         records: dict[bytes, Record] = {}
-        result = self._evaluate(txn, revision, records)
+        result = self._evaluate(self._choose(txn), revision, records, require_lease)
         if records:
             self._pending_revision = revision
             for key, record in records.items():
@@ -167,21 +181,33 @@ class Store:
             older.append(kv)
         self.history_bytes += len(kv.value)
 
-    def _evaluate(self, txn: Txn, revision: int, records: dict[bytes, Record]) -> TxnResult:
-        held = all(self._holds(c, records) for c in txn.compare)
-        results = [self._run(op, revision, records) for op in (txn.then if held else txn.otherwise)]
-        return TxnResult(held, revision if records else self._pending_revision, results)
+    def _choose(self, txn: Txn) -> _Chosen:
+        """Every comparison, an inner transaction's too, sees what was before the whole (etcd compareToPath)."""
+        held = all(self._holds(c) for c in txn.compare)
+        ops = txn.then if held else txn.otherwise
+        return _Chosen(held, [self._choose(op) if isinstance(op, Txn) else op for op in ops])
+
+    def _evaluate(
+        self, chosen: _Chosen, revision: int, records: dict[bytes, Record], require_lease: RequireLease
+    ) -> TxnResult:
+        results = [self._run(op, revision, records, require_lease) for op in chosen.ops]
+        return TxnResult(chosen.held, revision if records else self._pending_revision, results)
 
     def _run(
-        self, op: Op, revision: int, records: dict[bytes, Record]
+        self,
+        op: Put | Delete | Range | _Chosen,
+        revision: int,
+        records: dict[bytes, Record],
+        require_lease: RequireLease,
     ) -> PutResult | DeleteResult | RangeResult | TxnResult:
         if isinstance(op, Put):
+            require_lease(op.lease)
             return self._put(op, revision, records)
         if isinstance(op, Delete):
             return self._delete(op, revision, records)
         if isinstance(op, Range):
             return self._pending_range(op, records)
-        return self._evaluate(op, revision, records)
+        return self._evaluate(op, revision, records, require_lease)
 
     def _put(self, op: Put, revision: int, records: dict[bytes, Record]) -> PutResult:
         if op.key in records:
@@ -211,7 +237,8 @@ class Store:
                 raise DuplicateKey
             records[key] = Record(KeyValue(key, b"", 0, revision, 0), prev)
             gone.append(prev)
-        return DeleteResult(revision if gone else self._pending_revision, len(gone), gone if op.prev else [])
+        seen = revision if records else self._pending_revision
+        return DeleteResult(seen, len(gone), gone if op.prev else [])
 
     def _newest(self, key: bytes, records: dict[bytes, Record]) -> KeyValue | None:
         """The key as the transaction that is being applied sees it."""
@@ -228,17 +255,18 @@ class Store:
         return sorted(keys)
 
     def _pending_range(self, op: Range, records: dict[bytes, Record]) -> RangeResult:
-        if op.revision:
-            return self.range(op)
+        seen = self._pending_revision + 1 if records else self._pending_revision
+        if op.revision > 0:
+            return self.range(op)._replace(revision=seen)
         found = (self._newest(k, records) for k in self._pending_keys(op.key, op.range_end, records))
-        return _limited([kv for kv in found if kv is not None], op, self._pending_revision)
+        return _limited([kv for kv in found if kv is not None], op, seen)
 
-    def _holds(self, compare: Compare, records: dict[bytes, Record]) -> bool:
+    def _holds(self, compare: Compare) -> bool:
         """A range must hold key by key; an empty one is compared as a missing key."""
         if not compare.range_end:
-            return _compare(compare, self._newest(compare.key, records))
-        keys = self._pending_keys(compare.key, compare.range_end, records)
-        found = [kv for kv in [self._newest(key, records) for key in keys] if kv is not None]
+            return _compare(compare, self.newest(compare.key))
+        keys = self._pending_keys(compare.key, compare.range_end, {})
+        found = [kv for kv in [self.newest(key) for key in keys] if kv is not None]
         return all([_compare(compare, kv) for kv in found or (None,)])
 
     # -- reading ----------------------------------------------------------------------------------------
@@ -259,9 +287,9 @@ class Store:
         """Durable state, now or at a past revision."""
         if op.revision > self.revision:
             raise FutureRevision
-        if op.revision and op.revision < self.compact_revision:
+        if 0 < op.revision < self.compact_revision:
             raise Compacted(self.compact_revision)
-        if op.revision and op.revision < self.revision:
+        if 0 < op.revision < self.revision:
             return _limited(list(self._at(op.key, op.range_end, op.revision)), op, self.revision)
         if not op.range_end:
             kv = self._live.get(op.key)
@@ -304,14 +332,29 @@ class Store:
 
     def events_since(self, revision: int) -> Iterator[Event]:
         """Durable events from `revision` on. Compacted when history no longer reaches back that far."""
+        return iter(self._events[self._first_place(revision) :])
+
+    def events_page(self, revision: int, events_min: int) -> tuple[list[Event], int]:
+        """Durable events from `revision` on, whole revisions, about `events_min`; and where to read on: above the
+        store's revision when these were the last. Compacted as in `events_since`."""
+        events = self._events
+        first = self._first_place(revision)
+        end = first + events_min
+        if end >= len(events):
+            return events[first:], self.revision + 1
+        last = events[end - 1].kv.mod_revision
+        while end < len(events) and events[end].kv.mod_revision == last:
+            end += 1
+        return events[first:end], last + 1
+
+    def _first_place(self, revision: int) -> int:
         if revision < self.compact_revision:
             raise Compacted(self.compact_revision)
-        newer = []
-        for event in reversed(self._events):
-            if event.kv.mod_revision < revision:
-                break
-            newer.append(event)
-        return reversed(newer)
+        return self._place(revision)
+
+    def _place(self, revision: int) -> int:
+        """Where in the events a revision begins."""
+        return bisect_left(self._events, revision, key=_revision_of)
 
     # -- forgetting -------------------------------------------------------------------------------------
 
@@ -322,8 +365,7 @@ class Store:
         if revision > self.revision:
             raise FutureRevision
         self.compact_revision = revision
-        while self._events and self._events[0].kv.mod_revision < revision:
-            self._events.popleft()
+        del self._events[: self._place(revision)]
         self._to_forget = list(self._older)
 
     def forget(self, keys_max: int) -> list[KeyValue] | None:
@@ -360,6 +402,10 @@ class Store:
         else:
             del self._older[key]
             self._gone.discard(key)
+
+
+def _revision_of(event: Event) -> int:
+    return event.kv.mod_revision
 
 
 def _limited(kvs: list[KeyValue], op: Range, revision: int) -> RangeResult:
