@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +43,18 @@ _HOST_NAMES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Etcd:
+    """Where an etcd cluster is, and how it knows this client: PEM files, None where there is no TLS."""
+
+    endpoints: tuple[str, ...]
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    start_timeout_s: float = 20.0
+    """How long a server waits for it when it starts."""
+
+
 @dataclass(slots=True)
 class Serving:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` of `server` 0 picks a
@@ -61,17 +73,25 @@ class Serving:
     key_files: tuple[Path, ...] = ()
     """Keys whose service-account tokens are accepted beside the signing key's."""
     server: Options = field(default_factory=Options)
+    etcd: Etcd | None = None
+    """The cluster that keeps the data; None for the embedded store."""
+    open_store: Callable[[World], Awaitable[Backend]] | None = None
+    """Opens a store that is neither: a cluster whose members come and go while the server runs."""
 
 
 class ServedApi:
     """One kube-apiserver. `start` and `stop` it; then `api`, `authority` and `url` are there."""
 
-    def __init__(self, serving: Serving, world: World, metrics: CollectorRegistry) -> None:
+    def __init__(
+        self, serving: Serving, world: World, metrics: CollectorRegistry, backend: Backend | None = None
+    ) -> None:
+        """`backend` is a store that somebody else opens and closes."""
         self._serving = serving
         self._world = world
         self._metrics = metrics
         self._temporary: Path | None = None
-        self._backend: Backend | None = None
+        self._backend = backend
+        self._owns_backend = backend is None
         self._listener: HttpServer | None = None
         self._api: ApiServer | None = None
         self._authority: Authority | None = None
@@ -99,8 +119,8 @@ class ServedApi:
         directory cannot be written, ValueError for files that do not hold what they should."""
         serving = self._serving
         self.directory = self._make_directory()
-        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
-        self._backend = await open_backend(self._world, durable)
+        if self._backend is None:
+            self._backend = await self._open_backend()
         self._authority = Authority(self.directory / "pki", self._world)
         options = self._options(self._authority)
         if serving.listen:
@@ -110,6 +130,18 @@ class ServedApi:
         await self._api.start()
         if self._listener is not None:
             await self._listener.start()
+
+    async def _open_backend(self) -> Backend:
+        serving = self._serving
+        if serving.open_store is not None:
+            return await serving.open_store(self._world)
+        if serving.etcd is not None:
+            # gRPC is imported for those alone who need it.
+            from pilothouse.components.etcd import open_cluster
+
+            return await open_cluster(serving.etcd, self._world, self._metrics)
+        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
+        return await open_backend(self._world, durable)
 
     def _make_directory(self) -> Path:
         if self._serving.data_dir is not None:
@@ -186,7 +218,7 @@ class ServedApi:
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk."""
         await self.close_doors()
-        if self._backend is not None:
+        if self._backend is not None and self._owns_backend:
             await self._backend.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)

@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.etcd.cluster import command_line, members
+from pilothouse.etcd.cluster.backend import ClusterBackend, open_cluster
 from pilothouse.etcd.cluster.binary import Binary
 from pilothouse.etcd.cluster.client import EtcdClient
 from pilothouse.etcd.cluster.control import ControlServer, Say
 from pilothouse.etcd.cluster.layout import JOINING, STARTED, Home, Layout, Member
 from pilothouse.etcd.cluster.pki import Pki
 from pilothouse.etcd.cluster.ports import free_ports, is_free
-from pilothouse.etcd.cluster.supervisor import MemberProcess, end_left_over
+from pilothouse.etcd.cluster.supervisor import MemberProcess, end_left_over, why_wiped
 from pilothouse.etcd.cluster.tls import Tls
 from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.wire import etcd_pb2 as pb
@@ -102,6 +103,17 @@ class ManagedCluster:
         assert self._client is not None, "the cluster is not started"
         return self._client
 
+    async def open_backend(self, world: World) -> ClusterBackend:
+        """The store on these members; it follows their changes, and is the caller's to close."""
+        client = EtcdClient(self.endpoints, self.tls, world)
+        try:
+            backend = await open_cluster(world, client)
+        except BaseException:
+            await client.close()
+            raise
+        self.on_change.append(client.set_endpoints)
+        return backend
+
     # -- start and stop ---------------------------------------------------------------------------------
 
     async def start(self, count: int = 0) -> None:
@@ -173,10 +185,7 @@ class ManagedCluster:
     def _may_start(self, member: Member) -> bool:
         if member.stage != STARTED or (self._directory(member) / "data" / "member" / "wal").is_dir():
             return True
-        self._say(
-            f"The data of {member.name} is gone, and it does not start without: replace it with pilothouse etcd "
-            f"member remove {member.name} and pilothouse etcd member add"
-        )
+        self._say(why_wiped(member.name))
         return False
 
     def _why_not_enough(self, first: list[Member]) -> str:
@@ -235,6 +244,7 @@ class ManagedCluster:
         process = MemberProcess(
             self._world, member.name, command_line.full_command(self._binary, flags), directory
         )
+        process.has_joined = member.stage == STARTED
         self.processes[member.name] = process
         process.start()
 
@@ -432,6 +442,8 @@ class ManagedCluster:
         return self.home.member(member.name)
 
     def _remember(self, member: Member) -> Member:
+        if member.stage == STARTED and member.name in self.processes:
+            self.processes[member.name].has_joined = True
         changed = self._layout.with_member(member)
         if changed != self._layout:
             self._layout = changed

@@ -2,7 +2,7 @@
 
     stopped ──start──▶ running ──it ends──▶ waiting (0.2 s, 0.4 s, … 15 s) ──▶ running …
        ▲                  │                    │
-       └──────stop────────┴────────────────────┘      given up: it was removed from its cluster
+       └──────stop────────┴────────────────────┘      given up: it was removed from its cluster, or wiped
 
 No etcd outlives the process that started it: the kernel kills the child when its parent ends (Linux,
 PR_SET_PDEATHSIG). Where there is no such thing, or in the moment before it is asked for, the next start finds the
@@ -48,6 +48,9 @@ class MemberProcess:
         self.ends = 0
         """How often the process ended, though nobody asked it to."""
         self.removed = False
+        self.has_joined = False
+        """It has data of its own, without which it must not start: under its old id it would have forgotten votes that
+        it gave."""
         self._world = world
         self._pid_file = directory / "pid"
         self._log = LogFile(directory / "log")
@@ -69,6 +72,10 @@ class MemberProcess:
     def log_path(self) -> Path:
         return self.directory / "log"
 
+    @property
+    def is_wiped(self) -> bool:
+        return self.has_joined and not (self.directory / "data" / "member" / "wal").is_dir()
+
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(
             self._keep_running(), name=f"etcd member {self.name}"
@@ -81,6 +88,9 @@ class MemberProcess:
             began_s = self._world.clock.monotonic()
             reason = await self._run_once()
             if self._stopping or self.removed:
+                break
+            if self.is_wiped:
+                log.error("%s", why_wiped(self.name))
                 break
             self.ends += 1
             if self._world.clock.monotonic() - began_s > _HEALTHY_AFTER_S:
@@ -176,6 +186,13 @@ def bound_to_us(command: Sequence[str]) -> list[str]:
     if not sys.platform.startswith("linux"):
         return list(command)
     return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command]
+
+
+def why_wiped(name: str) -> str:
+    return (
+        f"The data of {name} is gone, and it does not start without: replace it with pilothouse etcd member remove "
+        f"{name} and pilothouse etcd member add"
+    )
 
 
 async def end_left_over(pid_file: Path, world: World) -> None:
