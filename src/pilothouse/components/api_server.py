@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from prometheus_client import CollectorRegistry
 
@@ -28,7 +29,9 @@ from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.etcd.contract import Backend
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
+from pilothouse.etcd.snapshots.backups import Backups, Schedule, Source
 from pilothouse.kit.certificates import Authority, KeyPair, private_key
+from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
 MASTERS = "system:masters"
@@ -75,6 +78,8 @@ class Serving:
     server: Options = field(default_factory=Options)
     etcd: Etcd | None = None
     """The cluster that keeps the data; None for the embedded store."""
+    snapshots: Schedule | None = None
+    """When the store is copied to files; None: only when somebody asks."""
     open_store: Callable[[World], Awaitable[Backend]] | None = None
     """Opens a store that is neither: a cluster whose members come and go while the server runs."""
 
@@ -95,6 +100,7 @@ class ServedApi:
         self._listener: HttpServer | None = None
         self._api: ApiServer | None = None
         self._authority: Authority | None = None
+        self._backups = Tasks("snapshots")
         self.directory = Path()
 
     @property
@@ -130,6 +136,10 @@ class ServedApi:
         await self._api.start()
         if self._listener is not None:
             await self._listener.start()
+        if serving.snapshots is not None:
+            source = cast(Source, self._backend)
+            backups = Backups(source, serving.snapshots, self._world, self._metrics)
+            self._backups.start("schedule", backups.run())
 
     async def _open_backend(self) -> Backend:
         serving = self._serving
@@ -217,11 +227,14 @@ class ServedApi:
 
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk."""
-        await self.close_doors()
-        if self._backend is not None and self._owns_backend:
-            await self._backend.close()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        try:
+            await self.close_doors()
+            await self._backups.stop()
+        finally:
+            if self._backend is not None and self._owns_backend:
+                await self._backend.close()
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _own_address(unspecified: str) -> str:
