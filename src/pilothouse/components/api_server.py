@@ -4,11 +4,13 @@ Data of one server, under its data directory (0700):
 
     store/   the embedded store, locked while a server runs on it
     pki/     ca, the serving certificate, client certificates, sa.key
+    etcd.sock  the store as etcd, for processes of its owner: nothing of it is loaded before one connects
     *.kubeconfig  see `credentials`
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import tempfile
@@ -26,13 +28,17 @@ from pilothouse.apiserver.pki import kubeconfig
 from pilothouse.apiserver.pki.keys import public_keys, signing_key
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import ApiServer, Options
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
+from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
+from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
 from pilothouse.etcd.snapshots.backups import Backups, Schedule, Source
 from pilothouse.kit.certificates import Authority, KeyPair, private_key
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
 UNSPECIFIED = ("0.0.0.0", "::")
@@ -97,6 +103,7 @@ class ServedApi:
         self._temporary: Path | None = None
         self._backend = backend
         self._owns_backend = backend is None
+        self._etcd: LazyService | None = None
         self._listener: HttpServer | None = None
         self._api: ApiServer | None = None
         self._authority: Authority | None = None
@@ -127,6 +134,8 @@ class ServedApi:
         self.directory = self._make_directory()
         if self._backend is None:
             self._backend = await self._open_backend()
+            if serving.data_dir is not None and serving.etcd is None and serving.open_store is None:
+                await self._open_etcd_socket(self._backend)
         self._authority = Authority(self.directory / "pki", self._world)
         options = self._options(self._authority)
         if serving.listen:
@@ -152,6 +161,19 @@ class ServedApi:
             return await open_cluster(serving.etcd, self._world, self._metrics)
         durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
         return await open_backend(self._world, durable)
+
+    async def _open_etcd_socket(self, backend: Backend) -> None:
+        """A disk that is full, or a path that is too long for a socket, must not stop the cluster."""
+        path = self.directory / SOCKET_FILE
+        service = serve_lazily(path, backend, cast(Maintenance, backend), self._world, EtcdOptions())
+        try:
+            await service.start()
+        except OSError as error:
+            log.warning(
+                "cannot open %s: %s; pilothouse etcd does not reach this store while it runs", path, error
+            )
+            return
+        self._etcd = service
 
     def _make_directory(self) -> Path:
         if self._serving.data_dir is not None:
@@ -224,6 +246,8 @@ class ServedApi:
             await self._api.stop()
         if self._listener is not None:
             await self._listener.stop()
+        if self._etcd is not None:
+            await self._etcd.stop()
 
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk."""

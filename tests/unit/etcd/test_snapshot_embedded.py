@@ -41,6 +41,9 @@ async def play(backend: EmbeddedBackend, seed: int, count: int) -> None:
         ops: list[Op] = [
             Put(k, b"v" * chance.randint(0, 5)) if chance.random() < 0.7 else Delete(k) for k in keys
         ]
+        if chance.random() < 0.1:
+            # A deletion to the end of the key space is all that a put may stand beside (`mvcc.once`).
+            ops = [Delete(KEYS[4], b"\0"), Put(KEYS[5], b"again"), Put(KEYS[6], b"again")]
         await backend.txn(Txn((), ops))
         if chance.random() < 0.1 and backend.revision > backend.compact_revision + 1:
             await backend.compact(chance.randint(backend.compact_revision + 1, backend.revision))

@@ -8,6 +8,7 @@ from pathlib import Path
 from pilothouse.etcd.contract import KeyValue
 from pilothouse.etcd.embedded.backend import EmbeddedBackend
 from pilothouse.etcd.embedded.log import NoLog, SqliteLog
+from pilothouse.etcd.mvcc.store import place_key
 from pilothouse.etcd.snapshots.auth import auth_records
 from pilothouse.etcd.snapshots.database import Database
 from pilothouse.kit.world import World
@@ -28,7 +29,7 @@ class _SnapshotLog(NoLog):
     def load(self) -> Iterator[KeyValue]:
         for kv, place in self._database.rows():
             if place:
-                self._places[kv.mod_revision, kv.key] = place
+                self._places[place_key(kv)] = place
             yield kv
 
     def compact_revision(self) -> int:
