@@ -75,6 +75,10 @@ def _options(values: Values) -> ServerOptions:
         request_bytes_max=values["max-request-bytes"],
         txn_ops_max=values["max-txn-ops"],
         quota_bytes=values["quota-backend-bytes"],
+        auth_token=values["auth-token"],
+        auth_token_ttl_s=values["auth-token-ttl"],
+        bcrypt_cost=values["bcrypt-cost"],
+        certificates_name_users=values["client-cert-auth"],
         progress_interval_s=_progress_interval_s(values),
         compaction_mode=_mode(values),
         compaction_retention=_retention(values),
@@ -229,6 +233,15 @@ _GROUPS = (
                 "trusted-ca-file", FILE, None, "The CA of clients' certificates; every client must show one."
             ),
             Flag("client-cert-auth", BOOL, False, "Clients must show a certificate of --trusted-ca-file."),
+            Flag(
+                "auth-token",
+                STRING,
+                "simple",
+                "What clients show instead of a password: simple, or "
+                "jwt,sign-method=…,priv-key=FILE,pub-key=FILE,ttl=5m.",
+            ),
+            Flag("auth-token-ttl", COUNT, 300, "Seconds that a simple token lives after its last use."),
+            Flag("bcrypt-cost", COUNT, 10, "How hard passwords are hashed, 4 to 31."),
             refused("client-crl-file", "leave it out; revoke by a CA of their own for clients"),
             refused("client-cert-allowed-hostname", "leave it out; give roles by --trusted-ca-file"),
             refused("auto-tls", "give --cert-file and --key-file", BOOL, False),

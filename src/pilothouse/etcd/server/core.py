@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from pilothouse.etcd.contract import Backend, Maintenance
+from pilothouse.etcd.server.alarms import Alarms, Quota
+from pilothouse.etcd.server.auth.store import AuthStore
 from pilothouse.etcd.server.metrics import Metrics
 from pilothouse.etcd.server.options import ServerOptions
 from pilothouse.etcd.wire import etcd_pb2 as pb
@@ -42,13 +44,6 @@ class Guard(Protocol):
         """Raises a StoreError (`wire.errors.Refused`) for a request that may not be done."""
 
 
-class NoGuard:
-    """Everybody may do everything, as in an etcd without users."""
-
-    async def check(self, call: Call, request: Message) -> None:
-        """Nothing to refuse."""
-
-
 Unary = Callable[[Any, Call], Awaitable[Message]]
 """`(request, call) -> response`; StoreErrors become gRPC's."""
 Send = Callable[[Message], Awaitable[None]]
@@ -78,7 +73,7 @@ class Headers:
 
 @dataclass(slots=True)
 class Core:
-    """Shared by the services of one server. The auth service puts its own `guard` here."""
+    """Shared by the services of one server."""
 
     backend: Backend
     maintenance: Maintenance
@@ -86,6 +81,9 @@ class Core:
     options: ServerOptions
     headers: Headers
     metrics: Metrics
+    alarms: Alarms
+    quota: Quota
+    auth: AuthStore
     guard: Guard
 
 

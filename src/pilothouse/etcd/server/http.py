@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from pilothouse.etcd.contract import API_VERSION
+from pilothouse.etcd.server.alarms import CORRUPT, NAMES
 from pilothouse.etcd.server.core import Core
 from pilothouse.etcd.server.gateway import Gateway
 from pilothouse.etcd.server.services import Bound
@@ -79,17 +80,19 @@ class HttpApp:
         return web.json_response(body, status=503 if reason else 200, dumps=_compact)
 
     async def _alarms(self, excluded: list[str]) -> list[str]:
-        """Alarms that count, by name: what the store says of itself is "NOSPACE" or a sentence."""
+        """Alarms that count, by name; and what the store says of itself."""
         status = await self._core.maintenance.status()
-        return [text for text in status.errors if not any(name in text for name in excluded)]
+        active = [NAMES[alarm] for _, alarm in self._core.alarms.active()]
+        return [text for text in (*active, *status.errors) if text not in excluded]
 
     async def _live(self, request: web.Request) -> web.Response:
         return self._checked(request, {"serializable_read": ""})
 
     async def _ready(self, request: web.Request) -> web.Response:
         reason = await self._core.backend.health()
+        corrupt = "alarm activated: CORRUPT" if self._core.alarms.active(CORRUPT) else ""
         return self._checked(
-            request, {"data_corruption": "", "linearizable_read": reason, "serializable_read": ""}
+            request, {"data_corruption": corrupt, "linearizable_read": reason, "serializable_read": ""}
         )
 
     @staticmethod

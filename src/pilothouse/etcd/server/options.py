@@ -34,6 +34,11 @@ class ServerOptions:
     request_bytes_max: int = 1_572_864
     txn_ops_max: int = 128
     quota_bytes: int = 0
+    auth_token: str = "simple"
+    auth_token_ttl_s: float = 300.0
+    bcrypt_cost: int = 10
+    certificates_name_users: bool = False
+    """The common name of a client's certificate is a user (--client-cert-auth)."""
     progress_interval_s: float = 600.0
     lease_ttl_s_min: int = 2
     """ceil(1.5 election timeouts of a second): below it a lease could run out in an election."""

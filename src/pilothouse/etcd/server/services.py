@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from pilothouse.etcd.server.auth.service import AuthService
 from pilothouse.etcd.server.cluster import ClusterService
 from pilothouse.etcd.server.core import Core, Service, Streaming, Unary
+from pilothouse.etcd.server.election import ElectionService
 from pilothouse.etcd.server.kv import KvService
 from pilothouse.etcd.server.lease import LeaseService
+from pilothouse.etcd.server.lock import LockService
+from pilothouse.etcd.server.maintenance import MaintenanceService
 from pilothouse.etcd.server.watch import WatchService
 from pilothouse.etcd.wire import methods
 from pilothouse.etcd.wire.methods import Method
@@ -24,6 +28,10 @@ SERVICES: tuple[Registration, ...] = (
     Registration(methods.WATCH, WatchService),
     Registration(methods.LEASE, LeaseService),
     Registration(methods.CLUSTER, ClusterService),
+    Registration(methods.MAINTENANCE, MaintenanceService),
+    Registration(methods.AUTH, AuthService),
+    Registration(methods.LOCK, LockService),
+    Registration(methods.ELECTION, ElectionService),
 )
 
 
