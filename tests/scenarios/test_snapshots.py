@@ -104,8 +104,8 @@ def test_saved_while_it_runs_lost_and_restored(tmp_path: Path, clusters: Cluster
     assert "lost" not in found
     assert version(maps) > 1_000_000_000 > version(lost)
     stale = ask(running, f"{CONFIG_MAPS}?watch=true&timeoutSeconds=5&resourceVersion={seen}")
-    told = stale if stale["kind"] == "Status" else stale["object"]
-    assert (told["code"], told["reason"]) == (410, "Expired")
+    assert stale["type"] == "ERROR"
+    assert (stale["object"]["code"], stale["object"]["reason"]) == (410, "Expired")
     assert version(make(running, "after")) > version(maps)
 
 

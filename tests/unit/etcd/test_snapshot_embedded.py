@@ -23,6 +23,7 @@ from pilothouse.etcd.snapshots.bump import bump
 from pilothouse.etcd.snapshots.errors import DamagedSnapshot
 from pilothouse.etcd.snapshots.restore import BUMP, restore
 from pilothouse.etcd.snapshots.save import save as save_pieces
+from pilothouse.etcd.snapshots.store import in_memory
 from pilothouse.kit.world import World
 
 ALL = Range(b"\0", b"\0")
@@ -234,3 +235,39 @@ async def test_a_snapshot_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(StopAsyncIteration):
         await anext(pieces)
     await backend.close()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_is_left_of_a_damaged_snapshot_is_read_or_refused(
+    damaging: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """With --skip-hash-check nothing stands between the damage and the reader."""
+    home = tmp_path_factory.mktemp("damaged")
+    damaged = bytearray(damaging)
+    for _ in range(data.draw(st.integers(1, 12))):
+        # Anywhere, also in the rows.
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    (home / "copy.db").write_bytes(damaged)
+    try:
+        with snapshot_file.reading(home / "copy.db", check_hash=False) as database:
+            restore(database, home / "new")
+            in_memory(database, World())
+    except StoreError as error:
+        assert str(error)
+
+
+@pytest.fixture(scope="module")
+def damaging(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "copy.db"
+
+    async def make() -> None:
+        backend = await open_backend(World(), NoLog())
+        await backend.lease_grant(60, 5)
+        await backend.put(Put(b"leased", b"", 5))
+        await play(backend, 6, 60)
+        await save(backend, path)
+        await backend.close()
+
+    asyncio.run(make())
+    return path.read_bytes()
