@@ -134,6 +134,11 @@ class EmbeddedBackend:
         return self._store.compact_revision
 
     @property
+    def shared(self) -> bool:
+        """The data are locked: whoever writes comes through here."""
+        return False
+
+    @property
     def history_bytes(self) -> int:
         """Memory that a compaction could free."""
         return self._store.history_bytes

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
-from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK
+from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK, place_key
 
 FORMAT = 1
 FILE = "store.db"
@@ -188,10 +188,11 @@ class SqliteLog:
     def load(self) -> Iterator[KeyValue]:
         query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
         for key, value, created, row, version, lease in self._rows(query):
+            kv = KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
             place = row & PLACE_MASK
             if place:
-                self.places[row >> PLACE_BITS, key] = place
-            yield KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
+                self.places[place_key(kv)] = place
+            yield kv
 
     def compact_revision(self) -> int:
         rows = list(self._rows("SELECT number FROM meta WHERE name = 'compact_revision'"))

@@ -80,9 +80,14 @@ class Applied(NamedTuple):
     records: list[Record]
 
 
+def place_key(kv: KeyValue) -> tuple[int, bytes]:
+    """Under what a version's place is kept: a transaction may delete a key and put it, so tombstones count down."""
+    return kv.mod_revision if kv.version else -kv.mod_revision, kv.key
+
+
 class Versions(NamedTuple):
     """Every version that is known, in no order; tombstones have version 0. `places` says which number in its
-    revision (from 0) a version is, by revision and key, where it is not the first."""
+    revision (from 0) a version is, by `place_key`, where it is not the first."""
 
     kvs: list[KeyValue]
     places: dict[tuple[int, bytes], int]
@@ -94,7 +99,7 @@ class Versions(NamedTuple):
 
         kvs, places = self.kvs, self.places
         ids = np.fromiter(
-            (kv.mod_revision << PLACE_BITS | places.get((kv.mod_revision, kv.key), 0) for kv in kvs),
+            (kv.mod_revision << PLACE_BITS | places.get(place_key(kv), 0) for kv in kvs),
             dtype=np.int64,
             count=len(kvs),
         )
@@ -157,7 +162,7 @@ class Store:
         self._gone: set[bytes] = set()
         """Keys with history that do not exist now."""
         self._places: MutableMapping[tuple[int, bytes], int] = {}
-        """Where in its revision a version stands, by revision and key; the first of a revision is not in it."""
+        """Where in its revision a version stands, by `place_key`; the first of a revision is not in it."""
         self._to_forget: list[bytes] = []
         self._events: list[Event] = []
 
@@ -200,7 +205,7 @@ class Store:
         for place, record in enumerate(records):
             kv = record.kv
             if place:
-                self._places[kv.mod_revision, kv.key] = place
+                self._places[place_key(kv)] = place
             events.append(self._settle(kv, record.prev, keep_event=True))
             self.revision = kv.mod_revision
             if self._pending.get(kv.key) is kv:
@@ -461,7 +466,7 @@ class Store:
             self.history_bytes -= len(kv.value)
             dropped.append(kv)
             if self._places:
-                self._places.pop((kv.mod_revision, kv.key), None)
+                self._places.pop(place_key(kv), None)
         if keep_from < len(versions):
             self._older[key] = versions[keep_from:]
         else:
