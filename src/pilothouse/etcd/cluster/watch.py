@@ -28,7 +28,7 @@ from pilothouse.etcd.cluster.watcher import ClusterWatch
 from pilothouse.etcd.contract import Compacted, Event, StoreClosed, StoreError, StoreUnavailable
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.convert import event_of
-from pilothouse.etcd.wire.errors import CODES, error_of
+from pilothouse.etcd.wire.errors import CODES, Refused, error_of
 from pilothouse.etcd.wire.methods import MAINTENANCE, WATCH
 from pilothouse.kit.world import World
 
@@ -132,7 +132,12 @@ class WatchHub:
             stream.cancel()
 
     async def _trusts(self, endpoint: str) -> bool:
-        status = await self._client.call(MAINTENANCE["Status"], pb.StatusRequest(), endpoint=endpoint)
+        """A server that does not say which version it is has all watches counted."""
+        try:
+            status = await self._client.call(MAINTENANCE["Status"], pb.StatusRequest(), endpoint=endpoint)
+        except Refused as error:
+            log.debug("%s does not say which etcd it is: %s", endpoint, error)
+            return False
         return sends_progress_in_order(status.version)
 
     async def _listen_for_silence(self, connection: _Connection) -> None:
