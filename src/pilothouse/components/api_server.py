@@ -140,7 +140,7 @@ class ServedApi:
             # gRPC is imported for those alone who need it.
             from pilothouse.components.etcd import open_cluster
 
-            return await open_cluster(serving.etcd, self._world, self._metrics)
+            return await open_cluster(serving.etcd, self._world)
         durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
         return await open_backend(self._world, durable)
 
