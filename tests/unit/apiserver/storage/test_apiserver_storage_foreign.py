@@ -42,6 +42,7 @@ POD: Obj = {
         ],
     },
 }
+TARGET = {"type": "Utilization", "averageUtilization": 5}
 HPA: Obj = {
     "apiVersion": "autoscaling/v2",
     "kind": "HorizontalPodAutoscaler",
@@ -50,12 +51,7 @@ HPA: Obj = {
         "minReplicas": 1,
         "maxReplicas": 3,
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-        "metrics": [
-            {
-                "type": "Resource",
-                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 5}},
-            }
-        ],
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": TARGET}}],
     },
 }
 LISTED = (
