@@ -111,6 +111,11 @@ class ServedApi:
         return self._authority
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no other server can work on the same store."""
+        return self._backend is None or not self._backend.shared
+
+    @property
     def url(self) -> str:
         host = self._serving.bind_address
         if host in UNSPECIFIED:
