@@ -80,6 +80,10 @@ class ClusterBackend:
         """The newest that is known here; other clients compact too."""
         return self._compact_revision
 
+    @property
+    def shared(self) -> bool:
+        return True
+
     async def _call(self, method: Method, request: Message, **options: Any) -> Any:
         try:
             response = await self.client.call(method, request, **options)
