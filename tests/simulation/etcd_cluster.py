@@ -246,7 +246,7 @@ class Simulation:
             except StoreError as error:
                 log.debug("not yet %s: %s", what, error)
             if time.monotonic() > until_s:
-                raise Wrong(f"{what}: not within {_RECOVERY_S:g} s")
+                raise Wrong(f"{what}: not within {_RECOVERY_S:g} s ({self._reached()})")
             await asyncio.sleep(0.1)
 
     async def _all_serve(self) -> bool:
@@ -278,11 +278,11 @@ class Simulation:
         for watcher in self.load.watchers:
             del watcher.history[: len(histories[watcher.name])]
 
+    def _reached(self) -> str:
+        return ", ".join(f"watcher {w.name} is at {w.newest}" for w in self.load.watchers)
+
     def _all_saw(self, revision: int) -> bool:
-        return all(
-            max(watcher.reached, watcher.history[-1].revision if watcher.history else 0) >= revision
-            for watcher in self.load.watchers
-        )
+        return all(watcher.newest >= revision for watcher in self.load.watchers)
 
     async def _stored(self) -> dict[str, tuple[str, int]]:
         """What etcd has: name → token and revision."""

@@ -263,8 +263,8 @@ class Watcher:
         self.name = name
         self.history: list[Seen] = []
         self.relists: list[str] = []
-        self.reached = 0
-        """The newest revision of an event or a bookmark."""
+        self.newest = 0
+        """The revision of the last list, event or bookmark."""
         self._client = client
         self._random = random
         self._revision = ""
@@ -286,7 +286,8 @@ class Watcher:
     async def _list(self) -> None:
         answer = await self._client.list(CONFIG_MAPS, NAMESPACE)
         self._revision = answer["metadata"]["resourceVersion"]
-        self.history.append(Seen(int(self._revision), "LIST", "", "", ""))
+        self.newest = int(self._revision)
+        self.history.append(Seen(self.newest, "LIST", "", "", ""))
         for obj in answer.get("items") or ():
             self.history.append(_seen("ADDED", obj)._replace(revision=int(self._revision)))
 
@@ -299,7 +300,7 @@ class Watcher:
         async for batch in self._client.watch(CONFIG_MAPS, NAMESPACE, **params):
             for event in batch:
                 self._revision = event.object["metadata"]["resourceVersion"]
-                self.reached = int(self._revision)
+                self.newest = int(self._revision)
                 if event.type != "BOOKMARK":
                     self.history.append(_seen(event.type, event.object))
 
