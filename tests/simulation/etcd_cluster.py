@@ -65,6 +65,8 @@ class Round:
     recovered_s: float = 0.0
     """From the fault's end until all members serve."""
     writes: int = 0
+    lag_s: float = 0.0
+    """How late the loop itself was at worst: what the machine adds to every figure."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Report:
         found += [
             {"name": "all/gap_p50", "value": round(statistics.median(gaps), 3), "unit": "s"},
             {"name": "all/gap_max", "value": round(gaps[-1], 3), "unit": "s"},
+            {"name": "all/lag_max", "value": round(max(r.lag_s for r in self.rounds), 3), "unit": "s"},
             {"name": "writes", "value": sum(r.writes for r in self.rounds), "unit": ""},
             {"name": "events", "value": self.events, "unit": ""},
             {"name": "relists", "value": self.relists, "unit": ""},
@@ -106,6 +109,14 @@ class Simulation:
         self.clients: dict[str, ResourceClient] = {}
         self.report = Report()
         self._before: dict[str, str] = {}
+        self._lag_s = 0.0
+        self._lag_task: asyncio.Task[None] | None = None
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due_s = time.monotonic() + 0.02
+            await asyncio.sleep(0.02)
+            self._lag_s = max(self._lag_s, time.monotonic() - due_s)
 
     def _pids(self) -> dict[str, int]:
         return {name: p.pid for name, p in self.cluster.processes.items() if p.pid is not None}
@@ -121,11 +132,14 @@ class Simulation:
             self.clients[name] = ResourceClient(InProcessTransport(server.api.handle, user, "simulation"))
         self.load = Load(self.clients, self.random)
         self.load.start()
+        self._lag_task = asyncio.ensure_future(self._measure_lag())
         await asyncio.sleep(1.0)
 
     async def stop(self) -> None:
         if self.clients:
             await self.load.stop()
+        if self._lag_task is not None:
+            self._lag_task.cancel()
         for server in self.servers.values():
             await server.stop()
         await self.cluster.stop()
@@ -216,13 +230,14 @@ class Simulation:
     # -- a round ----------------------------------------------------------------------------------------
 
     async def round(self, number: int, kind: str) -> Round:
-        began_s = time.monotonic()
+        began_s, self._lag_s = time.monotonic(), 0.0
         victim = await self.kinds()[kind]()
         over_s = time.monotonic()
         await self._until(self._all_serve, "all members serve")
         result = Round(number, kind, victim, recovered_s=time.monotonic() - over_s)
         await asyncio.sleep(0.3)
         result.gap_s = self._longest_gap(began_s, time.monotonic())
+        result.lag_s = self._lag_s
         result.writes = len(self.load.ledger.acknowledged)
         async with self.load.quiet():
             await self._check()
@@ -235,7 +250,9 @@ class Simulation:
         before = max((t for t in times if t <= since_s), default=since_s)
         points = [before, *(t for t in times if t > since_s), until_s]
         self.load.ledger.successes_s = [t for t in times if t > until_s - 5.0]
-        return max(b - a for a, b in itertools.pairwise(points))
+        longest_s, at_s = max((b - a, a) for a, b in itertools.pairwise(points))
+        log.info("the gap of %.2f s began %.2f s after the fault", longest_s, at_s - since_s)
+        return longest_s
 
     async def _until(self, holds: Callable[[], Awaitable[bool]], what: str) -> None:
         until_s = time.monotonic() + _RECOVERY_S
@@ -363,7 +380,7 @@ async def run(
                 ) from error
             say(
                 f"{number:>4} {kind:<20} {result.victim:<6} gap {result.gap_s:5.2f} s  back after "
-                f"{result.recovered_s:5.2f} s  {result.writes:>5} writes"
+                f"{result.recovered_s:5.2f} s  {result.writes:>5} writes  lag {result.lag_s:.2f} s"
             )
     finally:
         await simulation.stop()
@@ -380,7 +397,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("-v", action="count", default=0)
     arguments = parser.parse_args()
-    logging.basicConfig(level=(logging.ERROR, logging.INFO, logging.DEBUG)[arguments.v])
+    logging.basicConfig(
+        level=(logging.ERROR, logging.INFO, logging.DEBUG)[arguments.v],
+        format="%(relativeCreated)8d %(levelname).1s %(name)s: %(message)s",
+    )
+    logging.getLogger("grpc").setLevel(logging.INFO)
     only = tuple(kind for kind in arguments.only.split(",") if kind)
     report = asyncio.run(run(arguments.rounds, arguments.seed, only=only, etcd=arguments.etcd_binary))
     for figure in report.figures():

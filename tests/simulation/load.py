@@ -240,11 +240,13 @@ class Load:
         outcome = await self.attempt(
             token, lambda: server.patch(CONFIG_MAPS, name, {"data": {"token": token}}, NAMESPACE)
         )
+        if token in self.ledger.refused:
+            token = self._token()
+            outcome = await self.attempt(
+                token, lambda: server.create(CONFIG_MAPS, _body(name, token), NAMESPACE)
+            )
         if outcome.obj is not None:
             self.ledger.successes_s.append(time.monotonic())
-        elif token in self.ledger.refused:
-            token = self._token()
-            await self.attempt(token, lambda: server.create(CONFIG_MAPS, _body(name, token), NAMESPACE))
 
 
 def _body(name: str, token: str) -> dict[str, Any]:
