@@ -21,6 +21,7 @@ from pilothouse.etcd.server.auth.ranges import KeyRange
 from pilothouse.etcd.snapshots import file as snapshot_file
 from pilothouse.etcd.snapshots.bump import bump
 from pilothouse.etcd.snapshots.restore import restore
+from pilothouse.etcd.snapshots.save import save as save_pieces
 from pilothouse.etcd.wire import convert
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.methods import KV, LEASE, MAINTENANCE, Method
@@ -73,9 +74,7 @@ async def keys_at(address: str, revision: int) -> list[KeyValue]:
 
 
 async def save(backend: EmbeddedBackend, path: Path) -> None:
-    with snapshot_file.writing(path) as out:
-        async for piece in backend.snapshot():
-            out.write(piece)
+    await save_pieces(backend.snapshot(), path)
 
 
 async def fill(backend: EmbeddedBackend) -> None:

@@ -23,10 +23,12 @@ _COMMANDS = {
     "kube-apiserver": ("pilothouse.cli.kube_apiserver", "The API server alone."),
     "kube-controller-manager": ("pilothouse.cli.kube_controller_manager", "The controllers alone."),
     "kube-scheduler": ("pilothouse.cli.kube_scheduler", "The scheduler alone."),
-    "etcd": (
-        "pilothouse.cli.etcd.commands",
-        "The store as a service, and an etcd's members, health and space.",
+    "etcd": ("pilothouse.cli.etcd.main", "The store alone, as etcd v3; or what an operator does with one."),
+    "snapshot": (
+        "pilothouse.cli.etcd.snapshot",
+        "Save, check and restore a store: etcd snapshot, for short.",
     ),
+    "migrate": ("pilothouse.cli.migrate", "Copy a control plane's data from one store to another."),
     "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
@@ -78,11 +80,13 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name in ("--version", "-version"):
         name = "version"
     if name == "help" and rest:
-        name, rest = rest[0], ["--help"]
+        name, rest = rest[0], [*rest[1:], "--help"]
     if name == "help":
         print(overview())
         return 0
     command, rest = _command(name, rest)
+    while rest and command.subcommands and not rest[0].startswith("-"):
+        command, rest = _subcommand(command, rest[0]), rest[1:]
     try:
         values = command.parse(rest)
     except HelpWanted:
@@ -93,6 +97,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 def _command(name: str, rest: list[str]) -> tuple[Command, list[str]]:
     """What is meant, and its arguments: `etcd` has commands below it."""
+    if name == "snapshot" and rest and not rest[0].startswith("-"):
+        name, rest = "etcd", ["snapshot", *rest]
     if name == "etcd":
         from pilothouse.cli.etcd.commands import choose
 
@@ -110,6 +116,17 @@ def load(name: str) -> Command:
         raise UsageError(f"unknown {what} {name!r}{hint} (see: pilothouse --help)")
     command: Command = importlib.import_module(entry[0]).COMMAND
     return command
+
+
+def _subcommand(command: Command, name: str) -> Command:
+    """A command of a command. UsageError for one that there is not."""
+    entry = command.subcommands.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, command.subcommands, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"unknown command {name!r}{hint} (see: pilothouse {command.name} --help)")
+    found: Command = importlib.import_module(entry[0]).COMMAND
+    return found
 
 
 def names() -> list[str]:

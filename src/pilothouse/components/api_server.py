@@ -4,17 +4,20 @@ Data of one server, under its data directory (0700):
 
     store/   the embedded store, locked while a server runs on it
     pki/     ca, the serving certificate, client certificates, sa.key
+    etcd.sock  the store as etcd, for processes of its owner: nothing of it is loaded before one connects
     *.kubeconfig  see `credentials`
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from prometheus_client import CollectorRegistry
 
@@ -25,11 +28,17 @@ from pilothouse.apiserver.pki import kubeconfig
 from pilothouse.apiserver.pki.keys import public_keys, signing_key
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import ApiServer, Options
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
+from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
+from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
+from pilothouse.etcd.snapshots.backups import Backups, Schedule, Source
 from pilothouse.kit.certificates import Authority, KeyPair, private_key
+from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
 UNSPECIFIED = ("0.0.0.0", "::")
@@ -75,6 +84,8 @@ class Serving:
     server: Options = field(default_factory=Options)
     etcd: Etcd | None = None
     """The cluster that keeps the data; None for the embedded store."""
+    snapshots: Schedule | None = None
+    """When the store is copied to files; None: only when somebody asks."""
     open_store: Callable[[World], Awaitable[Backend]] | None = None
     """Opens a store that is neither: a cluster whose members come and go while the server runs."""
 
@@ -92,9 +103,11 @@ class ServedApi:
         self._temporary: Path | None = None
         self._backend = backend
         self._owns_backend = backend is None
+        self._etcd: LazyService | None = None
         self._listener: HttpServer | None = None
         self._api: ApiServer | None = None
         self._authority: Authority | None = None
+        self._backups = Tasks("snapshots")
         self.directory = Path()
 
     @property
@@ -121,6 +134,8 @@ class ServedApi:
         self.directory = self._make_directory()
         if self._backend is None:
             self._backend = await self._open_backend()
+            if serving.data_dir is not None and serving.etcd is None and serving.open_store is None:
+                await self._open_etcd_socket(self._backend)
         self._authority = Authority(self.directory / "pki", self._world)
         options = self._options(self._authority)
         if serving.listen:
@@ -130,6 +145,10 @@ class ServedApi:
         await self._api.start()
         if self._listener is not None:
             await self._listener.start()
+        if serving.snapshots is not None:
+            source = cast(Source, self._backend)
+            backups = Backups(source, serving.snapshots, self._world, self._metrics)
+            self._backups.start("schedule", backups.run())
 
     async def _open_backend(self) -> Backend:
         serving = self._serving
@@ -142,6 +161,19 @@ class ServedApi:
             return await open_cluster(serving.etcd, self._world, self._metrics)
         durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
         return await open_backend(self._world, durable)
+
+    async def _open_etcd_socket(self, backend: Backend) -> None:
+        """A disk that is full, or a path that is too long for a socket, must not stop the cluster."""
+        path = self.directory / SOCKET_FILE
+        service = serve_lazily(path, backend, cast(Maintenance, backend), self._world, EtcdOptions())
+        try:
+            await service.start()
+        except OSError as error:
+            log.warning(
+                "cannot open %s: %s; pilothouse etcd does not reach this store while it runs", path, error
+            )
+            return
+        self._etcd = service
 
     def _make_directory(self) -> Path:
         if self._serving.data_dir is not None:
@@ -214,14 +246,19 @@ class ServedApi:
             await self._api.stop()
         if self._listener is not None:
             await self._listener.stop()
+        if self._etcd is not None:
+            await self._etcd.stop()
 
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk."""
-        await self.close_doors()
-        if self._backend is not None and self._owns_backend:
-            await self._backend.close()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        try:
+            await self.close_doors()
+            await self._backups.stop()
+        finally:
+            if self._backend is not None and self._owns_backend:
+                await self._backend.close()
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _own_address(unspecified: str) -> str:

@@ -28,6 +28,9 @@ COMMANDS = {
     "member promote": Entry("pilothouse.cli.etcd.member", "PROMOTE", "Give a learner its vote."),
     "status": Entry("pilothouse.cli.etcd.status", "COMMAND", "Versions, sizes, leader and raft index."),
     "health": Entry("pilothouse.cli.etcd.health", "COMMAND", "Whether every member takes writes."),
+    "snapshot save": Entry("pilothouse.cli.etcd.snapshot", "SAVE", "Copy a store to a file."),
+    "snapshot status": Entry("pilothouse.cli.etcd.snapshot", "STATUS", "What a snapshot holds."),
+    "snapshot restore": Entry("pilothouse.cli.etcd.snapshot", "RESTORE", "Make a new store of it."),
     "defrag": Entry("pilothouse.cli.etcd.defrag", "COMMAND", "Give free space back, member by member."),
 }
 

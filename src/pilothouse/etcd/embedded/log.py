@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
-from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK
+from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK, place_key
 
 FORMAT = 1
 FILE = "store.db"
@@ -188,10 +188,11 @@ class SqliteLog:
     def load(self) -> Iterator[KeyValue]:
         query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
         for key, value, created, row, version, lease in self._rows(query):
+            kv = KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
             place = row & PLACE_MASK
             if place:
-                self.places[row >> PLACE_BITS, key] = place
-            yield KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
+                self.places[place_key(kv)] = place
+            yield kv
 
     def compact_revision(self) -> int:
         rows = list(self._rows("SELECT number FROM meta WHERE name = 'compact_revision'"))
@@ -255,10 +256,13 @@ class SqliteLog:
             )
         if batch.drops:
             dead = [
-                (kv.mod_revision << PLACE_BITS, (kv.mod_revision + 1) << PLACE_BITS, kv.key)
+                (kv.mod_revision << PLACE_BITS, (kv.mod_revision + 1) << PLACE_BITS, kv.key, not kv.version)
                 for kv in batch.drops
             ]
-            self._db.executemany("DELETE FROM log WHERE id >= ? AND id < ? AND key = ?", dead)
+            # A transaction may delete a key and put it: what is told apart is the tombstone.
+            self._db.executemany(
+                "DELETE FROM log WHERE id >= ? AND id < ? AND key = ? AND (version = 0) = ?", dead
+            )
         if batch.leases_granted:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:

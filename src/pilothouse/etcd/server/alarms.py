@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from pilothouse.etcd.contract import Maintenance, NoSpace
 from pilothouse.etcd.wire import etcd_pb2 as pb
@@ -70,10 +70,6 @@ class Alarms:
         """As `etcdctl endpoint status` shows them."""
         return [f"memberID:{member} alarm:{NAMES[alarm]} " for member, alarm in self.active()]
 
-    def health(self) -> str:
-        """The reason that /health gives, "" without an alarm."""
-        return "".join(f"ALARM {NAMES[alarm]}" for _, alarm in self.active()[:1])
-
 
 class Quota:
     """How much the database may hold. `limit_bytes` 0 is etcd's default, below 0 there is no limit."""
@@ -95,6 +91,11 @@ class Quota:
         return self._bound < self.limit_bytes
 
 
+class _Called(Protocol):
+    @property
+    def method(self) -> str: ...
+
+
 class SpaceGuard:
     """Refuses what the alarms forbid, and raises one when the quota is used up."""
 
@@ -103,7 +104,8 @@ class SpaceGuard:
         self._quota = quota
         self._member = member
 
-    async def check(self, path: str, request: Any) -> None:
+    async def check(self, call: _Called, request: Any) -> None:
+        path = call.method
         if path not in _WRITES:
             return
         if self._alarms.active(CORRUPT) and not (path == _TXN and _only_reads(request)):

@@ -42,9 +42,7 @@ class ElectionService(Service):
         backend = self.core.backend
         lease = await session(backend, request.lease)
         key = key_of(request.name, lease)
-        stand = Txn(
-            (Compare(key, Target.CREATE, "=", 0),), (Put(key, request.value, lease),), (Range(key),)
-        )
+        stand = Txn((Compare(key, Target.CREATE, "=", 0),), (Put(key, request.value, lease),), (Range(key),))
         async with queued(backend, key):
             entered = await backend.txn(stand)
             created = await self._candidacy(entered, key, lease, request.value)

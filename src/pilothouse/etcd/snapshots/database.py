@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from pilothouse.etcd.contract import KeyValue
+from pilothouse.etcd.mvcc.store import PLACE_MASK
 from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.bbolt.writer import Writer
 from pilothouse.etcd.snapshots.errors import Damaged
@@ -29,6 +30,9 @@ KEY, META, LEASE = b"key", b"meta", b"lease"
 EMPTY_BUCKETS = (b"alarm", b"cluster", b"members", b"members_removed")
 AUTH_BUCKETS = (b"auth", b"authRoles", b"authUsers")
 SCHEDULED, FINISHED = b"scheduledCompactRev", b"finishedCompactRev"
+
+REVISION_MAX = 1 << 42
+"""A row's id in an embedded store is a revision and a place in 63 bits; this leaves room for raising revisions."""
 
 _NUMBER = struct.Struct(">q")
 
@@ -102,18 +106,25 @@ class Database:
         """Versions in the order of their events."""
         for key, value in self._reader.rows(KEY):
             if value:
-                yield from_row(key, value)
+                kv, place = from_row(key, value)
+                if kv.mod_revision > REVISION_MAX or place > PLACE_MASK:
+                    raise Damaged(
+                        f"it has a row of revision {kv.mod_revision}, number {place}: no store has those"
+                    )
+                yield kv, place
 
     def revision(self) -> int:
         """The newest revision that was given. Looks at every row."""
         newest = max(1, self.compact_revision)
         for key, _ in self._reader.rows(KEY):
             newest = max(newest, row_revision(key)[0])
+        if newest > REVISION_MAX:
+            raise Damaged(f"it is at revision {newest}: no store comes that far")
         return newest
 
     def leases(self) -> list[tuple[int, int]]:
         """Ids and granted seconds."""
-        return [_read_lease(value) for _, value in self._reader.rows(LEASE)]
+        return list(dict(_read_lease(value) for _, value in self._reader.rows(LEASE)).items())
 
     def auth(self) -> AuthRows:
         return {name: list(self._reader.rows(name)) for name in AUTH_BUCKETS}

@@ -49,10 +49,11 @@ class SnapshotFile:
         self._file.write(data)
         self.size += len(data)
 
-    def commit(self, *, digest: bool = True) -> None:
-        """On the disk, under its name, when it returns. `digest` False: the checksum came with the data."""
-        if digest:
-            self._file.write(self._digest.digest())
+    def commit(self) -> None:
+        """On the disk, under its name, when it returns. StoreError when nothing was written."""
+        if not self.size:
+            raise StoreError("the store sent no snapshot at all: look at its log")
+        self._file.write(self._digest.digest())
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -60,22 +61,19 @@ class SnapshotFile:
         sync_directory(self.path.parent)
 
     def discard(self) -> None:
+        """Without effect after `commit`."""
         self._file.close()
         self._part.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[SnapshotFile]:
-    """A snapshot that takes its name at the block's end, and leaves nothing behind when the block fails."""
+    """A snapshot for the block to write and commit; what was not committed is gone at its end."""
     file = SnapshotFile(path)
     try:
         yield file
-        if file.size == 0:
-            raise StoreError("the store sent no snapshot at all: look at its log")
-        file.commit(digest=not _has_checksum(file.size))
-    except BaseException:
+    finally:
         file.discard()
-        raise
 
 
 def sync_directory(directory: Path) -> None:

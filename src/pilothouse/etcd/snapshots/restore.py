@@ -24,8 +24,17 @@ from pilothouse.etcd.snapshots.file import PART, sync_directory
 BUMP = 1_000_000_000
 STORE = "store"
 
-_MAY_STAY = ("pki", "kubeconfig", "*.kubeconfig", "pilothouse.log", "pilothouse.log.1", "pilothouse.pid")
-"""What belongs to a control plane and not to its store: keys and certificates go on being used."""
+_MAY_STAY = (
+    "pki",
+    "kubeconfig",
+    "*.kubeconfig",
+    "pilothouse.log",
+    "pilothouse.log.1",
+    "pilothouse.pid",
+    "snapshots",
+)
+"""What belongs to a control plane and not to its store: keys and certificates go on being used, and a backup to restore
+from may be there, too."""
 
 
 class Restored(NamedTuple):

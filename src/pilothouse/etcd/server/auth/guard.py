@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pilothouse.etcd.contract import Backend
 from pilothouse.etcd.server.auth.accounts import Access, Accounts
@@ -15,13 +15,20 @@ from pilothouse.etcd.server.auth.needs import (
     Oneself,
     Somebody,
     needs_of,
-    watch_needs,
 )
 from pilothouse.etcd.server.auth.ranges import KeyRange
 from pilothouse.etcd.server.auth.store import AuthStore
 from pilothouse.etcd.server.auth.tokens import Identity
-from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.errors import Refused
+
+
+class _Caller(Protocol):
+    @property
+    def method(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def common_name(self) -> str: ...
 
 
 class AuthGuard:
@@ -31,24 +38,17 @@ class AuthGuard:
         self._store = store
         self._backend = backend
 
-    async def check(self, path: str, request: Any, metadata: Mapping[str, str], peer_name: str) -> None:
+    async def check(self, call: _Caller, request: Any) -> None:
         """A request, or one message of a stream of requests."""
         if self._store.accounts.enabled:
-            await self._check(needs_of(path, request), metadata, peer_name)
+            await self._check(needs_of(call.method, request), call)
 
-    async def check_watch(
-        self, request: pb.WatchCreateRequest, metadata: Mapping[str, str], peer_name: str
-    ) -> None:
-        """The reason why not is that of a watch that is cancelled at once."""
-        if self._store.accounts.enabled:
-            await self._check(watch_needs(request), metadata, peer_name)
-
-    async def _check(self, needs: Iterable[Need], metadata: Mapping[str, str], peer_name: str) -> None:
+    async def _check(self, needs: Iterable[Need], call: _Caller) -> None:
         identity: Identity | None = None
         asked = False
         for need in needs:
             if not asked:
-                identity, asked = self._store.identity(metadata, peer_name), True
+                identity, asked = self._store.identity(call.metadata, call.common_name), True
             await self._need(need, identity)
 
     async def _need(self, need: Need, identity: Identity | None) -> None:

@@ -99,9 +99,11 @@ _OPERATIONS: Mapping[str, Callable[[Any], Iterator[Need]]] = {
 }
 
 
-def watch_needs(m: pb.WatchCreateRequest) -> Iterator[Need]:
-    """No key is the first key."""
-    yield Keys(Access.READ, KeyRange(m.key or OPEN_END, m.range_end))
+def _watch(m: pb.WatchRequest) -> Iterator[Need]:
+    """Only a new watch needs anything. No key is the first key."""
+    if m.HasField("create_request"):
+        create = m.create_request
+        yield Keys(Access.READ, KeyRange(create.key or OPEN_END, create.range_end))
 
 
 def _lease_writes(m: pb.LeaseRevokeRequest | pb.LeaseKeepAliveRequest) -> Iterator[Need]:
@@ -170,6 +172,7 @@ _SPECIAL: Mapping[str, Callable[[Any], Iterator[Need]]] = {
     methods.KV["Put"].path: _put,
     methods.KV["DeleteRange"].path: _delete,
     methods.KV["Txn"].path: _txn,
+    methods.WATCH["Watch"].path: _watch,
     methods.LEASE["LeaseGrant"].path: _somebody,
     methods.LEASE["LeaseRevoke"].path: _lease_writes,
     methods.LEASE["LeaseKeepAlive"].path: _lease_writes,
@@ -190,6 +193,5 @@ _SPECIAL: Mapping[str, Callable[[Any], Iterator[Need]]] = {
 
 
 def needs_of(path: str, request: Any) -> Iterator[Need]:
-    """The needs of one request (of a stream: of one message of it). What is not in the table is for root; a watch
-    asks by `watch_needs` for each that it creates."""
+    """The needs of one request (of a stream: of one message of it). What is not in the table is for root."""
     return _SPECIAL.get(path, _root)(request)

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import grpc
 
 from pilothouse.etcd.server.auth.accounts import Access, Accounts, Permission, User
 from pilothouse.etcd.server.auth.passwords import PasswordTooLong
 from pilothouse.etcd.server.auth.ranges import KeyRange
-from pilothouse.etcd.server.auth.store import AuthStore
+from pilothouse.etcd.server.core import Call, Core, Service, Streaming, Unary
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.errors import Refused
-from pilothouse.etcd.wire.methods import AUTH, Method
 
 
-class AuthService:
-    """`header` makes the header of an answer."""
+class AuthService(Service):
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
+        self._store = core.auth
+        self._header = core.headers.now
 
-    def __init__(self, store: AuthStore, header: Callable[[], pb.ResponseHeader]) -> None:
-        self._store = store
-        self._header = header
-
-    @property
-    def handlers(self) -> dict[Method, Callable[[Any, Any], Any]]:
-        table: dict[str, Callable[[Any, Any], Any]] = {
+    def handlers(self) -> Mapping[str, Unary | Streaming]:
+        return {
             "AuthEnable": self.enable,
             "AuthDisable": self.disable,
             "AuthStatus": self.status,
@@ -46,50 +42,49 @@ class AuthService:
             "RoleGrantPermission": self.role_grant_permission,
             "RoleRevokePermission": self.role_revoke_permission,
         }
-        return {AUTH[name]: handler for name, handler in table.items()}
 
     # -- the switch -------------------------------------------------------------------------------------
 
-    async def enable(self, request: pb.AuthEnableRequest, call: Any) -> pb.AuthEnableResponse:
+    async def enable(self, request: pb.AuthEnableRequest, call: Call) -> pb.AuthEnableResponse:
         await self._store.change(Accounts.enable)
         return pb.AuthEnableResponse(header=self._header())
 
-    async def disable(self, request: pb.AuthDisableRequest, call: Any) -> pb.AuthDisableResponse:
+    async def disable(self, request: pb.AuthDisableRequest, call: Call) -> pb.AuthDisableResponse:
         await self._store.disable()
         return pb.AuthDisableResponse(header=self._header())
 
-    async def status(self, request: pb.AuthStatusRequest, call: Any) -> pb.AuthStatusResponse:
+    async def status(self, request: pb.AuthStatusRequest, call: Call) -> pb.AuthStatusResponse:
         accounts = self._store.accounts
         return pb.AuthStatusResponse(
             header=self._header(), enabled=accounts.enabled, authRevision=accounts.revision
         )
 
-    async def authenticate(self, request: pb.AuthenticateRequest, call: Any) -> pb.AuthenticateResponse:
+    async def authenticate(self, request: pb.AuthenticateRequest, call: Call) -> pb.AuthenticateResponse:
         token = await self._store.authenticate(request.name, request.password)
         return pb.AuthenticateResponse(header=self._header(), token=token)
 
     # -- users ------------------------------------------------------------------------------------------
 
-    async def user_add(self, request: pb.AuthUserAddRequest, call: Any) -> pb.AuthUserAddResponse:
+    async def user_add(self, request: pb.AuthUserAddRequest, call: Call) -> pb.AuthUserAddResponse:
         bare = request.options.no_password
         user = User(no_password=True) if bare else User(await self._password(request))
         await self._store.change(lambda accounts: accounts.add_user(request.name, user))
         return pb.AuthUserAddResponse(header=self._header())
 
-    async def user_get(self, request: pb.AuthUserGetRequest, call: Any) -> pb.AuthUserGetResponse:
+    async def user_get(self, request: pb.AuthUserGetRequest, call: Call) -> pb.AuthUserGetResponse:
         roles = self._store.accounts.user(request.name).roles
         return pb.AuthUserGetResponse(header=self._header(), roles=roles)
 
-    async def user_list(self, request: pb.AuthUserListRequest, call: Any) -> pb.AuthUserListResponse:
+    async def user_list(self, request: pb.AuthUserListRequest, call: Call) -> pb.AuthUserListResponse:
         return pb.AuthUserListResponse(header=self._header(), users=sorted(self._store.accounts.users))
 
-    async def user_delete(self, request: pb.AuthUserDeleteRequest, call: Any) -> pb.AuthUserDeleteResponse:
+    async def user_delete(self, request: pb.AuthUserDeleteRequest, call: Call) -> pb.AuthUserDeleteResponse:
         await self._store.change(lambda accounts: accounts.delete_user(request.name))
         self._store.forget_tokens(request.name)
         return pb.AuthUserDeleteResponse(header=self._header())
 
     async def user_change_password(
-        self, request: pb.AuthUserChangePasswordRequest, call: Any
+        self, request: pb.AuthUserChangePasswordRequest, call: Call
     ) -> pb.AuthUserChangePasswordResponse:
         password = await self._password(request)
         await self._store.change(lambda accounts: accounts.change_password(request.name, password))
@@ -97,13 +92,13 @@ class AuthService:
         return pb.AuthUserChangePasswordResponse(header=self._header())
 
     async def user_grant_role(
-        self, request: pb.AuthUserGrantRoleRequest, call: Any
+        self, request: pb.AuthUserGrantRoleRequest, call: Call
     ) -> pb.AuthUserGrantRoleResponse:
         await self._store.change(lambda accounts: accounts.grant_role(request.user, request.role))
         return pb.AuthUserGrantRoleResponse(header=self._header())
 
     async def user_revoke_role(
-        self, request: pb.AuthUserRevokeRoleRequest, call: Any
+        self, request: pb.AuthUserRevokeRoleRequest, call: Call
     ) -> pb.AuthUserRevokeRoleResponse:
         await self._store.change(lambda accounts: accounts.revoke_role(request.name, request.role))
         return pb.AuthUserRevokeRoleResponse(header=self._header())
@@ -125,30 +120,30 @@ class AuthService:
 
     # -- roles ------------------------------------------------------------------------------------------
 
-    async def role_add(self, request: pb.AuthRoleAddRequest, call: Any) -> pb.AuthRoleAddResponse:
+    async def role_add(self, request: pb.AuthRoleAddRequest, call: Call) -> pb.AuthRoleAddResponse:
         await self._store.change(lambda accounts: accounts.add_role(request.name))
         return pb.AuthRoleAddResponse(header=self._header())
 
-    async def role_get(self, request: pb.AuthRoleGetRequest, call: Any) -> pb.AuthRoleGetResponse:
+    async def role_get(self, request: pb.AuthRoleGetRequest, call: Call) -> pb.AuthRoleGetResponse:
         permissions = self._store.accounts.role(request.role)
         return pb.AuthRoleGetResponse(header=self._header(), perm=[_message(p) for p in permissions])
 
-    async def role_list(self, request: pb.AuthRoleListRequest, call: Any) -> pb.AuthRoleListResponse:
+    async def role_list(self, request: pb.AuthRoleListRequest, call: Call) -> pb.AuthRoleListResponse:
         return pb.AuthRoleListResponse(header=self._header(), roles=sorted(self._store.accounts.roles))
 
-    async def role_delete(self, request: pb.AuthRoleDeleteRequest, call: Any) -> pb.AuthRoleDeleteResponse:
+    async def role_delete(self, request: pb.AuthRoleDeleteRequest, call: Call) -> pb.AuthRoleDeleteResponse:
         await self._store.change(lambda accounts: accounts.delete_role(request.role))
         return pb.AuthRoleDeleteResponse(header=self._header())
 
     async def role_grant_permission(
-        self, request: pb.AuthRoleGrantPermissionRequest, call: Any
+        self, request: pb.AuthRoleGrantPermissionRequest, call: Call
     ) -> pb.AuthRoleGrantPermissionResponse:
         permission = _permission(request.perm) if request.HasField("perm") else None
         await self._store.change(lambda accounts: accounts.grant_permission(request.name, permission))
         return pb.AuthRoleGrantPermissionResponse(header=self._header())
 
     async def role_revoke_permission(
-        self, request: pb.AuthRoleRevokePermissionRequest, call: Any
+        self, request: pb.AuthRoleRevokePermissionRequest, call: Call
     ) -> pb.AuthRoleRevokePermissionResponse:
         keys = KeyRange(request.key, request.range_end)
         await self._store.change(lambda accounts: accounts.revoke_permission(request.role, keys))

@@ -34,7 +34,7 @@ class Identity(NamedTuple):
     revision: int
 
 
-class BadTokenOptions(StoreError):
+class BadTokenOptions(ValueError):
     """--auth-token means nothing; the message says what it must be."""
 
 
@@ -125,6 +125,13 @@ class JwtTokens:
             return None
         return Identity(user, given_at) if self._clock.now() < end_s else None
 
+    def try_keys(self) -> None:
+        """Raises what the library raises for keys that the method cannot use."""
+        algorithm = jwt.get_algorithm_by_name(self._method)
+        if self._private is not None:
+            algorithm.sign(b"", algorithm.prepare_key(self._private))
+        algorithm.verify(b"", algorithm.prepare_key(self._public), b"")
+
     def forget_user(self, user: str) -> None:
         """The change of the revision does it."""
 
@@ -167,8 +174,17 @@ def _jwt_tokens(settings: Mapping[str, str], world: World) -> JwtTokens:
     if method.startswith("HS"):
         if not private:
             raise BadTokenOptions(f"--auth-token: {method} needs priv-key=FILE, the common secret")
-        return JwtTokens(world, method, ttl_s, private, private)
-    return JwtTokens(world, method, ttl_s, *_key_pair(private, public))
+        return _tried(JwtTokens(world, method, ttl_s, private, private), method)
+    return _tried(JwtTokens(world, method, ttl_s, *_key_pair(private, public)), method)
+
+
+def _tried(tokens: JwtTokens, method: str) -> JwtTokens:
+    """With a key that is of another method than the one that was named, nobody could ever log in."""
+    try:
+        tokens.try_keys()
+    except (jwt.InvalidKeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadTokenOptions(f"--auth-token: the key is none for {method}: {error}") from error
+    return tokens
 
 
 def _key_pair(private: bytes | None, public: bytes | None) -> tuple[Any, Any]:

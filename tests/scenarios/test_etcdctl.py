@@ -1,0 +1,83 @@
+"""A real etcdctl prints against `pilothouse etcd` what it prints against a real etcd.
+
+Each of `etcdctl/*.txt` is played against both; the answers must be the same, and those that are written there, which
+are the real etcd's. `PILOTHOUSE_TRANSCRIPTS=rewrite pytest tests/scenarios/test_etcdctl.py` writes them anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.real_etcd import free_ports, real_etcd
+from tests.scenarios.etcdctl_session import HERE, Session
+from tests.scenarios.processes import running
+from tests.scenarios.transcript import parse
+
+TRANSCRIPTS = sorted(HERE.glob("*.txt"))
+REWRITE = os.environ.get("PILOTHOUSE_TRANSCRIPTS") == "rewrite"
+FLAGS = {"quota": ("--quota-backend-bytes=3000000",)}
+"""What the servers of a transcript are started with."""
+
+
+@contextmanager
+def pilothouse_etcd(directory: Path, *flags: str) -> Iterator[str]:
+    """The address (HOST:PORT) of a `pilothouse etcd` that is ready."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    directory.mkdir(parents=True)
+    log = directory / "log"
+    command = ["etcd", f"--data-dir={directory / 'data'}", f"--listen-client-urls={url}"]
+    with running(*command, f"--advertise-client-urls={url}", *flags, log=log) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Ready in "), line + log.read_text()
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_etcdctl_prints_the_same(path: Path, tmp_path: Path) -> None:
+    steps = parse(path.read_text())
+    flags = FLAGS.get(path.stem, ())
+    with real_etcd(tmp_path / "etcd", *flags) as endpoint:
+        session = Session(endpoint, tmp_path / "theirs")
+        theirs = [session.answer(step) for step in steps]
+    if REWRITE:
+        out: list[str] = []
+        for step, answer in zip(steps, theirs, strict=True):
+            out += [*step.head, f"$ {step.command[0]}", *(f"> {line}".rstrip() for line in step.command[1:])]
+            out += answer
+        path.write_text("\n".join(out) + "\n")
+    with pilothouse_etcd(tmp_path / "ours", *flags) as endpoint:
+        session = Session(endpoint, tmp_path / "work")
+        ours = [session.answer(step) for step in steps]
+    failures = []
+    for step, their_answer, our_answer in zip(steps, theirs, ours, strict=True):
+        written = their_answer if REWRITE else [str(a) for a in step.answers]
+        for name, answer in (("a real etcd", their_answer), ("pilothouse etcd", our_answer)):
+            if answer != written:
+                diff = difflib.unified_diff(written, answer, "written", name, lineterm="", n=9)
+                failures.append(f"{path.name}:{step.line}: $ {step.command[0]}\n" + "\n".join(diff))
+    assert not failures, "\n\n".join(failures)
+
+
+_COMMANDS = """
+alarm disarm|alarm list|auth disable|auth enable|check datascale|compaction|defrag|del|elect|endpoint hashkv|
+endpoint health|endpoint status|get|lease grant|lease keep-alive|lease list|lease revoke|lease timetolive|lock|
+make-mirror|member add|member list|member promote|member remove|member update|move-leader|put|role add|role delete|
+role get|role grant-permission|role list|role revoke-permission|snapshot restore|snapshot save|snapshot status|txn|
+user add|user delete|user get|user grant-role|user list|user passwd|user revoke-role|version|watch
+"""
+"""All of etcdctl 3.4 but `check perf`, which is a benchmark, `migrate`, from version 2, `completion` and `help`."""
+
+
+@pytest.mark.parametrize("command", _COMMANDS.replace("\n", "").split("|"))
+def test_every_command_is_played(command: str) -> None:
+    text = "".join(path.read_text() for path in TRANSCRIPTS)
+    assert re.search(rf"etcdctl {command}\b", text)
