@@ -5,7 +5,7 @@ One channel per endpoint. A call goes to the endpoint that answered last:
     call ─▶ connected? ──no──▶ nothing was sent: the next endpoint
                 └─yes─▶ sent ──answer──▶ done
                           ├─ refused, broken ──▶ `failures.judge`: again elsewhere, or the caller's error
-                          └─ no word for a second ──▶ "how are you?" (Status, answered without the others)
+                          └─ no word for a while ──▶ "how are you?" (Status, answered without the others)
                                   ├─ well ──▶ wait on: the request is slow, not the member
                                   ├─ under another leader now ──▶ it went to the old one, and is lost
                                   └─ no answer (dead, paused, cut off) ──▶ as if the connection had broken
@@ -41,8 +41,9 @@ _KEEPALIVE_TIMEOUT_MS = 10_000
 _RECONNECT_MS_MAX = 2_000
 """gRPC's own 2 minutes would leave a member that came back without a client for that long."""
 _RETRY_WAIT_S = 0.05
-_SLOW_AFTER_S = 1.0
-_ALIVE_WITHIN_S = 2.0
+_SLOW_AFTER_S = 0.5
+_ALIVE_WITHIN_S = 1.5
+"""Together about as long as the others need to elect a leader: with a paused one both begin at the same time."""
 _TERM_KNOWN_S = 5.0
 """A term that was heard of before that may have ended long ago."""
 _TOKEN_TRIES = 3
