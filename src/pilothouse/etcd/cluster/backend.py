@@ -72,10 +72,6 @@ class ClusterBackend:
         return self._revision
 
     @property
-    def shared(self) -> bool:
-        return True
-
-    @property
     def compact_revision(self) -> int:
         """The newest that is known here; other clients compact too."""
         return self._compact_revision

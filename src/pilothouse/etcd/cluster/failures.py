@@ -66,14 +66,14 @@ class Failure(NamedTuple):
 def judge(failure: Failure, *, repeatable: bool) -> Verdict:
     code, message, sent = failure
     if message in _NEW_TOKEN:
-        return Verdict(error_of(code, message), again=True, leave=False, new_token=True)
+        return Verdict(error_of(code.value[0], message), again=True, leave=False, new_token=True)
     if not sent or message in _REFUSED_UNSEEN or _never_sent(code, message):
         return Verdict(StoreUnavailable(message), again=True, leave=True)
     if _is_uncertain(code, message):
         if repeatable:
             return Verdict(StoreUnavailable(message), again=True, leave=True)
         return Verdict(OutcomeUnknown(message), again=False, leave=True)
-    return Verdict(error_of(code, message), again=False, leave=False)
+    return Verdict(error_of(code.value[0], message), again=False, leave=False)
 
 
 def _never_sent(code: grpc.StatusCode, message: str) -> bool:

@@ -6,12 +6,11 @@ import json
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-import grpc
 from google.protobuf.message import Message
 
 from pilothouse.etcd.server.core import Call, Service, Streaming, Unary
 from pilothouse.etcd.wire import etcd_pb2 as pb
-from pilothouse.etcd.wire.errors import Refused
+from pilothouse.etcd.wire.errors import Code, Refused
 
 _RECORD = "peer-urls"
 _ALONE = (
@@ -58,7 +57,7 @@ class ClusterService(Service):
         raise Refused("etcdserver: can only promote a learner member")
 
     async def refuse(self, request: Message, call: Call) -> Message:
-        raise Refused(_ALONE, grpc.StatusCode.FAILED_PRECONDITION)
+        raise Refused(_ALONE, Code.FAILED_PRECONDITION)
 
     def _header(self) -> pb.ResponseHeader:
         """Members have nothing to do with revisions: this service's headers have none."""

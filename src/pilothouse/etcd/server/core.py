@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from google.protobuf.message import Message
 
 from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.server.alarms import Alarms, Quota
 from pilothouse.etcd.server.auth.store import AuthStore
+from pilothouse.etcd.server.http2.call import Call, Requests, Send, Streaming, Unary
 from pilothouse.etcd.server.metrics import Metrics
 from pilothouse.etcd.server.options import ServerOptions
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.kit.world import World
 
+__all__ = ["Call", "Core", "Guard", "Headers", "Requests", "Send", "Service", "Streaming", "Unary"]
+
 _RECORD = "server"
-
-
-class Call(Protocol):
-    """One call of one client."""
-
-    method: str
-    """`/package.Service/Name`."""
-    size: int
-    """Bytes of the request on the wire; of a stream's requests 0."""
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """Headers in lower case; `token` or `authorization` is what `etcdctl --user` sends."""
-
-    @property
-    def common_name(self) -> str:
-        """Of the client's certificate, "" without one."""
 
 
 class Guard(Protocol):
@@ -42,15 +28,6 @@ class Guard(Protocol):
 
     async def check(self, call: Call, request: Message) -> None:
         """Raises a StoreError (`wire.errors.Refused`) for a request that may not be done."""
-
-
-Unary = Callable[[Any, Call], Awaitable[Message]]
-"""`(request, call) -> response`; StoreErrors become gRPC's."""
-Send = Callable[[Message], Awaitable[None]]
-"""Waits while the client does not read."""
-Streaming = Callable[[Any, Send, Call], Awaitable[None]]
-"""`(request or iterator of requests, send, call)`: a stream of answers, which ends when it returns."""
-Requests = AsyncIterator[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import grpc
-
 from pilothouse.etcd.contract import (
     Compare,
     Delete,
@@ -24,7 +22,7 @@ from pilothouse.etcd.server.core import Call, Send, Service, Streaming, Unary
 from pilothouse.etcd.server.session import holder, key_of, prefix_of, queued, session, wait_for_turn
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.convert import kv_message
-from pilothouse.etcd.wire.errors import Refused
+from pilothouse.etcd.wire.errors import Code, Refused
 
 
 class ElectionService(Service):
@@ -137,4 +135,4 @@ def _required(request: pb.ProclaimRequest | pb.ResignRequest) -> pb.LeaderKey:
 
 def _unknown(message: str) -> Refused:
     """These errors are the client library's, which has no codes for them."""
-    return Refused(message, grpc.StatusCode.UNKNOWN)
+    return Refused(message, Code.UNKNOWN)

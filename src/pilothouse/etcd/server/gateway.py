@@ -11,7 +11,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, cast
 
-import grpc
 from aiohttp import web
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -19,7 +18,7 @@ from google.protobuf.message import Message
 from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.server.core import Core, Streaming, Unary
 from pilothouse.etcd.server.services import Bound
-from pilothouse.etcd.wire.errors import code_of
+from pilothouse.etcd.wire.errors import Code, code_of
 
 _KV, _WATCH, _LEASE = "/etcdserverpb.KV/", "/etcdserverpb.Watch/", "/etcdserverpb.Lease/"
 _CLUSTER, _MAINTENANCE, _AUTH = "/etcdserverpb.Cluster/", "/etcdserverpb.Maintenance/", "/etcdserverpb.Auth/"
@@ -79,19 +78,19 @@ PATHS = {
 }
 
 _STATUS = {
-    grpc.StatusCode.OK: 200,
-    grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.UNAUTHENTICATED: 401,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
 }
 """HTTP's code for gRPC's (grpc-gateway runtime/errors.go); 500 for others."""
 
@@ -136,7 +135,7 @@ class Gateway:
                 await self._core.guard.check(call, request)
                 return web.json_response(_as_json(await handler(request, call)), dumps=_dumps)
             except _Malformed as error:
-                return _refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                return _refusal(Code.INVALID_ARGUMENT, str(error))
             except StoreError as error:
                 return _refusal(code_of(error), str(error))
 
@@ -149,7 +148,7 @@ class Gateway:
             try:
                 messages = _messages(bound, await http.read())
             except _Malformed as error:
-                return _refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                return _refusal(Code.INVALID_ARGUMENT, str(error))
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
             await response.prepare(http)
 
@@ -165,7 +164,7 @@ class Gateway:
                     await handler(messages[0], send, call)
             except StoreError as error:
                 code, text = code_of(error), str(error)
-                body = {"grpc_code": code.value[0], "http_code": _STATUS.get(code, 500), "message": text}
+                body = {"grpc_code": int(code), "http_code": _STATUS.get(code, 500), "message": text}
                 await response.write(_dumps({"error": body}).encode() + b"\n")
             await response.write_eof()
             return response
@@ -205,7 +204,7 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _refusal(code: grpc.StatusCode, text: str) -> web.Response:
-    number = code.value[0]
+def _refusal(code: Code, text: str) -> web.Response:
+    number = int(code)
     body = {"error": text, "code": number, "message": text}
     return web.json_response(body, status=_STATUS.get(code, 500), dumps=_dumps)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -57,8 +57,10 @@ class HttpApp:
         await self._runner.setup()
         await self._operations_only.setup()
 
-    async def listen_unix(self, path: Path, tls: ssl.SSLContext | None = None) -> None:
-        await web.UnixSite(self._runner, str(path), ssl_context=tls).start()
+    def connection(self) -> asyncio.Protocol:
+        """What answers one connection."""
+        assert self._runner.server is not None, "the application is not started"
+        return self._runner.server()
 
     async def listen_for_metrics(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Health and metrics alone, on a port of their own."""

@@ -1,6 +1,6 @@
 """The API on a socket of a process that does something else: nothing of it is loaded before somebody connects.
 
-grpc and the messages take 0.2 s and 30 MB, which a control plane that nobody asks should not pay. Imports neither.
+The messages and services take 0.1 s and some megabytes, which a control plane that nobody asks should not pay.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol as Interface
+from typing import Protocol
 
 from pilothouse.etcd.contract import Backend, Maintenance
-from pilothouse.etcd.server.front import Front, Protocol
 from pilothouse.etcd.server.options import ServerOptions
+from pilothouse.etcd.server.port import Answering, Port
 from pilothouse.kit.world import World
 
 SOCKET_FILE = "etcd.sock"
 """In a data directory: where a running embedded store answers processes of its owner."""
 
 
-class Service(Interface):
-    """What `service.EtcdService` is to its front."""
+class Service(Answering, Protocol):
+    """What `service.EtcdService` is to its port."""
 
-    def socket(self, protocol: Protocol, tls: bool) -> str: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
@@ -36,27 +35,24 @@ class LazyService:
     def __init__(self, path: Path, make: Make) -> None:
         self._path = path
         self._make = make
-        self._front = Front(self._socket)
+        self._port = Port(self._answering)
         self._service: Service | None = None
-        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """OSError when the socket cannot be made, or another process serves it."""
-        await self._front.listen_unix(self._path, tls=False)
+        await self._port.listen_unix(self._path)
 
-    async def _socket(self, protocol: Protocol, tls: bool) -> str:
-        async with self._starting:
-            if self._service is None:
-                service = await self._make()
-                await service.start()
-                self._service = service
-        return self._service.socket(protocol, tls)
+    async def _answering(self) -> Service:
+        service = await self._make()
+        await service.start()
+        self._service = service
+        return service
 
     async def stop(self) -> None:
-        self._front.stop_listening()
+        self._port.stop_listening()
         if self._service is not None:
             await self._service.stop()
-        await self._front.stop()
+        await self._port.stop()
 
 
 def serve_lazily(

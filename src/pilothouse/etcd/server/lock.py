@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import grpc
-
 from pilothouse.etcd.contract import Compare, Delete, Put, Range, RangeResult, Target, Txn, TxnResult
 from pilothouse.etcd.server.core import Call, Service, Streaming, Unary
 from pilothouse.etcd.server.session import first_created, key_of, prefix_of, queued, session, wait_for_turn
 from pilothouse.etcd.wire import etcd_pb2 as pb
-from pilothouse.etcd.wire.errors import Refused
+from pilothouse.etcd.wire.errors import Code, Refused
 
 
 class LockService(Service):
@@ -28,7 +26,7 @@ class LockService(Service):
             if not held:
                 await wait_for_turn(backend, prefix_of(request.name), created)
                 if not (await backend.range(Range(key))).kvs:
-                    raise Refused("mutex: session is expired", grpc.StatusCode.UNKNOWN)
+                    raise Refused("mutex: session is expired", Code.UNKNOWN)
         return pb.LockResponse(header=self.core.headers.now(), key=key)
 
     async def unlock(self, request: pb.UnlockRequest, call: Call) -> pb.UnlockResponse:

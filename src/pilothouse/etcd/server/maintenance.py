@@ -7,13 +7,11 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import grpc
-
 from pilothouse.etcd.contract import API_VERSION
 from pilothouse.etcd.server.alarms import NONE
 from pilothouse.etcd.server.core import Call, Send, Service, Streaming, Unary
 from pilothouse.etcd.wire import etcd_pb2 as pb
-from pilothouse.etcd.wire.errors import Refused
+from pilothouse.etcd.wire.errors import Code, Refused
 
 _BLOB_BYTES = 32 * 1024
 _STORAGE_VERSION = API_VERSION
@@ -128,14 +126,14 @@ def check_downgrade_target(version: str) -> None:
     """One minor version back, and no other (etcd: version/downgrade.go)."""
     parsed = re.fullmatch(r"(\d+)\.(\d+)(?:\.\d+)?", version)
     if parsed is None:
-        raise Refused("etcdserver: wrong downgrade target version format", grpc.StatusCode.INVALID_ARGUMENT)
+        raise Refused("etcdserver: wrong downgrade target version format", Code.INVALID_ARGUMENT)
     major, minor = API_VERSION.split(".")[:2]
     if (int(parsed[1]), int(parsed[2])) != (int(major), int(minor) - 1):
-        raise Refused("etcdserver: invalid downgrade target version", grpc.StatusCode.INVALID_ARGUMENT)
+        raise Refused("etcdserver: invalid downgrade target version", Code.INVALID_ARGUMENT)
 
 
 def _precondition(message: str) -> Refused:
-    return Refused(message, grpc.StatusCode.FAILED_PRECONDITION)
+    return Refused(message, Code.FAILED_PRECONDITION)
 
 
 def _snapshot(blob: bytes, remaining: int) -> pb.SnapshotResponse:

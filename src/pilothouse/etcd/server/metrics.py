@@ -7,26 +7,46 @@ import platform
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from pilothouse.etcd.contract import API_VERSION, Maintenance
+from pilothouse.etcd.wire.errors import Code, go_name
+from pilothouse.etcd.wire.methods import Method
 from pilothouse.kit.metrics import counter, exponential_buckets, gauge, histogram, new_registry
 
+_KINDS = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
 _CALL = ("grpc_code", "grpc_method", "grpc_service", "grpc_type")
 
 
-class CallMetrics:
-    """One method's counters."""
+class CallCounts:
+    """Every method's counters (an `http2.call.Observer`)."""
 
-    def __init__(self, metrics: Metrics, service: str, name: str, kind: str) -> None:
-        self._labels = (name, service, kind)
-        self._handled = metrics.handled
-        self._by_code: dict[str, Counter] = {}
-        self.started = metrics.started.labels(*self._labels)
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._started: dict[Method, Counter] = {}
+        self._done: dict[tuple[Method, Code], Counter] = {}
 
-    def done(self, code: str) -> None:
-        """`code` as Go names it: OK, InvalidArgument."""
-        child = self._by_code.get(code)
+    def started(self, method: Method) -> None:
+        child = self._started.get(method)
         if child is None:
-            child = self._by_code[code] = self._handled.labels(code, *self._labels)
+            child = self._started[method] = self._metrics.started.labels(*_labels(method))
         child.inc()
+
+    def done(self, method: Method, code: Code) -> None:
+        child = self._done.get((method, code))
+        if child is None:
+            labels = (go_name(code), *_labels(method))
+            child = self._done[method, code] = self._metrics.handled.labels(*labels)
+        child.inc()
+
+
+def _labels(method: Method) -> tuple[str, str, str]:
+    """Name, service and type, as grpc-ecosystem's go-grpc-prometheus names them."""
+    _, service, name = method.path.split("/")
+    kind = _KINDS[method.request_streams, method.response_streams]
+    return name, service, kind
 
 
 class Metrics:

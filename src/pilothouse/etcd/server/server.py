@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.server.compaction import AutoCompaction
-from pilothouse.etcd.server.front import Front, Protocol
 from pilothouse.etcd.server.options import ServerOptions
+from pilothouse.etcd.server.port import Port
 from pilothouse.etcd.server.service import EtcdService, tls_context
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
@@ -50,7 +51,7 @@ class EtcdServer:
     ) -> None:
         self._options = options
         self._service = EtcdService(backend, maintenance, world, options)
-        self._front = Front(self._socket)
+        self._port = Port(self._answering)
         self._compaction = AutoCompaction(backend, world, options)
         self._tasks = Tasks("etcd")
         self.urls: list[str] = []
@@ -67,44 +68,44 @@ class EtcdServer:
             if address.tls and self._options.tls is None:
                 raise ValueError(f"{address.url} needs --cert-file and --key-file")
         await self._service.start()
+        tls = tls_context(self._options.tls) if self._options.tls is not None else None
         for address in addresses:
-            self.urls.append(await self._listen(address))
+            self.urls.append(await self._listen(address, tls if address.tls else None))
         if self._options.socket is not None:
-            await self._front.listen_unix(self._options.socket, tls=False)
+            await self._port.listen_unix(self._options.socket)
         if not self._options.advertise_client_urls:
             self._options.advertise_client_urls = tuple(self.urls)
         for address in metrics:
-            await self._listen_for_metrics(address)
+            await self._listen_for_metrics(address, tls if address.tls else None)
         if self._options.compaction_retention:
             self._tasks.start("compaction", self._compaction.run())
 
-    async def _listen(self, address: Address) -> str:
+    async def _listen(self, address: Address, tls: ssl.SSLContext | None) -> str:
         try:
             if address.path is not None:
-                await self._front.listen_unix(address.path, tls=address.tls)
+                await self._port.listen_unix(address.path, tls)
                 return address.url
-            port = await self._front.listen(address.host, address.port, tls=address.tls)
+            port = await self._port.listen(address.host, address.port, tls)
         except OSError as error:
             raise _taken(address, error) from error
         host = f"[{address.host}]" if ":" in address.host else address.host
         return f"{'https' if address.tls else 'http'}://{host}:{port}"
 
-    async def _listen_for_metrics(self, address: Address) -> None:
-        tls = tls_context(self._options.tls) if address.tls and self._options.tls is not None else None
+    async def _listen_for_metrics(self, address: Address, tls: ssl.SSLContext | None) -> None:
         try:
-            await self._service.http.listen_for_metrics(address.host, address.port, tls)
+            await self._service.pages.listen_for_metrics(address.host, address.port, tls)
         except OSError as error:
             raise _taken(address, error) from error
 
-    async def _socket(self, protocol: Protocol, tls: bool) -> str:
-        return self._service.socket(protocol, tls)
+    async def _answering(self) -> EtcdService:
+        return self._service
 
     async def stop(self) -> None:
         """Calls in progress have half a second."""
         await self._tasks.stop()
-        self._front.stop_listening()
+        self._port.stop_listening()
         await self._service.stop()
-        await self._front.stop()
+        await self._port.stop()
 
 
 def _taken(address: Address, error: OSError) -> OSError:

@@ -1,13 +1,9 @@
-"""The API behind private sockets: gRPC and the HTTP application, with TLS and without. `front` brings connections."""
+"""The API: services, gRPC and the HTTP application. `port` brings connections."""
 
 from __future__ import annotations
 
-import shutil
+import asyncio
 import ssl
-import tempfile
-from pathlib import Path
-
-import grpc
 
 from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.server.alarms import Alarms, Quota, SpaceGuard
@@ -16,9 +12,9 @@ from pilothouse.etcd.server.auth.passwords import Passwords
 from pilothouse.etcd.server.auth.store import AuthStore, open_auth
 from pilothouse.etcd.server.auth.tokens import tokens_of
 from pilothouse.etcd.server.core import Core, make_headers
-from pilothouse.etcd.server.front import Protocol
 from pilothouse.etcd.server.guards import Guards
 from pilothouse.etcd.server.http import HttpApp
+from pilothouse.etcd.server.http2.server import GrpcServer
 from pilothouse.etcd.server.metrics import Metrics
 from pilothouse.etcd.server.options import ServerOptions, TlsFiles
 from pilothouse.etcd.server.rpc import make_server
@@ -30,7 +26,7 @@ _GRACE_S = 0.5
 
 
 class EtcdService:
-    """`start` and `stop` it; `socket` says where a protocol is served."""
+    """`start` and `stop` it; in between it answers connections (`port.Answering`)."""
 
     def __init__(
         self, backend: Backend, maintenance: Maintenance, world: World, options: ServerOptions
@@ -39,8 +35,7 @@ class EtcdService:
         self._maintenance = maintenance
         self._world = world
         self._options = options
-        self._directory = Path()
-        self._grpc: grpc.aio.Server | None = None
+        self._grpc: GrpcServer | None = None
         self._http: HttpApp | None = None
         self._core: Core | None = None
 
@@ -50,12 +45,16 @@ class EtcdService:
         return self._core
 
     @property
-    def http(self) -> HttpApp:
+    def pages(self) -> HttpApp:
         assert self._http is not None, "the server is not started"
         return self._http
 
-    def socket(self, protocol: Protocol, tls: bool) -> str:
-        return str(self._directory / f"{protocol.value}{'-tls' if tls else ''}.sock")
+    def http(self) -> asyncio.Protocol:
+        return self.pages.connection()
+
+    def grpc(self, common_name: str) -> asyncio.Protocol:
+        assert self._grpc is not None, "the server is not started"
+        return self._grpc.connection(common_name)
 
     async def start(self) -> None:
         """ValueError for TLS and token files that do not hold what they should."""
@@ -63,12 +62,9 @@ class EtcdService:
         self._services, bound = bind(core)
         for service in self._services:
             await service.start()
-        self._directory = Path(tempfile.mkdtemp(prefix="pilothouse-etcd-"))  # 0700
         self._http = HttpApp(core, bound)
         self._grpc = make_server(core, bound)
         await self._http.start()
-        await self._listen(self._http, self._grpc)
-        await self._grpc.start()
 
     async def _make_core(self) -> Core:
         backend, kept, options = self._backend, self._maintenance, self._options
@@ -89,14 +85,6 @@ class EtcdService:
             self._maintenance, tokens, passwords, certificates=options.certificates_name_users
         )
 
-    async def _listen(self, http: HttpApp, rpc: grpc.aio.Server) -> None:
-        await http.listen_unix(Path(self.socket(Protocol.HTTP, False)))
-        rpc.add_insecure_port("unix:" + self.socket(Protocol.GRPC, False))
-        tls = self._options.tls
-        if tls is not None:
-            await http.listen_unix(Path(self.socket(Protocol.HTTP, True)), tls_context(tls))
-            rpc.add_secure_port("unix:" + self.socket(Protocol.GRPC, True), _credentials(tls))
-
     async def stop(self) -> None:
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
@@ -106,14 +94,13 @@ class EtcdService:
             for service in self._services:
                 await service.stop()
             self._core.auth.close()
-            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """For the HTTP application. ValueError."""
+    """HTTP/1.1 is preferred: a client that offers both protocols is no gRPC client. ValueError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["http/1.1", "h2"])
     try:
         context.load_cert_chain(files.certificate, files.key)
         if files.client_ca is not None:
@@ -125,9 +112,3 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
             "they must be PEM, and the key the certificate's"
         ) from error
     return context
-
-
-def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    pair = (files.key.read_bytes(), files.certificate.read_bytes())
-    ca = files.client_ca.read_bytes() if files.client_ca is not None else None
-    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)

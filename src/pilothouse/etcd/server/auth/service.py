@@ -6,14 +6,12 @@ import base64
 import binascii
 from collections.abc import Mapping
 
-import grpc
-
 from pilothouse.etcd.server.auth.accounts import Access, Accounts, Permission, User
 from pilothouse.etcd.server.auth.passwords import PasswordTooLong
 from pilothouse.etcd.server.auth.ranges import KeyRange
 from pilothouse.etcd.server.core import Call, Core, Service, Streaming, Unary
 from pilothouse.etcd.wire import etcd_pb2 as pb
-from pilothouse.etcd.wire.errors import Refused
+from pilothouse.etcd.wire.errors import Code, Refused
 
 
 class AuthService(Service):
@@ -109,13 +107,13 @@ class AuthService(Service):
             try:
                 return await self._store.hashed(request.password)
             except PasswordTooLong as error:
-                raise Refused(str(error), grpc.StatusCode.UNKNOWN) from error
+                raise Refused(str(error), Code.UNKNOWN) from error
         try:
             return base64.b64decode(request.hashedPassword, validate=True)
         except binascii.Error as error:
             raise Refused(
                 "auth: authentication failed, password was given for no password user",
-                grpc.StatusCode.UNKNOWN,
+                Code.UNKNOWN,
             ) from error
 
     # -- roles ------------------------------------------------------------------------------------------

@@ -6,13 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-import grpc
-
 from pilothouse.etcd.contract import Maintenance
 from pilothouse.etcd.server.auth.accounts import Accounts, decoded
 from pilothouse.etcd.server.auth.passwords import Passwords
 from pilothouse.etcd.server.auth.tokens import Identity, Tokens
-from pilothouse.etcd.wire.errors import Refused
+from pilothouse.etcd.wire.errors import Code, Refused
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +71,7 @@ class AuthStore:
             if user is not None and user.no_password:
                 raise Refused(
                     "auth: authentication failed, password was given for no password user",
-                    grpc.StatusCode.UNKNOWN,
+                    Code.UNKNOWN,
                 )
             if not await self._passwords.fits(password, user.password if user is not None else None):
                 log.warning("a password that does not fit was given for user %r", name)

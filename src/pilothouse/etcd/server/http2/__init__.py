@@ -1,6 +1,6 @@
 """gRPC for a server, on asyncio: HTTP/2 frames, streams with flow control, calls.
 
-    port.py        a listening socket: HTTP/2 here, everything else to a plain HTTP handler; TLS by asyncio
+    server.py      all connections of one server
     connection.py  one client: frames in and out, windows, limits
     stream.py      one call's way through it: messages in, messages out, status
     call.py        what a handler sees, and which handler it is

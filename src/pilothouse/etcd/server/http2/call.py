@@ -7,47 +7,65 @@ from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import Message
 
+from pilothouse.etcd.wire.errors import Code
 from pilothouse.etcd.wire.methods import Method
 
 
 class Call(Protocol):
-    """One call of a method."""
+    """One call of one client."""
+
+    @property
+    def method(self) -> str:
+        """`/package.Service/Name`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the request on the wire; of a stream's requests 0."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Request headers; names are lower case."""
+        """Headers in lower case; `token` or `authorization` is what `etcdctl --user` sends."""
 
     @property
-    def peer_name(self) -> str:
-        """The common name of the client's certificate, "" if it showed none."""
-
-    async def send(self, message: Message) -> None:
-        """One message of a streaming answer. Waits while the client does not read."""
-
-    def requests(self) -> AsyncIterator[Any]:
-        """The messages of a streaming request, until the client has said all."""
+    def common_name(self) -> str:
+        """Of the client's certificate, "" without one."""
 
 
-UnaryHandler = Callable[[Any, Call], Awaitable[Message]]
-ServerStreamHandler = Callable[[Any, Call], Awaitable[None]]
-StreamHandler = Callable[[Call], Awaitable[None]]
-Handler = UnaryHandler | ServerStreamHandler | StreamHandler
+Unary = Callable[[Any, Call], Awaitable[Message]]
+"""`(request, call) -> response`; StoreErrors become gRPC's."""
+Send = Callable[[Message], Awaitable[None]]
+"""Waits while the client does not read."""
+Streaming = Callable[[Any, Send, Call], Awaitable[None]]
+"""`(request or iterator of requests, send, call)`: a stream of answers, which ends when it returns."""
+Requests = AsyncIterator[Any]
+
+
+class Observer(Protocol):
+    """Counts calls."""
+
+    def started(self, method: Method) -> None: ...
+    def done(self, method: Method, code: Code) -> None: ...
+
+
+class Unobserved:
+    """Nobody counts."""
+
+    def started(self, method: Method) -> None:
+        """Not counted."""
+
+    def done(self, method: Method, code: Code) -> None:
+        """Not counted."""
 
 
 class Served(NamedTuple):
-    """A method and who answers it: `(request, call) -> response`; with a streaming response `(request, call)`, with
-    a streaming request `(call)`, both answering by `call.send`."""
+    """A method and who answers it."""
 
     method: Method
-    handler: Handler
+    handler: Unary | Streaming
 
 
-Routes = dict[str, Served]
+Routes = Mapping[str, Served]
 """By path."""
-
-
-def routes(*tables: Mapping[Method, Handler]) -> Routes:
-    return {method.path: Served(method, handler) for table in tables for method, handler in table.items()}
 
 
 def timeout_s(text: str) -> float | None:

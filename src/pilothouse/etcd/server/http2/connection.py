@@ -13,11 +13,10 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from pilothouse.etcd.server.http2 import frames, headers
-from pilothouse.etcd.server.http2.call import Routes
+from pilothouse.etcd.server.http2.call import Observer, Routes
 from pilothouse.etcd.server.http2.frames import ConnectionFault, ErrorCode, Kind, Setting
 from pilothouse.etcd.server.http2.stream import WINDOW, Stream
 from pilothouse.etcd.wire.errors import Code
-from pilothouse.etcd.wire.methods import Method
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +30,21 @@ class Limits(NamedTuple):
     streams_max: int = 4096
 
 
-Observe = Callable[[Method, Code], None]
-
-
-def _unobserved(method: Method, code: Code) -> None:
-    """Nobody counts calls."""
+Gone = Callable[["Connection"], None]
 
 
 class Connection(asyncio.Protocol):
-    """`peer_name` is the common name of the client's certificate."""
+    """`common_name` is the one in the client's certificate; `gone` is told when the connection has ended."""
 
-    def __init__(self, routes: Routes, limits: Limits | None = None, observe: Observe = _unobserved) -> None:
+    def __init__(
+        self, routes: Routes, limits: Limits, observer: Observer, common_name: str, gone: Gone
+    ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.limits = limits or Limits()
-        self.observe = observe
-        self.peer_name = ""
+        self.limits = limits
+        self.observer = observer
+        self.common_name = common_name
         self.paused = False
+        self._gone = gone
         self._routes = routes
         self._reader = headers.HeaderReader()
         self._transport: asyncio.Transport | None = None
@@ -91,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._blocked.clear()
         for stream in streams.values():
             stream.abandon()
+        self._gone(self)
 
     def pause_writing(self) -> None:
         self.paused = True

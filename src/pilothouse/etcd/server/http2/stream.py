@@ -43,7 +43,7 @@ class CallFailed(Exception):
 
 
 class Stream:
-    """See `call.Call` for what a handler may use."""
+    """See `call.Call` for what a handler sees of it."""
 
     __slots__ = (
         "_buffer",
@@ -62,6 +62,7 @@ class Stream:
         "pending",
         "pending_bytes",
         "remote_ended",
+        "size",
         "trailers",
         "unacknowledged",
         "window",
@@ -78,6 +79,7 @@ class Stream:
         self.pending_bytes = 0
         self.trailers = b""
         self.remote_ended = False
+        self.size = 0
         self.unacknowledged = 0
         """Bytes received that are held here; `freed` are those whose room the client was not told of."""
         self.freed = 0
@@ -91,6 +93,7 @@ class Stream:
         self._failure: CallFailed | None = None
         self._task: asyncio.Task[None] | None = None
         self._deadline = self._start_clock(fields.get("grpc-timeout", ""))
+        connection.observer.started(served.method)
         if served.method.request_streams:
             self._task = connection.loop.create_task(self._run(None))
 
@@ -132,8 +135,8 @@ class Stream:
             size = int.from_bytes(buffer[at + 1 : at + 5], "big")
             if buffer[at]:
                 raise CallFailed(Code.UNIMPLEMENTED, "compressed messages are not supported: send identity")
-            if size > self._connection.limits.message_bytes_max:
-                limit = self._connection.limits.message_bytes_max
+            limit = self._size_max
+            if size > limit:
                 text = f"grpc: received message larger than max ({size} vs. {limit})"
                 raise CallFailed(Code.RESOURCE_EXHAUSTED, text)
             end = at + _PREFIX_SIZE + size
@@ -143,11 +146,18 @@ class Stream:
             at = end
         self._buffer = buffer[at:]
 
+    @property
+    def _size_max(self) -> int:
+        """A message of a stream must fit into the window that its handler opens by taking it."""
+        limit = self._connection.limits.message_bytes_max
+        return min(limit, WINDOW - _PREFIX_SIZE) if self.takes_ahead else limit
+
     def _message(self, raw: bytes) -> None:
         if self._served.method.request_streams:
             self._messages.append(raw)
             self._wake()
         elif self._task is None:
+            self.size = len(raw)
             self._task = self._connection.loop.create_task(self._run(raw))
 
     def _wake(self) -> None:
@@ -179,8 +189,12 @@ class Stream:
     # -- running ------------------------------------------------------------------------------------------
 
     @property
-    def peer_name(self) -> str:
-        return self._connection.peer_name
+    def method(self) -> str:
+        return self._served.method.path
+
+    @property
+    def common_name(self) -> str:
+        return self._connection.common_name
 
     async def _run(self, raw: bytes | None) -> None:
         code, message = Code.OK, ""
@@ -203,9 +217,9 @@ class Stream:
         handler: Any = self._served.handler
         method = self._served.method
         if raw is None:
-            await handler(self)
+            await handler(self.requests(), self.send, self)
         elif method.response_streams:
-            await handler(self._parse(raw), self)
+            await handler(self._parse(raw), self.send, self)
         else:
             self._write(await handler(self._parse(raw), self))
 
@@ -237,7 +251,7 @@ class Stream:
         else:
             trailers = headers.RESPONSE + headers.trailers(code, message)
         self._connection.finish(self, trailers)
-        self._connection.observe(self._served.method, code)
+        self._connection.observer.done(self._served.method, code)
 
     def abandon(self) -> None:
         """The client is gone: nobody waits for an answer."""
@@ -245,4 +259,4 @@ class Stream:
             self._deadline.cancel()
         if self._task is not None:
             self._task.cancel()
-            self._connection.observe(self._served.method, Code.CANCELLED)
+            self._connection.observer.done(self._served.method, Code.CANCELLED)

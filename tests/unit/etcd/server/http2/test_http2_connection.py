@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.etcd.server.http2 import frames, headers
-from pilothouse.etcd.server.http2.call import Call, routes, timeout_s
+from pilothouse.etcd.server.http2.call import Call, Requests, Send, Served, Unobserved, timeout_s
 from pilothouse.etcd.server.http2.connection import Connection, Limits
 from pilothouse.etcd.server.http2.frames import ErrorCode, Kind
 from pilothouse.etcd.wire import etcd_pb2 as pb
@@ -59,9 +59,15 @@ class Peer:
         self.handled = 0
         self.transport = Transport()
         self.hold: asyncio.Future[None] | None = None
-        self.connection = Connection(routes({KV["Put"]: self._put, WATCH["Watch"]: self._watch}), limits)
+        self.gone = False
+        table = {KV["Put"]: self._put, WATCH["Watch"]: self._watch}
+        routes = {method.path: Served(method, handler) for method, handler in table.items()}
+        self.connection = Connection(routes, limits or Limits(), Unobserved(), "", self._gone)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
         self.send(frames.PREFACE + frames.settings({}))
+
+    def _gone(self, connection: Connection) -> None:
+        self.gone = True
 
     async def _put(self, request: Any, call: Call) -> pb.PutResponse:
         self.handled += 1
@@ -69,8 +75,8 @@ class Peer:
             await self.hold
         return pb.PutResponse()
 
-    async def _watch(self, call: Call) -> None:
-        async for _ in call.requests():
+    async def _watch(self, requests: Requests, send: Send, call: Call) -> None:
+        async for _ in requests:
             self.handled += 1
 
     def send(self, data: bytes) -> None:

@@ -10,9 +10,8 @@ import grpc
 import pytest
 
 from pilothouse.etcd.contract import LeaseNotFound
-from pilothouse.etcd.server.http2.call import Call, routes
-from pilothouse.etcd.server.http2.connection import Limits
-from pilothouse.etcd.server.http2.port import GrpcPort
+from pilothouse.etcd.server.http2.call import Call, Requests, Send, Served
+from pilothouse.etcd.server.http2.server import GrpcServer
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.errors import Code
 from pilothouse.etcd.wire.methods import ELECTION, KV, MAINTENANCE, WATCH, Method
@@ -24,6 +23,7 @@ class Service:
     """Answers by what is asked for; remembers what happened to its handlers."""
 
     def __init__(self) -> None:
+        self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.sent = 0
 
@@ -40,25 +40,37 @@ class Service:
     async def range(self, request: pb.RangeRequest, call: Call) -> pb.RangeResponse:
         return pb.RangeResponse(kvs=[pb.KeyValue(key=b"k", value=b"v" * request.limit)])
 
-    async def snapshot(self, request: pb.SnapshotRequest, call: Call) -> None:
+    async def snapshot(self, request: pb.SnapshotRequest, send: Send, call: Call) -> None:
         try:
             for _ in range(200):
-                await call.send(pb.SnapshotResponse(blob=b"x" * 65_536))
+                await send(pb.SnapshotResponse(blob=b"x" * 65_536))
                 self.sent += 1
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
 
-    async def watch(self, call: Call) -> None:
-        async for request in call.requests():
-            await call.send(pb.WatchResponse(watch_id=request.cancel_request.watch_id))
+    async def watch(self, requests: Requests, send: Send, call: Call) -> None:
+        async for request in requests:
+            await send(pb.WatchResponse(watch_id=request.cancel_request.watch_id))
 
     async def _for_ever(self) -> None:
+        self.started.set()
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+
+class Counts:
+    def __init__(self, observed: list[tuple[str, Code]]) -> None:
+        self._observed = observed
+
+    def started(self, method: Method) -> None:
+        """Only ends are counted."""
+
+    def done(self, method: Method, code: Code) -> None:
+        self._observed.append((method.path.rpartition("/")[2], code))
 
 
 class Client:
@@ -94,16 +106,15 @@ async def client(service: Service, observed: list[tuple[str, Code]]) -> AsyncIte
         MAINTENANCE["Snapshot"]: service.snapshot,
         WATCH["Watch"]: service.watch,
     }
-    port = GrpcPort(
-        routes(table),
-        None,
-        Limits(),
-        lambda method, code: observed.append((method.path.rpartition("/")[2], code)),
+    server = GrpcServer(
+        {m.path: Served(m, handler) for m, handler in table.items()}, observer=Counts(observed)
     )
-    client = Client(await port.listen("127.0.0.1", 0))
+    listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
+    client = Client(listener.sockets[0].getsockname()[1])
     yield client
     await client.channel.close()
-    await port.stop()
+    listener.close()
+    await server.stop(1.0)
 
 
 async def test_calls_side_by_side(client: Client, observed: list[tuple[str, Code]]) -> None:
@@ -168,10 +179,11 @@ async def test_a_deadline_ends_the_handler(
 
 async def test_a_client_that_cancels_ends_the_handler(client: Client, service: Service) -> None:
     call = client.method(KV["Put"])(pb.PutRequest(key=b"slow"))
-    await call.wait_for_connection()
-    await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(call)
+    await service.started.wait()
     call.cancel()
     await service.cancelled.wait()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_a_stream_in_both_directions(client: Client) -> None:

@@ -20,7 +20,6 @@ from pilothouse.etcd.contract import Maintenance, Put
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import NoLog
 from pilothouse.etcd.server.core import Call
-from pilothouse.etcd.server.front import Protocol, plain_protocol, tls_protocol
 from pilothouse.etcd.server.lazy import LazyService, serve_lazily
 from pilothouse.etcd.server.options import ServerOptions, TlsFiles
 from pilothouse.etcd.server.server import parse_url
@@ -32,40 +31,6 @@ from .certificates import Ca
 from .serving import Client, served
 
 _ANY = "http://127.0.0.1:0"
-
-
-def _hello(*protocols: str) -> bytes:
-    """A real ClientHello."""
-    context = ssl.create_default_context()
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = context.wrap_bio(incoming, outgoing, server_hostname="x")
-    with pytest.raises(ssl.SSLWantReadError):
-        session.do_handshake()
-    return outgoing.read()
-
-
-def test_the_first_bytes_tell_the_protocol() -> None:
-    assert plain_protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") is Protocol.GRPC
-    assert plain_protocol(b"PRI") is None
-    assert plain_protocol(b"P") is None
-    assert plain_protocol(b"POST /v3/kv/put") is Protocol.HTTP
-    assert plain_protocol(b"GET /health") is Protocol.HTTP
-
-
-def test_what_a_client_hello_offers_tells_the_protocol() -> None:
-    assert tls_protocol(_hello("h2")) is Protocol.GRPC
-    assert tls_protocol(_hello("grpc-exp", "h2")) is Protocol.GRPC
-    assert tls_protocol(_hello("h2", "http/1.1")) is Protocol.HTTP
-    assert tls_protocol(_hello()) is Protocol.HTTP
-    assert tls_protocol(b"GET / HTTP/1.1\r\n") is Protocol.HTTP
-    hello = _hello("h2")
-    assert all(tls_protocol(hello[:n]) is None for n in (1, 4, 5, 50, len(hello) - 1))
-    in_two_records = hello[:3] + (100).to_bytes(2) + hello[5:105] + hello[:3] + (len(hello) - 105).to_bytes(2)
-    assert tls_protocol(in_two_records + hello[105:]) is Protocol.GRPC
-    garbage = b"\x16\x03\x01\x00\x08\x01\x00\x00\x04\xff\xff\xff\xff"
-    assert tls_protocol(garbage) is Protocol.HTTP
 
 
 @pytest.mark.parametrize(
