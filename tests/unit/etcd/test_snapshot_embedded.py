@@ -95,10 +95,32 @@ async def test_what_is_written_meanwhile_is_not_in_it(tmp_path: Path) -> None:
     await play(backend, 2, 20)
     await backend.compact(backend.revision)
     assert await save_pieces(pieces, tmp_path / "copy.db") == pieces.size
+    # What the compaction left on the disk for the copy goes with the next one.
+    await backend.put(Put(b"k0", b"last"))
+    await backend.compact(backend.revision)
+    live = (await backend.range(ALL)).count
     await backend.close()
+    log = SqliteLog(tmp_path / "old")
+    assert len(list(log.load())) == live
+    log.close()
     copy = await open_backend(World(), restored(tmp_path / "copy.db", tmp_path / "new", 0))
     assert copy.revision == revision
     assert await history(copy) == expected
+    await copy.close()
+
+
+async def test_two_snapshots_at_a_time_and_one_that_is_forgotten(tmp_path: Path) -> None:
+    backend = await open_backend(World(), SqliteLog(tmp_path / "old"))
+    await play(backend, 1, 50)
+    expected = (await backend.range(ALL)).kvs
+    backend.snapshot()  # and never read
+    await asyncio.gather(
+        save(backend, tmp_path / "a.db"), save(backend, tmp_path / "b.db"), play(backend, 2, 20)
+    )
+    await backend.close()
+    assert (tmp_path / "a.db").read_bytes() == (tmp_path / "b.db").read_bytes()
+    copy = await open_backend(World(), restored(tmp_path / "a.db", tmp_path / "new"))
+    assert (await copy.range(ALL)).kvs == expected
     await copy.close()
 
 
