@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilothouse.cli import backups
 from pilothouse.cli.flags import Flag, Group, Values, no_effect, refused
 from pilothouse.cli.kinds import (
     BOOL,
@@ -33,7 +34,6 @@ from pilothouse.cli.kinds import (
 if TYPE_CHECKING:
     from pilothouse.api.types import Obj
     from pilothouse.components.api_server import Serving
-    from pilothouse.etcd.snapshots.backups import Schedule
 
 AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 _TLS = "TLS 1.2 and later with OpenSSL's secure ciphers are always on"
@@ -76,18 +76,6 @@ DATA = Group(
         no_effect("etcd-healthcheck-timeout", DURATION, 2.0, "the store is in the process"),
         no_effect("etcd-readycheck-timeout", DURATION, 2.0, "the store is in the process"),
         no_effect("lease-reuse-duration-seconds", COUNT, 60, "leases are cheap"),
-    ),
-)
-
-
-BACKUPS = Group(
-    "Backups",
-    (
-        Flag(
-            "snapshot-every", DURATION, 0.0, "Save a snapshot of the store this often, such as 30m; 0: never."
-        ),
-        Flag("snapshot-keep", COUNT, 5, "How many scheduled snapshots are kept; 0: all."),
-        Flag("snapshot-dir", PATH, None, "Where they are saved (default DATA_DIR/snapshots)."),
     ),
 )
 
@@ -369,7 +357,7 @@ def groups(bind_address: str = "127.0.0.1", secure_port: int = 6443) -> tuple[Gr
     """In the order of the help."""
     return (
         DATA,
-        BACKUPS,
+        backups.GROUP,
         serving(bind_address, secure_port),
         NETWORK,
         AUTHENTICATION,
@@ -430,29 +418,8 @@ def options(values: Values) -> Serving:
         signing_key_file=values["service-account-signing-key-file"],
         key_files=values["service-account-key-file"],
         server=server,
-        snapshots=snapshots(values, home),
+        snapshots=backups.schedule(values, home, ephemeral=values["ephemeral"]),
     )
-
-
-_SNAPSHOT_S_MIN = 1.0
-
-
-def snapshots(values: Values, home: Path) -> Schedule | None:
-    """What the flags of BACKUPS ask for."""
-    from pilothouse.cli.flags import UsageError
-    from pilothouse.etcd.snapshots.backups import Schedule
-
-    every_s, directory = values["snapshot-every"], values["snapshot-dir"]
-    if not every_s:
-        for name in ("snapshot-keep", "snapshot-dir"):
-            if name in values.given:
-                raise UsageError(f"--{name} belongs to --snapshot-every: say how often")
-        return None
-    if every_s < _SNAPSHOT_S_MIN:
-        raise UsageError("--snapshot-every: a second is the least")
-    if directory is None and values["ephemeral"]:
-        raise UsageError("an ephemeral cluster's snapshots need a place: name it with --snapshot-dir")
-    return Schedule(every_s, values["snapshot-keep"], directory or home / "snapshots")
 
 
 def _admission(path: Path | None) -> Mapping[str, Obj]:
