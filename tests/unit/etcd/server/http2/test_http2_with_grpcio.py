@@ -25,6 +25,7 @@ class Service:
     def __init__(self) -> None:
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.pieces = 200
         self.sent = 0
 
     async def put(self, request: pb.PutRequest, call: Call) -> pb.PutResponse:
@@ -42,7 +43,7 @@ class Service:
 
     async def snapshot(self, request: pb.SnapshotRequest, send: Send, call: Call) -> None:
         try:
-            for _ in range(200):
+            for _ in range(self.pieces):
                 await send(pb.SnapshotResponse(blob=b"x" * 65_536))
                 self.sent += 1
         except asyncio.CancelledError:
@@ -197,14 +198,15 @@ async def test_a_stream_in_both_directions(client: Client) -> None:
 
 
 async def test_a_sender_waits_for_a_client_that_does_not_read(client: Client, service: Service) -> None:
-    """Of 13 MB only what windows and buffers hold is made; after the client has gone the sender ends."""
+    """Of 130 MB only what windows and buffers hold is made; after the client has gone the sender ends."""
+    service.pieces = 2_000
     call = client.method(MAINTENANCE["Snapshot"])(pb.SnapshotRequest())
     await call.read()
     before = -1
     while service.sent != before:
         before = service.sent
         await client.method(KV["Put"])(pb.PutRequest())
-    assert service.sent < 200
+    assert service.sent < 1_000
     call.cancel()
     await service.cancelled.wait()
 
