@@ -98,6 +98,9 @@ async def test_grpc_and_http_on_one_port() -> None:
         metrics = (await _get(f"{url}/metrics"))[1]
         for line in (
             "etcd_server_has_leader 1.0",
+            "etcd_debugging_mvcc_keys_total 1.0",
+            "etcd_debugging_mvcc_current_revision 3.0",
+            "etcd_server_quota_backend_bytes 2.147483648e+09",
             "etcd_mvcc_put_total 2.0",
             'grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",'
             'grpc_type="unary"} 2.0',

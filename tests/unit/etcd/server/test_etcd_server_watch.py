@@ -230,5 +230,5 @@ async def test_a_stream_that_ends_leaves_no_watch() -> None:
             while backend._watches:
                 await client.put(b"b")
         assert b"etcd_debugging_mvcc_watcher_total 0.0" in await server.service.core.metrics.text(
-            server.service.core.maintenance
+            backend, server.service.core.maintenance
         )
