@@ -6,7 +6,7 @@ import platform
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pilothouse.etcd.contract import API_VERSION, Maintenance
+from pilothouse.etcd.contract import API_VERSION, Backend, Maintenance, Range
 from pilothouse.etcd.wire.errors import Code, go_name
 from pilothouse.etcd.wire.methods import Method
 from pilothouse.kit.metrics import counter, exponential_buckets, gauge, histogram, new_registry
@@ -17,6 +17,7 @@ _KINDS = {
     (True, False): "client_stream",
     (True, True): "bidi_stream",
 }
+_ALL_KEYS = Range(b"\0", b"\0", count_only=True)
 _CALL = ("grpc_code", "grpc_method", "grpc_service", "grpc_type")
 
 
@@ -52,7 +53,7 @@ def _labels(method: Method) -> tuple[str, str, str]:
 class Metrics:
     """What the services count; sizes are asked for when somebody looks."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, quota_bytes: int, registry: CollectorRegistry | None = None) -> None:
         self.registry = new_registry() if registry is None else registry
         self.handled = self._counter(
             "grpc_server_handled_total",
@@ -102,6 +103,7 @@ class Metrics:
         self.quota = self._gauge(
             "etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes."
         )
+        self.quota.set(quota_bytes)
         self._constants()
 
     def _constants(self) -> None:
@@ -127,9 +129,12 @@ class Metrics:
     def _gauge(self, name: str, help: str, labels: tuple[str, ...] = ()) -> Gauge:
         return gauge(self.registry, name, help, labels)
 
-    async def text(self, maintenance: Maintenance) -> bytes:
+    async def text(self, backend: Backend, maintenance: Maintenance) -> bytes:
         """In Prometheus' text format."""
         status = await maintenance.status()
         self._size.set(status.db_size)
         self._in_use.set(status.db_size_in_use)
+        self.keys.set((await backend.range(_ALL_KEYS)).count)
+        self.revision.set(backend.revision)
+        self.compacted.set(backend.compact_revision)
         return generate_latest(self.registry)

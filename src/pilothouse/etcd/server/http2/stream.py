@@ -225,14 +225,14 @@ class Stream:
 
     # -- out ----------------------------------------------------------------------------------------------
 
-    def _write(self, message: Message) -> None:
-        payload = message.SerializeToString()
+    def _write(self, message: Message | bytes) -> None:
+        payload = message if isinstance(message, bytes) else message.SerializeToString()
         if not self._head_sent:
             self._head_sent = True
             self._connection.send_headers(self, headers.RESPONSE, ended=False)
         self._connection.send_data(self, b"\0" + len(payload).to_bytes(4, "big") + payload)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message | bytes) -> None:
         self._write(message)
         if self._connection.paused or self.pending_bytes > _PENDING_HIGH:
             self._drained = self._connection.loop.create_future()
