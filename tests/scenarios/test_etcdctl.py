@@ -62,7 +62,9 @@ def test_etcdctl_prints_the_same(path: Path, tmp_path: Path) -> None:
         return
     failures = []
     for step, *both in answers:
-        for name, version, answer in zip(("a real etcd", "pilothouse etcd"), (THEIRS, OURS), both, strict=True):
+        for name, version, answer in zip(
+            ("a real etcd", "pilothouse etcd"), (THEIRS, OURS), both, strict=True
+        ):
             expected = step.expected(version)
             if answer != expected:
                 diff = difflib.unified_diff(expected, answer, "written", name, lineterm="", n=9)

@@ -59,7 +59,7 @@ async def test_defragment_gives_space_back_while_writes_wait(tmp_path: Path) -> 
     )
     assert results[2] is not None
     assert (await store.status()).db_size < 200_000
-    assert (tmp_path / "store.db").stat().st_size < 300_000  # noqa: ASYNC240
+    assert (tmp_path / "store.db").stat().st_size < 300_000
     assert (await store.range(Range(b"\0", b"\0"))).count == 3
     await store.close()
     store = await _open(tmp_path)

@@ -26,9 +26,7 @@ def _candidates() -> list[bytes]:
 
 @given(st.lists(_ranges, max_size=5), _ranges)
 def test_a_range_is_covered_when_every_key_of_it_is(granted: list[KeyRange], asked: KeyRange) -> None:
-    expected = all(
-        any(_holds(g, key) for g in granted) for key in _candidates() if _holds(asked, key)
-    )
+    expected = all(any(_holds(g, key) for g in granted) for key in _candidates() if _holds(asked, key))
     assert Coverage(granted).covers(asked) == expected
 
 
