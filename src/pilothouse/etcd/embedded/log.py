@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
-from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK
+from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK, Row
 
 FORMAT = 1
 FILE = "store.db"
@@ -76,9 +76,9 @@ class Log(Protocol):
     in_thread: bool
 
     @property
-    def places(self) -> dict[tuple[int, bytes], int]:
-        """By revision and key: where in its revision a row stands, of those that are not the first. Complete
-        when everything is loaded."""
+    def places(self) -> dict[Row, int]:
+        """Where in its revision a row stands, of those that are not the first. Complete when
+        everything is loaded."""
 
     @property
     def directory(self) -> Path | None:
@@ -108,7 +108,7 @@ class NoLog:
     directory: Path | None = None
 
     @property
-    def places(self) -> dict[tuple[int, bytes], int]:
+    def places(self) -> dict[Row, int]:
         return {}
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class SqliteLog:
         self.directory: Path | None = directory
         self._path = directory / FILE
         self._lock = _lock(directory / "lock")
-        self.places: dict[tuple[int, bytes], int] = {}
+        self.places: dict[Row, int] = {}
         try:
             self._db = self._open()
         except BaseException:
@@ -190,7 +190,7 @@ class SqliteLog:
         for key, value, created, row, version, lease in self._rows(query):
             place = row & PLACE_MASK
             if place:
-                self.places[row >> PLACE_BITS, key] = place
+                self.places[row >> PLACE_BITS, key, version > 0] = place
             yield KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
 
     def compact_revision(self) -> int:
@@ -255,10 +255,13 @@ class SqliteLog:
             )
         if batch.drops:
             dead = [
-                (kv.mod_revision << PLACE_BITS, (kv.mod_revision + 1) << PLACE_BITS, kv.key)
+                (kv.mod_revision << PLACE_BITS, (kv.mod_revision + 1) << PLACE_BITS, kv.key, not kv.version)
                 for kv in batch.drops
             ]
-            self._db.executemany("DELETE FROM log WHERE id >= ? AND id < ? AND key = ?", dead)
+            # A transaction may delete a key and put it: what is told apart is the tombstone.
+            self._db.executemany(
+                "DELETE FROM log WHERE id >= ? AND id < ? AND key = ? AND (version = 0) = ?", dead
+            )
         if batch.leases_granted:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:

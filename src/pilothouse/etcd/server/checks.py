@@ -1,11 +1,10 @@
-"""What is wrong with a request by itself, whatever the store holds (etcd: v3rpc/key.go).
+"""What is wrong with a request by itself, whatever the store holds (etcd: v3rpc/key.go). That no key changes twice
+in a transaction is the store's own rule (`mvcc.once`).
 
 The order of the checks is etcd's, for the first that fails is told.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from pilothouse.etcd.contract import InvalidRequest
 from pilothouse.etcd.wire import etcd_pb2 as pb
@@ -46,12 +45,6 @@ def check_delete(r: pb.DeleteRangeRequest) -> None:
 
 
 def check_txn(r: pb.TxnRequest, ops_max: int) -> None:
-    _check_branches(r, ops_max)
-    for branch in (r.success, r.failure):
-        _check_keys_once(branch)
-
-
-def _check_branches(r: pb.TxnRequest, ops_max: int) -> None:
     """An inner transaction has what the outer one leaves of the limit."""
     ops = max(len(r.compare), len(r.success), len(r.failure))
     if ops > ops_max:
@@ -75,46 +68,6 @@ def _check_op(op: pb.RequestOp, ops_max: int) -> None:
     elif kind == "request_delete_range":
         check_delete(op.request_delete_range)
     elif kind == "request_txn":
-        _check_branches(op.request_txn, ops_max)
+        check_txn(op.request_txn, ops_max)
     else:
         raise _invalid("key not found")
-
-
-_Intervals = list[tuple[bytes, bytes]]
-"""First key and the end, b"" for a single key and b"\\0" for all that follow."""
-
-
-def _check_keys_once(ops: Iterable[pb.RequestOp]) -> tuple[set[bytes], _Intervals]:
-    """No key is put twice in what may run together, nor put and deleted; the keys put and intervals deleted."""
-    ops = list(ops)
-    deletes: _Intervals = [
-        (op.request_delete_range.key, op.request_delete_range.range_end)
-        for op in ops
-        if op.WhichOneof("request") == "request_delete_range"
-    ]
-    puts: set[bytes] = set()
-    for op in ops:
-        if op.WhichOneof("request") != "request_txn":
-            continue
-        then_puts, then_deletes = _check_keys_once(op.request_txn.success)
-        else_puts, else_deletes = _check_keys_once(op.request_txn.failure)
-        for key in then_puts | else_puts:
-            _refuse_second(key, puts, deletes)
-        puts |= then_puts | else_puts  # one of the branches runs: they may share keys
-        deletes += then_deletes + else_deletes
-    for op in ops:
-        if op.WhichOneof("request") == "request_put":
-            _refuse_second(op.request_put.key, puts, deletes)
-            puts.add(op.request_put.key)
-    return puts, deletes
-
-
-def _refuse_second(key: bytes, puts: set[bytes], deletes: _Intervals) -> None:
-    if key in puts or any(_contains(first, end, key) for first, end in deletes):
-        raise _invalid("duplicate key given in txn request")
-
-
-def _contains(first: bytes, end: bytes, key: bytes) -> bool:
-    if not end:
-        return key == first
-    return key >= first and (end == b"\0" or key < end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 import grpc
@@ -25,7 +25,7 @@ class ClusterService(Service):
         return {
             "MemberList": self.member_list,
             "MemberUpdate": self.member_update,
-            "MemberAdd": self.refuse,
+            "MemberAdd": self.member_add,
             "MemberRemove": self.member_remove,
             "MemberPromote": self.member_promote,
         }
@@ -40,11 +40,14 @@ class ClusterService(Service):
     async def member_update(self, request: pb.MemberUpdateRequest, call: Call) -> pb.MemberUpdateResponse:
         """Peer URLs are kept and mean nothing here."""
         self._require_known(request.ID)
-        if not request.peerURLs or not all(_is_peer_url(url) for url in request.peerURLs):
-            raise Refused("etcdserver: given member URLs are invalid")
+        _require_urls(request.peerURLs)
         self._peer_urls = tuple(request.peerURLs)
         await self.core.maintenance.keep_record(_RECORD, json.dumps(self._peer_urls).encode())
         return pb.MemberUpdateResponse(header=self._header(), members=[self._member()])
+
+    async def member_add(self, request: pb.MemberAddRequest, call: Call) -> Message:
+        _require_urls(request.peerURLs)
+        return await self.refuse(request, call)
 
     async def member_remove(self, request: pb.MemberRemoveRequest, call: Call) -> Message:
         self._require_known(request.ID)
@@ -73,6 +76,11 @@ class ClusterService(Service):
             peerURLs=self._peer_urls,
             clientURLs=options.advertise_client_urls,
         )
+
+
+def _require_urls(urls: Collection[str]) -> None:
+    if not urls or not all(_is_peer_url(url) for url in urls):
+        raise Refused("etcdserver: given member URLs are invalid")
 
 
 def _is_peer_url(url: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from pilothouse.etcd.contract import Backend, Maintenance
+from pilothouse.etcd.embedded.backend import EmbeddedBackend
 from pilothouse.etcd.server.alarms import Alarms, Quota, SpaceGuard
 from pilothouse.etcd.server.auth.guard import AuthGuard
 from pilothouse.etcd.server.auth.passwords import Passwords
@@ -99,8 +100,9 @@ async def make_core(backend: Backend, kept: Maintenance, world: World, options: 
     headers = await make_headers(backend, kept, world)
     alarms, quota = Alarms(kept), Quota(kept, options.quota_bytes)
     await alarms.start()
-    metrics = Metrics()
-    metrics.quota.set(quota.limit_bytes)
+    metrics = Metrics(quota.limit_bytes)
+    if isinstance(backend, EmbeddedBackend):
+        backend.on_commit = metrics.commit_seconds.observe
     guard = Guards(AuthGuard(auth, backend), SpaceGuard(alarms, quota, headers.member_id))
     return Core(backend, kept, world, options, headers, metrics, alarms, quota, auth, guard)
 

@@ -194,7 +194,12 @@ class _Stream:
         except Compacted as error:
             self._drop(watching)
             await self._answer(
-                self._response(watching.id, canceled=True, compact_revision=error.compact_revision)
+                pb.WatchResponse(
+                    header=self.core.headers.at(0),  # as etcd: nothing was read
+                    watch_id=watching.id,
+                    canceled=True,
+                    compact_revision=error.compact_revision,
+                )
             )
             await self._tell_progress()
         except StoreError as error:
@@ -234,7 +239,6 @@ class _Stream:
         created: bool = False,
         canceled: bool = False,
         cancel_reason: str = "",
-        compact_revision: int = 0,
     ) -> pb.WatchResponse:
         return pb.WatchResponse(
             header=self.core.headers.now(),
@@ -242,7 +246,6 @@ class _Stream:
             created=created,
             canceled=canceled,
             cancel_reason=cancel_reason,
-            compact_revision=compact_revision,
         )
 
     # -- progress ---------------------------------------------------------------------------------------
