@@ -47,6 +47,11 @@ def _operations(chance: random.Random, count: int) -> list[Txn]:
     for _ in range(count):
         chosen = chance.sample(keys, chance.choice((1, 1, 2, 4)))
         txns.append(Txn((), [operation(key) for key in chosen]))
+    # In transactions of one transaction a key may be put, and deleted after it.
+    twice = Txn((), (Txn((), (Put(b"twice", b"1"),)), Txn((), (Delete(b"twice"),))))
+    again = Txn((), (Put(b"twice", b"2"), Put(b"other", b"3")))
+    middle = len(txns) // 2
+    txns = [*txns[:middle], twice, again, twice, *txns[middle:], twice]
     return [*txns, Txn((), (Delete(b"k1", b"k4"), Put(b"z", b"")))]
 
 

@@ -33,9 +33,9 @@ restored_keys() {
   etcd --name=default --data-dir="$1" --listen-client-urls=$client --advertise-client-urls=$client \
     --listen-peer-urls=$peer >etcd.log 2>&1 &
   pid=$!
-  until etcdctl --endpoints=$client get x >/dev/null 2>&1; do sleep 0.1; done
-  etcdctl --endpoints=$client get k --prefix
-  etcdctl --endpoints=$client endpoint hashkv | cut -d, -f2
+  until ETCDCTL_ENDPOINTS=$client etcdctl get x >/dev/null 2>&1; do sleep 0.1; done
+  ETCDCTL_ENDPOINTS=$client etcdctl get k --prefix
+  ETCDCTL_ENDPOINTS=$client etcdctl endpoint hashkv | cut -d, -f2
   kill $pid
-  wait $pid 2>/dev/null
+  wait $pid 2>/dev/null || true
 }

@@ -16,29 +16,28 @@ from pilothouse.etcd.mvcc.store import Versions
 from pilothouse.etcd.snapshots.rows import row
 
 _BUCKET = b"key"
-_ROWS_AT_ONCE = 500
+_PARTS_AT_ONCE = 1000
 
 
 def hash_versions(versions: Versions, revision: int, compact_revision: int) -> int:
-    """Takes a few µs per version; made for another thread."""
-    rows = [found for found in versions.in_order() if found[0].mod_revision <= revision]
-    if compact_revision:
-        rows = _without_compacted(rows, compact_revision)
+    """Takes a few µs per version; made for another thread. Row by row, for a list of a million would have the
+    garbage collector stop the event loop."""
+    visible = _visible(versions, revision) if compact_revision else {}
     value = google_crc32c.value(_BUCKET)
-    remaining = iter(rows)
-    while some := list(islice(remaining, _ROWS_AT_ONCE)):
-        value = google_crc32c.extend(value, b"".join([part for kv, sub in some for part in row(kv, sub)]))
+    counted = (
+        part
+        for kv, sub in versions.in_order()
+        if kv.mod_revision <= revision
+        # If nothing at all is left at the revision, etcd counts everything that it still has.
+        and (not visible or kv.mod_revision > compact_revision or visible.get(kv.key) is kv)
+        for part in row(kv, sub)
+    )
+    while some := b"".join(islice(counted, _PARTS_AT_ONCE)):
+        value = google_crc32c.extend(value, some)
     return int(value)
 
 
-def _without_compacted(rows: list[tuple[KeyValue, int]], compact_revision: int) -> list[tuple[KeyValue, int]]:
-    """If nothing at all is left at the revision, etcd counts everything that it still has."""
-    newest = {kv.key: kv for kv, _ in rows}
-    visible = {kv.key: kv.mod_revision for kv in newest.values() if kv.version}
-    if not visible:
-        return rows
-    return [
-        (kv, sub)
-        for kv, sub in rows
-        if kv.mod_revision > compact_revision or visible.get(kv.key) == kv.mod_revision
-    ]
+def _visible(versions: Versions, revision: int) -> dict[bytes, KeyValue]:
+    """What a read at the revision finds."""
+    newest = {kv.key: kv for kv, _ in versions.in_order() if kv.mod_revision <= revision}
+    return {key: kv for key, kv in newest.items() if kv.version}

@@ -80,8 +80,8 @@ class Log(Protocol):
 
     @property
     def places(self) -> dict[tuple[int, bytes], int]:
-        """By revision and key: where in its revision a row stands, of those that are not the first. Complete
-        when everything is loaded."""
+        """Where in its revision a row stands, of those that are not the first. Complete when
+        everything is loaded."""
 
     @property
     def directory(self) -> Path | None:

@@ -10,7 +10,7 @@ from pilothouse.etcd.embedded.backend import EmbeddedBackend
 from pilothouse.etcd.server.alarms import Alarms, Quota, SpaceGuard
 from pilothouse.etcd.server.auth.guard import AuthGuard
 from pilothouse.etcd.server.auth.passwords import Passwords
-from pilothouse.etcd.server.auth.store import AuthStore, open_auth
+from pilothouse.etcd.server.auth.store import open_auth
 from pilothouse.etcd.server.auth.tokens import tokens_of
 from pilothouse.etcd.server.core import Core, make_headers
 from pilothouse.etcd.server.guards import Guards
@@ -59,33 +59,13 @@ class EtcdService:
 
     async def start(self) -> None:
         """ValueError for TLS and token files that do not hold what they should."""
-        core = self._core = await self._make_core()
+        core = self._core = await make_core(self._backend, self._maintenance, self._world, self._options)
         self._services, bound = bind(core)
         for service in self._services:
             await service.start()
         self._http = HttpApp(core, bound)
         self._grpc = make_server(core, bound)
         await self._http.start()
-
-    async def _make_core(self) -> Core:
-        backend, kept, options = self._backend, self._maintenance, self._options
-        auth = await self._open_auth()
-        headers = await make_headers(backend, kept, self._world)
-        alarms, quota = Alarms(kept), Quota(kept, options.quota_bytes)
-        await alarms.start()
-        metrics = Metrics(quota.limit_bytes)
-        if isinstance(backend, EmbeddedBackend):
-            backend.on_commit = metrics.commit_seconds.observe
-        guard = Guards(AuthGuard(auth, backend), SpaceGuard(alarms, quota, headers.member_id))
-        return Core(backend, kept, self._world, options, headers, metrics, alarms, quota, auth, guard)
-
-    async def _open_auth(self) -> AuthStore:
-        options = self._options
-        tokens = tokens_of(options.auth_token, self._world, options.auth_token_ttl_s)
-        passwords = Passwords(options.bcrypt_cost)
-        return await open_auth(
-            self._maintenance, tokens, passwords, certificates=options.certificates_name_users
-        )
 
     async def stop(self) -> None:
         if self._grpc is not None:
@@ -96,6 +76,22 @@ class EtcdService:
             for service in self._services:
                 await service.stop()
             self._core.auth.close()
+
+
+async def make_core(backend: Backend, kept: Maintenance, world: World, options: ServerOptions) -> Core:
+    """What the services share, with what was kept of it. ValueError for token files that do not hold what they
+    should."""
+    tokens = tokens_of(options.auth_token, world, options.auth_token_ttl_s)
+    passwords = Passwords(options.bcrypt_cost)
+    auth = await open_auth(kept, tokens, passwords, certificates=options.certificates_name_users)
+    headers = await make_headers(backend, kept, world)
+    alarms, quota = Alarms(kept), Quota(kept, options.quota_bytes)
+    await alarms.start()
+    metrics = Metrics(quota.limit_bytes)
+    if isinstance(backend, EmbeddedBackend):
+        backend.on_commit = metrics.commit_seconds.observe
+    guard = Guards(AuthGuard(auth, backend), SpaceGuard(alarms, quota, headers.member_id))
+    return Core(backend, kept, world, options, headers, metrics, alarms, quota, auth, guard)
 
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
