@@ -55,7 +55,7 @@ class Etcd:
             *("--listen-peer-urls", own_peer, "--initial-advertise-peer-urls", own_peer),
             *("--initial-cluster", members),
             *("--heartbeat-interval", str(election_ms // 10), "--election-timeout", str(election_ms)),
-            *("--logger", "zap", "--log-level", "panic"),
+            *("--logger", "zap", "--log-level", "panic", "--pre-vote"),
             *flags,
         ]
         self.start()

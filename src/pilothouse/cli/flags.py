@@ -93,6 +93,8 @@ class Command:
     examples: str = ""
     argument: str = ""
     """The name of positional arguments, "" for a command that takes none."""
+    subcommands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Module (with a COMMAND) and summary by name; the command itself is what runs without one."""
     index: dict[str, Flag] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -190,11 +192,14 @@ def help_text(command: Command, width: int = 0) -> str:
     """What --help prints."""
     width = width or min(shutil.get_terminal_size((100, 24)).columns, 110)
     usage = f"Usage: pilothouse {command.name}"
+    usage += " [COMMAND]" if command.subcommands else ""
     usage += " [flags]" if command.groups else ""
     usage += f" [{command.argument}]" if command.argument else ""
     parts = [usage, textwrap.fill(command.description or command.summary, width)]
     if command.examples:
         parts.append("Examples:\n" + textwrap.indent(textwrap.dedent(command.examples).strip("\n"), "  "))
+    if command.subcommands:
+        parts.append("Commands:\n" + columns((name, text) for name, (_, text) in command.subcommands.items()))
     for group in command.groups:
         shown = [flag for flag in group.flags if not (flag.hidden or flag.refused or flag.no_effect)]
         if shown:

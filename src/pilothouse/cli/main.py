@@ -23,6 +23,7 @@ _COMMANDS = {
     "kube-apiserver": ("pilothouse.cli.kube_apiserver", "The API server alone."),
     "kube-controller-manager": ("pilothouse.cli.kube_controller_manager", "The controllers alone."),
     "kube-scheduler": ("pilothouse.cli.kube_scheduler", "The scheduler alone."),
+    "etcd": ("pilothouse.cli.etcd.main", "The store alone, as etcd v3; or what an operator does with one."),
     "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
@@ -74,11 +75,13 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name in ("--version", "-version"):
         name = "version"
     if name == "help" and rest:
-        name, rest = rest[0], ["--help"]
+        name, rest = rest[0], [*rest[1:], "--help"]
     if name == "help":
         print(overview())
         return 0
     command = load(name)
+    while rest and command.subcommands and not rest[0].startswith("-"):
+        command, rest = _subcommand(command, rest[0]), rest[1:]
     try:
         values = command.parse(rest)
     except HelpWanted:
@@ -97,6 +100,17 @@ def load(name: str) -> Command:
         raise UsageError(f"unknown {what} {name!r}{hint} (see: pilothouse --help)")
     command: Command = importlib.import_module(entry[0]).COMMAND
     return command
+
+
+def _subcommand(command: Command, name: str) -> Command:
+    """A command of a command. UsageError for one that there is not."""
+    entry = command.subcommands.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, command.subcommands, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"unknown command {name!r}{hint} (see: pilothouse {command.name} --help)")
+    found: Command = importlib.import_module(entry[0]).COMMAND
+    return found
 
 
 def names() -> list[str]:

@@ -4,17 +4,20 @@ Data of one server, under its data directory (0700):
 
     store/   the embedded store, locked while a server runs on it
     pki/     ca, the serving certificate, client certificates, sa.key
+    etcd.sock  the store as etcd, for processes of its owner: nothing of it is loaded before one connects
     *.kubeconfig  see `credentials`
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import tempfile
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from prometheus_client import CollectorRegistry
 
@@ -31,10 +34,14 @@ from pilothouse.apiserver.pki.certificates import (
 )
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import ApiServer, Options
-from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.embedded.backend import open_backend
-from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
+from pilothouse.etcd.embedded.log import NoLog, SqliteLog
+from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
+from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
 from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
 UNSPECIFIED = ("0.0.0.0", "::")
@@ -95,6 +102,7 @@ class ServedApi:
         self._temporary: Path | None = None
         self._backend = backend
         self._owns_backend = backend is None
+        self._etcd: LazyService | None = None
         self._listener: HttpServer | None = None
         self._api: ApiServer | None = None
         self._authority: Authority | None = None
@@ -146,8 +154,24 @@ class ServedApi:
             from pilothouse.components.etcd import open_cluster
 
             return await open_cluster(serving.etcd, self._world)
-        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
-        return await open_backend(self._world, durable)
+        if serving.data_dir is None:
+            return await open_backend(self._world, NoLog())
+        embedded = await open_backend(self._world, SqliteLog(self.directory / "store"))
+        await self._open_etcd_socket(embedded)
+        return embedded
+
+    async def _open_etcd_socket(self, backend: Backend) -> None:
+        """A disk that is full, or a path that is too long for a socket, must not stop the cluster."""
+        path = self.directory / SOCKET_FILE
+        service = serve_lazily(path, backend, cast(Maintenance, backend), self._world, EtcdOptions())
+        try:
+            await service.start()
+        except OSError as error:
+            log.warning(
+                "cannot open %s: %s; pilothouse etcd does not reach this store while it runs", path, error
+            )
+            return
+        self._etcd = service
 
     def _make_directory(self) -> Path:
         if self._serving.data_dir is not None:
@@ -220,6 +244,8 @@ class ServedApi:
             await self._api.stop()
         if self._listener is not None:
             await self._listener.stop()
+        if self._etcd is not None:
+            await self._etcd.stop()
 
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk."""

@@ -5,9 +5,10 @@ One channel per endpoint. A call goes to the endpoint that answered last:
     call ─▶ connected? ──no──▶ nothing was sent: the next endpoint
                 └─yes─▶ sent ──answer──▶ done
                           ├─ refused, broken ──▶ `failures.judge`: again elsewhere, or the caller's error
-                          └─ no word for a second ──▶ "are you alive?" (Status, answered without the others)
-                                  ├─ yes ──▶ wait on: the request is slow, not the member
-                                  └─ no (dead, paused, cut off) ──▶ as if the connection had broken
+                          └─ no word for a second ──▶ "how are you?" (Status, answered without the others)
+                                  ├─ well ──▶ wait on: the request is slow, not the member
+                                  ├─ under another leader now ──▶ it went to the old one, and is lost
+                                  └─ no answer (dead, paused, cut off) ──▶ as if the connection had broken
 
 So a member that was paused costs seconds, whatever the request's own time limit is, and a big request may take
 all of it. TLS, tokens and keepalive as kube-apiserver's client has them (storagebackend/factory/etcd3.go).
@@ -42,6 +43,8 @@ _RECONNECT_MS_MAX = 2_000
 _RETRY_WAIT_S = 0.05
 _SLOW_AFTER_S = 1.0
 _ALIVE_WITHIN_S = 2.0
+_TERM_KNOWN_S = 5.0
+"""A term that was heard of before that may have ended long ago."""
 _TOKEN_TRIES = 3
 
 
@@ -73,6 +76,13 @@ _REQUIRE_LEADER = ("hasleader", "true")
 Metadata = tuple[tuple[str, str], ...]
 
 
+class Vital(NamedTuple):
+    """What a member says of itself; `leader` is 0 while it knows none."""
+
+    term: int
+    leader: int
+
+
 class Credentials(NamedTuple):
     user: str
     password: str
@@ -88,6 +98,8 @@ class Stream:
     async def write(self, message: Message) -> None:
         try:
             await self._call.write(message)
+        except asyncio.CancelledError as error:
+            raise self._cancelled(error) from error
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise await self._error(error) from error
 
@@ -95,12 +107,20 @@ class Stream:
         """The next message; None at the end."""
         try:
             message = await self._call.read()
+        except asyncio.CancelledError as error:
+            raise self._cancelled(error) from error
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise await self._error(error) from error
         return None if message is grpc.aio.EOF else message
 
     def cancel(self) -> None:
         self._call.cancel()
+
+    def _cancelled(self, error: asyncio.CancelledError) -> BaseException:
+        """gRPC says in the same way that the caller was cancelled and that somebody ended the call."""
+        if _is_being_cancelled():
+            return error
+        return StoreUnavailable(f"the stream to {self.endpoint} was broken off")
 
     async def _error(self, error: Exception) -> StoreError:
         if isinstance(error, grpc.aio.AioRpcError):
@@ -133,7 +153,10 @@ class EtcdClient:
         self._token = ""
         self._endpoints = Endpoints(list(endpoints))
         self._channels: dict[str, Any] = {}
-        self._probes: dict[str, asyncio.Task[bool]] = {}
+        self._probes: dict[str, asyncio.Task[Vital | None]] = {}
+        self._term = 0
+        """Raft's term, by the last answer, and when that was."""
+        self._term_heard_s = 0.0
         self._closed = False
         for url in endpoints:
             target_of(url, secure=tls is not None)
@@ -159,8 +182,8 @@ class EtcdClient:
         """It is not to be asked for a while."""
         self._endpoints.failed(endpoint, self._now())
 
-    async def alive(self, endpoint: str) -> bool:
-        """Whether the member answers at all; asked once for all who want to know at the same time."""
+    async def vital(self, endpoint: str) -> Vital | None:
+        """How the member is, None if it does not answer; asked once for all who want to know at the same time."""
         probe = self._probes.get(endpoint)
         if probe is None:
             probe = asyncio.get_running_loop().create_task(self._probe(endpoint), name=f"probe {endpoint}")
@@ -168,16 +191,16 @@ class EtcdClient:
             probe.add_done_callback(lambda _: self._probes.pop(endpoint, None))
         return await asyncio.shield(probe)
 
-    async def _probe(self, endpoint: str) -> bool:
+    async def _probe(self, endpoint: str) -> Vital | None:
+        request, limit_s = pb.StatusRequest(), _ALIVE_WITHIN_S
         try:
-            await self.call(
-                MAINTENANCE["Status"], pb.StatusRequest(), timeout_s=_ALIVE_WITHIN_S, endpoint=endpoint
-            )
+            status = await self.call(MAINTENANCE["Status"], request, timeout_s=limit_s, endpoint=endpoint)
         except StoreUnavailable:
-            return False
+            return None
         except StoreError as error:
             log.debug("%s is alive, and says: %s", endpoint, error)
-        return True
+            return Vital(self._term, 0)
+        return Vital(status.raftTerm, status.leader)
 
     # -- calls ------------------------------------------------------------------------------------------
 
@@ -201,9 +224,9 @@ class EtcdClient:
         while True:
             url = endpoint or await self._next_endpoint(until_s)
             try:
-                if not endpoint and self._endpoints.doubtful(url) and not await self.alive(url):
+                if not endpoint and self._endpoints.doubtful(url) and await self.vital(url) is None:
                     raise _not_sent(f"the etcd member at {url} does not answer")
-                return await self._attempt(url, method, request, until_s, needs_leader)
+                return await self._attempt(url, method, request, until_s, needs_leader, repeatable)
             except _CallFailed as failed:
                 verdict = judge(failed.failure, repeatable=repeatable)
             if verdict.leave and not endpoint:
@@ -231,7 +254,13 @@ class EtcdClient:
         return self._endpoints.next(self._now())
 
     async def _attempt(
-        self, url: str, method: Method, request: Message, until_s: float, needs_leader: bool
+        self,
+        url: str,
+        method: Method,
+        request: Message,
+        until_s: float,
+        needs_leader: bool,
+        repeatable: bool,
     ) -> Any:
         channel = await self._connected(url, until_s)
         metadata = await self._metadata(url, method, needs_leader)
@@ -242,25 +271,28 @@ class EtcdClient:
         else:
             call = _kind(channel.unary_unary, method)(request, timeout=limit_s, metadata=metadata)
             answer = asyncio.ensure_future(_answer(call))
-        response = await self._watched(url, call, answer, method)
+        response = await self._watched(url, call, answer, method, repeatable)
         self._endpoints.answered(url)
+        self._term, self._term_heard_s = max(self._term, response.header.raft_term), self._now()
         return response
 
-    async def _watched(self, url: str, call: Any, answer: asyncio.Future[Any], method: Method) -> Any:
-        """The answer; a member that does not answer is asked whether it lives."""
+    async def _watched(
+        self, url: str, call: Any, answer: asyncio.Future[Any], method: Method, repeatable: bool
+    ) -> Any:
+        """The answer; a member that does not answer is asked how it is."""
+        term = self._term if self._now() - self._term_heard_s < _TERM_KNOWN_S else 0
         try:
             while True:
                 done, _ = await asyncio.wait((answer,), timeout=_SLOW_AFTER_S)
                 if done:
                     return answer.result()
-                if (
-                    method.path != MAINTENANCE["Status"].path
-                    and not await self.alive(url)
-                    and not answer.done()
-                ):
-                    raise _CallFailed(
-                        Failure(grpc.StatusCode.UNAVAILABLE, f"the etcd member at {url} does not answer")
-                    )
+                if method.path == MAINTENANCE["Status"].path:
+                    continue
+                vital = await self.vital(url)
+                reason = _lost(url, vital, term, repeatable)
+                if reason and not answer.done():
+                    raise _CallFailed(Failure(grpc.StatusCode.UNAVAILABLE, reason))
+                term = term or (vital.term if vital else 0)
         finally:
             if not answer.done():
                 call.cancel()
@@ -395,6 +427,18 @@ class _CallFailed(Exception):
         self.failure = failure
 
 
+def _lost(url: str, vital: Vital | None, term: int, repeatable: bool) -> str:
+    """Why no answer is to be expected; "" if there may be one. A follower hands a write to its leader once: when
+    another was elected meanwhile, etcd itself would say so only after some seconds more."""
+    if vital is None:
+        return f"the etcd member at {url} does not answer"
+    if not vital.leader:
+        return f"the etcd member at {url} knows no leader" if repeatable else ""
+    if term and vital.term > term:
+        return "the etcd cluster elected another leader meanwhile"
+    return ""
+
+
 def _not_sent(message: str) -> _CallFailed:
     return _CallFailed(Failure(grpc.StatusCode.UNAVAILABLE, message, sent=False))
 
@@ -413,6 +457,10 @@ async def _first_answer(call: Any, request: Message) -> Any:
     try:
         await call.write(request)
         response = await call.read()
+    except asyncio.CancelledError:
+        if _is_being_cancelled():
+            raise
+        raise StoreClosed from None
     except grpc.aio.AioRpcError as error:
         raise _CallFailed(_failure_of(error)) from error
     except asyncio.InvalidStateError as error:
@@ -426,8 +474,17 @@ async def _first_answer(call: Any, request: Message) -> Any:
 async def _answer(call: Any) -> Any:
     try:
         return await call
+    except asyncio.CancelledError:
+        if _is_being_cancelled():
+            raise
+        raise StoreClosed from None  # its channel was closed
     except grpc.aio.AioRpcError as error:
         raise _CallFailed(_failure_of(error)) from error
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _failure_of(error: grpc.aio.AioRpcError) -> Failure:

@@ -3,7 +3,7 @@
 A good endpoint is kept. One that failed waits, twice as long after each failure, and is asked before its time only
 when all others wait too:
 
-    good ──failed──▶ waiting (0.25 s, 0.5 s, … 5 s) ──time over──▶ asked again ──answered──▶ good
+    good ──failed──▶ waiting (0.25 s, 0.5 s, 1 s) ──time over──▶ asked again ──answered──▶ good
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pilothouse.etcd.contract import StoreError
 
 _FIRST_WAIT_S = 0.25
-_WAIT_MAX_S = 5.0
+_WAIT_MAX_S = 1.0
 
 
 class Target(NamedTuple):

@@ -25,10 +25,10 @@ from pilothouse.etcd.cluster.client import EtcdClient, Stream
 from pilothouse.etcd.cluster.tally import Tally
 from pilothouse.etcd.cluster.versions import sends_progress_in_order
 from pilothouse.etcd.cluster.watcher import ClusterWatch
-from pilothouse.etcd.contract import Compacted, StoreClosed, StoreError, StoreUnavailable
+from pilothouse.etcd.contract import Compacted, Event, StoreClosed, StoreError, StoreUnavailable
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.convert import event_of
-from pilothouse.etcd.wire.errors import CODES, error_of
+from pilothouse.etcd.wire.errors import CODES, Refused, error_of
 from pilothouse.etcd.wire.methods import MAINTENANCE, WATCH
 from pilothouse.kit.world import World
 
@@ -132,7 +132,12 @@ class WatchHub:
             stream.cancel()
 
     async def _trusts(self, endpoint: str) -> bool:
-        status = await self._client.call(MAINTENANCE["Status"], pb.StatusRequest(), endpoint=endpoint)
+        """A server that does not say which version it is has all watches counted."""
+        try:
+            status = await self._client.call(MAINTENANCE["Status"], pb.StatusRequest(), endpoint=endpoint)
+        except Refused as error:
+            log.debug("%s does not say which etcd it is: %s", endpoint, error)
+            return False
         return sends_progress_in_order(status.version)
 
     async def _listen_for_silence(self, connection: _Connection) -> None:
@@ -140,7 +145,7 @@ class WatchHub:
         while True:
             heard = connection.heard
             await self._world.clock.sleep(_SILENCE_S)
-            if connection.heard == heard and not await self._client.alive(connection.endpoint):
+            if connection.heard == heard and await self._client.vital(connection.endpoint) is None:
                 log.info("the etcd member at %s does not answer: its watches leave it", connection.endpoint)
                 connection.break_off()
                 return
@@ -191,6 +196,7 @@ class _Connection:
         self._wanted = asyncio.Event()
         self._tally: Tally | None = None
         self._tally_id = 0
+        self._may_tally = True
         for watch in sorted(watches, key=lambda watch: watch.progress):
             self.create(watch)
             self.ask_progress(watch)
@@ -201,9 +207,9 @@ class _Connection:
         """From where it is; one that is full waits until it is drained."""
         if watch.ended or watch.full:
             return
+        if not self._in_order and self._may_tally and self._follow(watch):
+            return
         self._ids[self._create(watch.key, watch.range_end, watch.next_revision, prev=watch.prev)] = watch
-        if not self._in_order:
-            self._follow(watch)
 
     def _create(self, key: bytes, range_end: bytes, first: int, *, prev: bool) -> int:
         watch_id, self._next_id = self._next_id, self._next_id + 1
@@ -220,22 +226,31 @@ class _Connection:
         self._send(pb.WatchRequest(create_request=create))
         return watch_id
 
-    def _follow(self, watch: ClusterWatch) -> None:
-        """Have the tally see what this watch may see."""
+    def _follow(self, watch: ClusterWatch) -> bool:
+        """Have the tally see what this watch may see; True if it is served by it."""
         if self._tally is None or not self._tally.reaches(watch):
             self._begin_tally(watch.progress + 1)
-        elif self._tally is not None:
-            self._tally.admit(watch)
+        assert self._tally is not None
+        return self._tally.admit(watch)
 
     def _begin_tally(self, first: int) -> None:
+        """Those that the old one served are where it was, and the new one serves them when it comes there."""
         if self._tally_id:
             self._send_cancel(self._tally_id)
-        self._tally = Tally(first)
+        served = self._tally.served if self._tally is not None else set()
+        prev = any(watch.prev for watch in self._watches)
+        self._tally = Tally(first, prev=prev)
+        self._tally.served = {watch for watch in served if prev or not watch.prev}
         for watch in self._watches:
             watch.expected = 0
-        self._tally_id = self._create(_EVERYTHING, _EVERYTHING, first, prev=False)
+        self._tally_id = self._create(_EVERYTHING, _EVERYTHING, first, prev=prev)
 
     def cancel(self, watch: ClusterWatch) -> None:
+        if self._tally is not None:
+            self._tally.served.discard(watch)
+        self._cancel_own(watch)
+
+    def _cancel_own(self, watch: ClusterWatch) -> None:
         for watch_id in [i for i, known in self._ids.items() if known is watch]:
             self._drop(watch_id)
             self._send_cancel(watch_id)
@@ -302,21 +317,24 @@ class _Connection:
         if m.fragment:
             return
         del self._parts[watch_id]
+        events = [event_of(event) for event in parts]
         if watch_id == self._tally_id:
-            self._count(parts)
-            return
-        watch = self._ids.get(watch_id)
-        if watch is None:
-            return
-        watch.receive([event_of(event) for event in parts])
-        if self._tally is not None:
-            self._tally.settle(watch)
-        if watch.full:
-            self.cancel(watch)
+            self._count(events)
+        elif (watch := self._ids.get(watch_id)) is not None:
+            watch.receive(events)
+            if self._tally is not None and self._tally.settle(watch):
+                self._cancel_own(watch)
+            elif watch.full:
+                self.cancel(watch)
 
-    def _count(self, events: list[Any]) -> None:
-        assert self._tally is not None
-        self._tally.see([(event.kv.mod_revision, event.kv.key) for event in events], self._watches)
+    def _count(self, events: list[Event]) -> None:
+        tally = self._tally
+        assert tally is not None
+        tally.see(events, self._watches)
+        for watch in tally.settle_all(self._watches):
+            self._cancel_own(watch)
+        for watch in [watch for watch in tally.served if watch.full]:
+            tally.served.discard(watch)
 
     def _progress(self, watch_id: int, revision: int) -> None:
         """To all watches, if they can trust it, or to the one that was due for a notice."""
@@ -343,10 +361,18 @@ class _Connection:
             watch.fail(_reason(m.cancel_reason))
 
     def _tally_canceled(self, m: pb.WatchResponse) -> None:
+        assert self._tally is not None
         self._tally_id = 0
         if m.compact_revision:
+            for watch in [w for w in self._tally.served if w.next_revision < m.compact_revision]:
+                self._tally.served.discard(watch)
+                self._watches.discard(watch)
+                watch.fail(Compacted(m.compact_revision))
             self._begin_tally(m.compact_revision)
             return
+        served, self._tally, self._may_tally = self._tally.served, None, False
+        for watch in served:
+            self.create(watch)
         log.warning(
             "etcd at %s is older than 3.4.31 or 3.5.13 and this user may not watch all keys (%s): watches without "
             "events will not know how far they are; use a newer etcd",

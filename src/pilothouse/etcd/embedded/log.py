@@ -217,10 +217,13 @@ class SqliteLog:
             )
         if batch.drops:
             dead = [
-                (kv.mod_revision << _PLACE_BITS, (kv.mod_revision + 1) << _PLACE_BITS, kv.key)
+                (kv.mod_revision << _PLACE_BITS, (kv.mod_revision + 1) << _PLACE_BITS, kv.key, not kv.version)
                 for kv in batch.drops
             ]
-            self._db.executemany("DELETE FROM log WHERE id >= ? AND id < ? AND key = ?", dead)
+            # A transaction may delete a key and put it: what is told apart is the tombstone.
+            self._db.executemany(
+                "DELETE FROM log WHERE id >= ? AND id < ? AND key = ? AND (version = 0) = ?", dead
+            )
         if batch.leases_granted:
             self._db.executemany("INSERT OR REPLACE INTO lease VALUES (?, ?)", batch.leases_granted)
         if batch.leases_gone:

@@ -37,6 +37,7 @@ from pilothouse.etcd.contract import (
     TxnResult,
 )
 from pilothouse.etcd.mvcc.key_index import KeyIndex
+from pilothouse.etcd.mvcc.once import require_once
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -86,9 +87,24 @@ def _any_lease(lease_id: int) -> None:
     """Nobody keeps leases."""
 
 
-class DuplicateKey(InvalidRequest):
+class _Changes:
+    """What one transaction writes. A key may be deleted and put: `newest` has the last of its records."""
+
+    __slots__ = ("newest", "records")
+
     def __init__(self) -> None:
-        super().__init__("etcdserver: duplicate key given in txn request")
+        self.records: list[Record] = []
+        self.newest: dict[bytes, KeyValue] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.records)
+
+    def add(self, kv: KeyValue, prev: KeyValue | None) -> None:
+        self.records.append(Record(kv, prev))
+        self.newest[kv.key] = kv
+
+
+_NO_CHANGES = _Changes()
 
 
 class Store:
@@ -126,14 +142,14 @@ class Store:
 
     def apply(self, txn: Txn, require_lease: RequireLease = _any_lease) -> Applied:
         """Evaluate and, if it writes, give it the next revision. What it raises leaves nothing behind."""
+        require_once(txn)
         revision = self._pending_revision + 1
-        records: dict[bytes, Record] = {}
-        result = self._evaluate(self._choose(txn), revision, records, require_lease)
-        if records:
+        changes = _Changes()
+        result = self._evaluate(self._choose(txn), revision, changes, require_lease)
+        if changes:
             self._pending_revision = revision
-            for key, record in records.items():
-                self._pending[key] = record.kv
-        return Applied(result, list(records.values()))
+            self._pending.update(changes.newest)
+        return Applied(result, changes.records)
 
     def commit(self, records: Iterable[Record]) -> list[Event]:
         """Make applied records durable state; the events for watchers, in order."""
@@ -188,31 +204,29 @@ class Store:
         return _Chosen(held, [self._choose(op) if isinstance(op, Txn) else op for op in ops])
 
     def _evaluate(
-        self, chosen: _Chosen, revision: int, records: dict[bytes, Record], require_lease: RequireLease
+        self, chosen: _Chosen, revision: int, changes: _Changes, require_lease: RequireLease
     ) -> TxnResult:
-        results = [self._run(op, revision, records, require_lease) for op in chosen.ops]
-        return TxnResult(chosen.held, revision if records else self._pending_revision, results)
+        results = [self._run(op, revision, changes, require_lease) for op in chosen.ops]
+        return TxnResult(chosen.held, revision if changes else self._pending_revision, results)
 
     def _run(
         self,
         op: Put | Delete | Range | _Chosen,
         revision: int,
-        records: dict[bytes, Record],
+        changes: _Changes,
         require_lease: RequireLease,
     ) -> PutResult | DeleteResult | RangeResult | TxnResult:
         if isinstance(op, Put):
             require_lease(op.lease)
-            return self._put(op, revision, records)
+            return self._put(op, revision, changes)
         if isinstance(op, Delete):
-            return self._delete(op, revision, records)
+            return self._delete(op, revision, changes)
         if isinstance(op, Range):
-            return self._pending_range(op, records)
-        return self._evaluate(op, revision, records, require_lease)
+            return self._pending_range(op, changes)
+        return self._evaluate(op, revision, changes, require_lease)
 
-    def _put(self, op: Put, revision: int, records: dict[bytes, Record]) -> PutResult:
-        if op.key in records:
-            raise DuplicateKey
-        prev = self._newest(op.key, records)
+    def _put(self, op: Put, revision: int, changes: _Changes) -> PutResult:
+        prev = self._newest(op.key, changes)
         value = op.value
         lease = op.lease
         if op.ignore_value or op.ignore_lease:
@@ -224,48 +238,47 @@ class Store:
             kv = KeyValue(op.key, value, revision, revision, 1, lease)
         else:
             kv = KeyValue(op.key, value, prev.create_revision, revision, prev.version + 1, lease)
-        records[op.key] = Record(kv, prev)
+        changes.add(kv, prev)
         return PutResult(revision, prev if op.prev else None)
 
-    def _delete(self, op: Delete, revision: int, records: dict[bytes, Record]) -> DeleteResult:
+    def _delete(self, op: Delete, revision: int, changes: _Changes) -> DeleteResult:
         gone = []
-        for key in self._pending_keys(op.key, op.range_end, records):
-            prev = self._newest(key, records)
+        for key in self._pending_keys(op.key, op.range_end, changes):
+            prev = self._newest(key, changes)
             if prev is None:
                 continue
-            if key in records:
-                raise DuplicateKey
-            records[key] = Record(KeyValue(key, b"", 0, revision, 0), prev)
+            changes.add(KeyValue(key, b"", 0, revision, 0), prev)
             gone.append(prev)
-        seen = revision if records else self._pending_revision
+        seen = revision if changes else self._pending_revision
         return DeleteResult(seen, len(gone), gone if op.prev else [])
 
-    def _newest(self, key: bytes, records: dict[bytes, Record]) -> KeyValue | None:
+    def _newest(self, key: bytes, changes: _Changes) -> KeyValue | None:
         """The key as the transaction that is being applied sees it."""
-        record = records.get(key)
-        kv = record.kv if record is not None else self._pending.get(key) or self._live.get(key)
+        kv = changes.newest.get(key) or self._pending.get(key) or self._live.get(key)
         return kv if kv is not None and kv.version else None
 
-    def _pending_keys(self, key: bytes, end: bytes, records: dict[bytes, Record]) -> list[bytes]:
+    def _pending_keys(self, key: bytes, end: bytes, changes: _Changes) -> list[bytes]:
         if not end:
             return [key]
         keys = set(self._index.slice(key, end))
-        for more in (self._pending, records):
+        for more in (self._pending, changes.newest):
             keys.update(k for k in more if k >= key and (end == b"\0" or k < end))
         return sorted(keys)
 
-    def _pending_range(self, op: Range, records: dict[bytes, Record]) -> RangeResult:
-        seen = self._pending_revision + 1 if records else self._pending_revision
+    def _pending_range(self, op: Range, changes: _Changes) -> RangeResult:
+        seen = self._pending_revision + 1 if changes else self._pending_revision
+        if op.revision < 0:
+            raise Compacted(self.compact_revision)  # outside of a transaction it is the newest, as 0
         if op.revision > 0:
             return self.range(op)._replace(revision=seen)
-        found = (self._newest(k, records) for k in self._pending_keys(op.key, op.range_end, records))
+        found = (self._newest(k, changes) for k in self._pending_keys(op.key, op.range_end, changes))
         return _limited([kv for kv in found if kv is not None], op, seen)
 
     def _holds(self, compare: Compare) -> bool:
         """A range must hold key by key; an empty one is compared as a missing key."""
         if not compare.range_end:
             return _compare(compare, self.newest(compare.key))
-        keys = self._pending_keys(compare.key, compare.range_end, {})
+        keys = self._pending_keys(compare.key, compare.range_end, _NO_CHANGES)
         found = [kv for kv in [self.newest(key) for key in keys] if kv is not None]
         return all([_compare(compare, kv) for kv in found or (None,)])
 
@@ -277,7 +290,7 @@ class Store:
 
     def newest(self, key: bytes) -> KeyValue | None:
         """The newest version, durable or not."""
-        return self._newest(key, {})
+        return self._newest(key, _NO_CHANGES)
 
     def pending_keys(self) -> list[bytes]:
         """What was applied and is not durable."""

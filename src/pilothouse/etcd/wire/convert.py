@@ -218,7 +218,7 @@ def delete_response(result: DeleteResult, header: pb.ResponseHeader) -> pb.Delet
 
 
 def txn_response(result: TxnResult, header: pb.ResponseHeader) -> pb.TxnResponse:
-    """Inner headers carry a revision alone, as etcd's do."""
+    """Inner headers carry a revision alone, as etcd's do, and those of inner transactions not even that."""
     responses = [_response(r) for r in result.results]
     return pb.TxnResponse(header=header, succeeded=result.succeeded, responses=responses)
 
@@ -231,7 +231,7 @@ def _response(result: PutResult | DeleteResult | RangeResult | TxnResult) -> pb.
         return pb.ResponseOp(response_range=range_response(result, header))
     if isinstance(result, DeleteResult):
         return pb.ResponseOp(response_delete_range=delete_response(result, header))
-    return pb.ResponseOp(response_txn=txn_response(result, header))
+    return pb.ResponseOp(response_txn=txn_response(result, pb.ResponseHeader()))
 
 
 def event_messages(events: Iterable[Event], *, prev: bool) -> list[pb.Event]:

@@ -1,0 +1,1 @@
+"""`pilothouse etcd`: the store as a service, and what an operator does with any etcd."""
