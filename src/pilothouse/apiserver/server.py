@@ -23,7 +23,7 @@ from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.kubelet import Kubelets
 from pilothouse.api.protobuf import Codec
-from pilothouse.api.resources import Resource
+from pilothouse.api.resources import CONFIG_MAPS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
@@ -406,6 +406,7 @@ class ApiServer:
         await self._cache.start()
         facts = self._facts()
         await asyncio.gather(*(self._ensure(made) for made in objects(facts, self.catalog)))
+        self._compare_authority()
         await self._repair_services()
         await self._custom.start()
         self._compactor.start()
@@ -420,6 +421,17 @@ class ApiServer:
             if self.options.db_size_period_s > 0 and hasattr(self._backend, "status"):
                 self._chores.append(loop.create_task(self._keep_measuring(), name="store size"))
         self._ready = True
+
+    def _compare_authority(self) -> None:
+        """Servers on one store that do not know each other's certificates are not one cluster's."""
+        found = self.lister.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system") or {}
+        known = (found.get("data") or {}).get("client-ca-file", "")
+        if known and self.options.client_ca_pem and not _shares(known, self.options.client_ca_pem):
+            log.warning(
+                "the store belongs to a cluster with another certificate authority: client certificates and tokens "
+                "of its other servers are not accepted here; stop this server, copy the folder pki/ of theirs into "
+                "its --data-dir, and start it again"
+            )
 
     async def _repair_services(self) -> None:
         try:
@@ -648,6 +660,12 @@ class SystemObjects:
             new = scope.fields.update(item.obj, new, "kube-apiserver", "", self._server.world.timestamp())
             if await store.replace(key, item, new) is not None:
                 return
+
+
+def _shares(known: str, own: str) -> bool:
+    """Whether two bundles of certificates have one in common."""
+    end = "-----END CERTIFICATE-----"
+    return any(part.strip() in own for part in known.split(end) if part.strip())
 
 
 def _with_content(old: Obj, wanted: Obj) -> Obj:

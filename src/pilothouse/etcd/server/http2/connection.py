@@ -291,7 +291,10 @@ class Connection(asyncio.Protocol):
         for setting, value in frames.read_settings(payload):
             if setting == Setting.INITIAL_WINDOW_SIZE:
                 self._move_windows(value)
+        # Before the bytes that wider windows let out: until the client has read this, the old ones hold for it.
         self._write(frames.frame(Kind.SETTINGS, frames.ACK, 0))
+        for stream in list(self._streams.values()):
+            self._send_pending(stream)
 
     def _move_windows(self, initial: int) -> None:
         if initial > frames.WINDOW_MAX:
@@ -299,7 +302,6 @@ class Connection(asyncio.Protocol):
         change, self._stream_window = initial - self._stream_window, initial
         for stream in list(self._streams.values()):
             stream.window += change
-            self._send_pending(stream)
 
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
         if not flags & frames.ACK:

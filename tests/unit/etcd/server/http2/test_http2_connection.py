@@ -248,6 +248,19 @@ async def test_windows_that_shrink_hold_an_answer_back_until_they_open() -> None
     assert rest[1][0] == Kind.HEADERS
 
 
+async def test_wider_windows_are_used_after_they_were_acknowledged() -> None:
+    """Until the client has the acknowledgement it counts by the old ones (RFC 9113, section 6.5.3)."""
+    peer = Peer()
+    peer.send(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 3}))
+    peer.open(1)
+    peer.send(_data(1))
+    await peer.answers()
+    peer.send(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 100}))
+    kinds = [(kind, flags) for kind, flags, _, _ in await peer.answers()]
+    assert kinds[0] == (Kind.SETTINGS, frames.ACK)
+    assert kinds[1][0] == Kind.DATA
+
+
 async def test_what_is_not_grpc_is_told_so() -> None:
     peer = Peer()
     peer.open(1, [*REQUEST[:4], ("content-type", "application/json")])
