@@ -12,10 +12,10 @@ that the server is ready before them.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pilothouse.apiserver.authn.service_account import user_info
 from pilothouse.apiserver.inprocess import InProcessTransport
@@ -30,7 +30,12 @@ from pilothouse.kit.world import World
 if TYPE_CHECKING:
     from pilothouse.nodes.stages.read import StageSet
 
-_COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes")
+_COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes", "turns")
+
+
+class Component(Protocol):
+    def run(self) -> Coroutine[object, object, None]:
+        """Until cancelled; raises what crashed."""
 
 
 @dataclass(slots=True)
@@ -123,36 +128,50 @@ class Cluster:
         return ResourceClient(InProcessTransport(self.api.handle, known, "kube-controller-manager"))
 
     def _start_controllers(self) -> None:
-        from pilothouse.components import controller_manager
+        from pilothouse.components.controller_manager import USER, ControllerManager
         from pilothouse.controllers.manager import Settings
 
         settings = Settings(self._served.authority.pem, self.api.signer.legacy)
-        client = self.client(controller_manager.USER, ())
-        manager = controller_manager.ControllerManager(
-            client, self._account_client, self.world, self.metrics, settings, self.options.controllers
-        )
-        self._run("kube-controller-manager", manager.run())
+        client = self.client(USER, ())
+
+        def make() -> ControllerManager:
+            names = self.options.controllers
+            return ControllerManager(client, self._account_client, self.world, self.metrics, settings, names)
+
+        self._run("kube-controller-manager", client, make)
 
     def _start_scheduler(self) -> None:
-        from pilothouse.components import scheduler
+        from pilothouse.components.scheduler import USER, SchedulerComponent
+        from pilothouse.components.turns import LatestMetrics
 
-        client = self.client(scheduler.USER, ())
-        component = scheduler.SchedulerComponent(client, self.world, self.metrics)
-        self._run("kube-scheduler", component.run())
+        client = self.client(USER, ())
+        metrics = LatestMetrics()
+        self.metrics.register(metrics)
+        self._run("kube-scheduler", client, lambda: SchedulerComponent(client, self.world, metrics.renew()))
 
     def _start_nodes(self) -> None:
-        from pilothouse.components import simulated_nodes
+        from pilothouse.components.simulated_nodes import USER, SimulatedNodes
 
-        client = self.client(simulated_nodes.USER, (MASTERS,))
+        client = self.client(USER, (MASTERS,))
         options = self.options
-        nodes = simulated_nodes.SimulatedNodes(
-            client, self.world, count=options.nodes, events=options.node_events, stages=self._stages
-        )
-        self.api.kubelets = nodes.kubelets
-        self._run("simulated nodes", nodes.run())
 
-    def _run(self, name: str, work: Coroutine[object, object, None]) -> None:
-        self._tasks.start(name, work)
+        def make() -> SimulatedNodes:
+            nodes = SimulatedNodes(
+                client, self.world, count=options.nodes, events=options.node_events, stages=self._stages
+            )
+            self.api.kubelets = nodes.kubelets
+            return nodes
+
+        self._run("simulated-nodes", client, make)
+
+    def _run(self, name: str, client: ResourceClient, make: Callable[[], Component]) -> None:
+        """On an etcd that others may run on, too, one of them at a time does the work."""
+        if self._served.is_alone:
+            self._tasks.start(name, make().run())
+            return
+        from pilothouse.components.turns import Turns
+
+        self._tasks.start(name, Turns(client, self.world, name).run(lambda: make().run()))
 
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk. Raises what crashed."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
@@ -69,6 +70,7 @@ from pilothouse.apiserver.storage.foreign import translator
 from pilothouse.apiserver.storage.leases import LeaseManager
 from pilothouse.apiserver.storage.master_leases import MasterLeases
 from pilothouse.apiserver.storage.range_allocation import RangeAllocation
+from pilothouse.apiserver.storage.requests import StoreRequests
 from pilothouse.apiserver.storage.store import ResourceStore, failure
 from pilothouse.apiserver.storage.watch_cache import WatchCache
 from pilothouse.etcd.contract import Backend, Range, StoreError
@@ -117,6 +119,8 @@ class Options:
     readycheck_timeout_s: float = 2.0
     lease_reuse_s: float = 60.0
     endpoint_reconciler: str = "lease"
+    db_size_period_s: float = 30.0
+    """How often the size of a shared store is asked for (--etcd-db-metric-poll-interval)."""
     event_ttl_s: int = _EVENT_TTL_S
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
@@ -146,6 +150,9 @@ class ApiServer:
         self.lister = CachedLister()
         self._prefix = keys.root(options.etcd_prefix)
         self._cache = WatchCache(backend, self._prefix.encode(), world, translator(self._foreign))
+        self._requests = StoreRequests() if backend.shared else None
+        if self._requests is not None:
+            metrics.register(self._requests)
         self._leases = LeaseManager(backend, world, options.lease_reuse_s)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
         self._rbac = Rbac(self.lister)
@@ -176,7 +183,7 @@ class ApiServer:
             world,
             book if backend.shared else None,
         )
-        self._repairs: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._shared = Shared(
             world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
         )
@@ -204,7 +211,12 @@ class ApiServer:
             self.router.add_subresource(*entry)
         in_flight = InFlight(options.requests_inflight_max, options.mutating_inflight_max)
         metrics.register(
-            StateMetrics(in_flight, self.lister.stores, version_document(options.kubernetes_version))
+            StateMetrics(
+                in_flight,
+                self.lister.stores,
+                version_document(options.kubernetes_version),
+                lambda: self._cache.bookmarks,
+            )
         )
         self.pipeline = Pipeline(
             world,
@@ -304,6 +316,8 @@ class ApiServer:
                 resource,
                 leases=self._leases if is_event else None,
                 ttl_s=(lambda obj: self.options.event_ttl_s) if is_event else None,
+                requests=self._requests,
+                world=self._world,
             )
             self.lister.add(store)
             found = Rest(resource, strategy, store, self.admission, self._guard(resource))
@@ -318,7 +332,9 @@ class ApiServer:
 
     async def open_store(self, resource: Resource) -> ResourceStore:
         """The store of a custom resource, with what it holds already."""
-        store = ResourceStore(self._backend, self._cache, resource, custom=True)
+        store = ResourceStore(
+            self._backend, self._cache, resource, custom=True, requests=self._requests, world=self._world
+        )
         try:
             await self._cache.fill(store.cached)
         except StoreError as error:
@@ -399,7 +415,10 @@ class ApiServer:
             await self._endpoints.start()
         if self._backend.shared:
             self.router.catch_up = self._custom.catch_up
-            self._repairs = asyncio.get_running_loop().create_task(self._keep_repairing(), name="repairs")
+            loop = asyncio.get_running_loop()
+            self._chores.append(loop.create_task(self._keep_repairing(), name="repairs"))
+            if self.options.db_size_period_s > 0 and hasattr(self._backend, "status"):
+                self._chores.append(loop.create_task(self._keep_measuring(), name="store size"))
         self._ready = True
 
     async def _repair_services(self) -> None:
@@ -415,6 +434,15 @@ class ApiServer:
         while True:
             await self._world.clock.sleep(_REPAIR_PERIOD_S)
             await self._repair_services()
+
+    async def _keep_measuring(self) -> None:
+        store: Any = self._backend
+        while self._requests is not None:
+            try:
+                self._requests.size = (await store.status()).db_size
+            except StoreError as error:
+                log.debug("the size of the store is not known: %s", error)
+            await self._world.clock.sleep(self.options.db_size_period_s)
 
     def _facts(self) -> Facts:
         options = self.options
@@ -470,9 +498,9 @@ class ApiServer:
         self._stopping = True
         if self._endpoints is not None:
             await self._endpoints.stop()
-        if self._repairs is not None:
-            self._repairs.cancel()
-            await asyncio.gather(self._repairs, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
@@ -599,26 +627,33 @@ class SystemObjects:
             item = scope.rest.store.get(key)
 
     async def put(self, resource: Resource, obj: Obj) -> None:
-        """Store an object's content, new or in place of what is there; nothing when it is the same."""
+        """Store an object's content, new or in place of what is there, past validation: a server that listens on the
+        loopback address alone has no other to tell. Nothing when it is the same."""
         scope = self._server.router.scope(resource.group, resource.version, resource.plural)
         assert scope is not None
-        world, meta = self._server.world, obj["metadata"]
+        store, meta = scope.rest.store, obj["metadata"]
         wanted = scope.kind.decode(obj).obj
         scope.kind.default(wanted)
-        await scope.rest.store.fresh()
+        await store.fresh()
+        key = store.key(meta["namespace"], meta["name"])
+        while True:
+            item = store.get(key)
+            if item is None:
+                if await self.create(resource, {**wanted, "metadata": dict(wanted["metadata"])}):
+                    return
+                continue
+            new = _with_content(item.obj, wanted)
+            if new == item.obj:
+                return
+            new = scope.fields.update(item.obj, new, "kube-apiserver", "", self._server.world.timestamp())
+            if await store.replace(key, item, new) is not None:
+                return
 
-        async def change(old: Obj | None) -> Obj:
-            if old is None:
-                made = {**wanted, "metadata": dict(wanted["metadata"])}
-                return scope.fields.update(None, made, "kube-apiserver", "", world.timestamp())
-            labels = {**(old["metadata"].get("labels") or {}), **(meta.get("labels") or {})}
-            new = {**old, **wanted, "metadata": {**old["metadata"], "labels": labels}}
-            if new == old:
-                return new
-            return scope.fields.update(old, new, "kube-apiserver", "", world.timestamp())
 
-        ctx = Context(world, self._server.lister, LOOPBACK, meta["namespace"])
-        await scope.rest.update(ctx, meta["name"], change, {}, create=True)
+def _with_content(old: Obj, wanted: Obj) -> Obj:
+    """`old` with all that `wanted` says; metadata but for labels stay."""
+    labels = {**(old["metadata"].get("labels") or {}), **(wanted["metadata"].get("labels") or {})}
+    return {**old, **wanted, "metadata": {**old["metadata"], "labels": labels}}
 
 
 def version_document(version: str) -> Obj:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pilothouse.api.types import Obj
@@ -30,15 +30,26 @@ class StateMetrics(Collector):
     """`version` is what /version answers."""
 
     def __init__(
-        self, in_flight: InFlight, stores: Callable[[], Iterable[ResourceStore]], version: Obj
+        self,
+        in_flight: InFlight,
+        stores: Callable[[], Iterable[ResourceStore]],
+        version: Obj,
+        bookmarks: Callable[[], int],
     ) -> None:
+        self._bookmarks = bookmarks
         self._in_flight = in_flight
         self._stores = stores
         self._version = version
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         yield self._requests()
         yield from self._resources()
+        bookmarks = GaugeMetricFamily(
+            "etcd_bookmark_counts",
+            "Number of etcd bookmarks (progress notify events): one watch serves all kinds.",
+        )
+        bookmarks.add_metric([], self._bookmarks())
+        yield bookmarks
         build = GaugeMetricFamily(
             "kubernetes_build_info",
             "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, "
@@ -60,7 +71,7 @@ class StateMetrics(Collector):
         inflight.add_metric(["readOnly"], self._in_flight.read_only.running)
         return inflight
 
-    def _resources(self) -> Iterator[GaugeMetricFamily]:
+    def _resources(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         stored = GaugeMetricFamily(
             "apiserver_storage_objects",
             "Number of stored objects at the time of last check split by kind.",
@@ -77,6 +88,11 @@ class StateMetrics(Collector):
             "scope and component. Not all requests are tracked this way.",
             labels=_LONG_RUNNING_LABELS,
         )
+        events = CounterMetricFamily(
+            "apiserver_storage_events_received",
+            "Number of etcd events received split by kind.",
+            labels=["group", "resource"],
+        )
         for store in self._stores():
             r, count = store.resource, len(store.cached)
             stored.add_metric([f"{r.plural}.{r.group}" if r.group else r.plural], count)
@@ -86,4 +102,6 @@ class StateMetrics(Collector):
                 if watches:
                     labels = ["WATCH", r.group, r.version, r.plural, "", scope, "apiserver"]
                     running.add_metric(labels, watches)
-        yield from (stored, objects, running)
+            if store.cached.received:
+                events.add_metric([r.group, r.plural], store.cached.received)
+        yield from (stored, objects, running, events)

@@ -1,4 +1,4 @@
-"""`pilothouse kube-apiserver`: the API server alone, on the embedded store."""
+"""`pilothouse kube-apiserver`: the API server alone, on the embedded store or on an etcd cluster."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 from pilothouse.cli import kube_apiserver_flags, running, state
+from pilothouse.cli.etcd import managing
 from pilothouse.cli.flags import Command, Flag, Group, Values, verbosity
 from pilothouse.cli.kinds import PATH
 
 
 def _run(values: Values) -> None:
     home = values["data-dir"] or state.default_data_dir()
+    managing.refuse_alone(values, home)
     running.warn(kube_apiserver_flags.warnings(values))
     running.serve(values, _serve(values, home))
 
@@ -46,11 +48,14 @@ COMMAND = Command(
     summary="The API server alone.",
     run=_run,
     description=(
-        "Run kube-apiserver alone, on the embedded store in --data-dir (one server at a time). Certificates are made "
-        "there at the first start, with a kubeconfig for the administrator and one for each other component."
+        "Run kube-apiserver alone, on the embedded store in --data-dir (one server at a time) or on etcd "
+        "(--etcd-servers, any number of servers). Certificates are made in --data-dir at the first start, with a "
+        "kubeconfig for the administrator and one for each other component. Servers on one etcd must share "
+        "DATA_DIR/pki: copy it from the first one before the others start."
     ),
     examples="""
         pilothouse kube-apiserver --data-dir /srv/cluster
+        pilothouse kube-apiserver --data-dir /srv/cluster --etcd-servers http://127.0.0.1:2379
         pilothouse kube-scheduler --kubeconfig /srv/cluster/kube-scheduler.kubeconfig
     """,
     groups=(

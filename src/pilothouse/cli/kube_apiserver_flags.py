@@ -32,28 +32,39 @@ from pilothouse.cli.kinds import (
 
 if TYPE_CHECKING:
     from pilothouse.api.types import Obj
-    from pilothouse.components.api_server import Serving
+    from pilothouse.components.api_server import Etcd, Serving
     from pilothouse.etcd.snapshots.backups import Schedule
 
+RECONCILERS = ("lease", "none")
 AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 _TLS = "TLS 1.2 and later with OpenSSL's secure ciphers are always on"
 _AUDIT = "leave it out; requests are not audited yet"
 _WEBHOOK = "leave it out; authentication and authorization do not ask webhooks yet"
-_ETCD_TLS = "it belongs to --etcd-servers"
 
 DATA = Group(
     "Data",
     (
         Flag("data-dir", PATH, None, "Where the cluster is kept (default $XDG_DATA_HOME/pilothouse)."),
         Flag("ephemeral", BOOL, False, "Keep everything in memory; nothing outlives the process."),
-        refused("etcd-servers", "leave it out; the embedded store in --data-dir is used", STRINGS, ()),
-        refused("etcd-servers-overrides", _ETCD_TLS, STRINGS, ()),
-        refused("etcd-cafile", _ETCD_TLS),
-        refused("etcd-certfile", _ETCD_TLS),
-        refused("etcd-keyfile", _ETCD_TLS),
-        refused("etcd-prefix", "keys always stand under /registry", STRING, "/registry"),
-        refused("storage-backend", "the embedded store speaks etcd3 alone", STRING, "etcd3"),
-        refused("storage-media-type", "objects are stored as JSON", STRING, "application/json"),
+        Flag(
+            "etcd-servers",
+            STRINGS,
+            (),
+            "List of etcd servers to connect with (scheme://ip:port), comma separated. Without it the embedded store "
+            "in --data-dir is used.",
+        ),
+        Flag("etcd-cafile", FILE, None, "SSL Certificate Authority file used to secure etcd communication."),
+        Flag("etcd-certfile", FILE, None, "SSL certification file used to secure etcd communication."),
+        Flag("etcd-keyfile", FILE, None, "SSL key file used to secure etcd communication."),
+        Flag("etcd-prefix", STRING, "/registry", "The prefix to prepend to all resource paths in etcd."),
+        refused("etcd-servers-overrides", "all resources are kept in one store; leave it out", STRINGS, ()),
+        refused("storage-backend", "etcd3 is the only one; leave it out", STRING, "etcd3"),
+        refused(
+            "storage-media-type",
+            "objects are written as JSON, which every kube-apiserver reads, and protobuf ones are read; leave it out",
+            STRING,
+            "application/json",
+        ),
         refused(
             "encryption-provider-config", "leave it out; secrets are protected by file permissions (0600)"
         ),
@@ -61,7 +72,7 @@ DATA = Group(
             "etcd-compaction-interval",
             DURATION,
             300.0,
-            "How long history is kept at least before it is compacted; 0 keeps it all.",
+            "The interval of compaction requests: how long history is kept at least; 0 keeps it all.",
         ),
         Flag("event-ttl", DURATION, 3600.0, "How long events are kept."),
         no_effect("watch-cache", BOOL, True, "reads are always served from memory"),
@@ -71,11 +82,22 @@ DATA = Group(
         no_effect(
             "enable-garbage-collector", BOOL, True, "the controller of that name is chosen by --controllers"
         ),
-        no_effect("etcd-count-metric-poll-period", DURATION, 60.0, "the store is in the process"),
-        no_effect("etcd-db-metric-poll-interval", DURATION, 30.0, "the store is in the process"),
-        no_effect("etcd-healthcheck-timeout", DURATION, 2.0, "the store is in the process"),
-        no_effect("etcd-readycheck-timeout", DURATION, 2.0, "the store is in the process"),
-        no_effect("lease-reuse-duration-seconds", COUNT, 60, "leases are cheap"),
+        no_effect("etcd-count-metric-poll-period", DURATION, 60.0, "objects are counted in memory"),
+        Flag(
+            "etcd-db-metric-poll-interval",
+            DURATION,
+            30.0,
+            "The interval of requests to poll etcd and update metric. 0 disables the metric collection.",
+        ),
+        Flag("etcd-healthcheck-timeout", DURATION, 2.0, "The timeout to use when checking etcd health."),
+        Flag("etcd-readycheck-timeout", DURATION, 2.0, "The timeout to use when checking etcd readiness."),
+        Flag(
+            "lease-reuse-duration-seconds",
+            COUNT,
+            60,
+            "The time in seconds that each lease is reused. A lower value could avoid large number of objects reusing "
+            "the same lease. Notice that a too small value may cause performance problems at storage layer.",
+        ),
     ),
 )
 
@@ -129,8 +151,13 @@ NETWORK = Group(
             "Addresses of services; one range, or one of each IP family with a comma.",
         ),
         Flag("service-node-port-range", PORT_RANGE, (30000, 32767), "Node ports."),
-        no_effect("endpoint-reconciler-type", STRING, "lease", "the server writes its own endpoint"),
-        no_effect("apiserver-count", COUNT, 1, "the server writes its own endpoint"),
+        Flag(
+            "endpoint-reconciler-type",
+            STRING,
+            "lease",
+            "Use an endpoint reconciler (lease, none): who writes the addresses of the service kubernetes.",
+        ),
+        no_effect("apiserver-count", COUNT, 1, "API servers find each other by their leases"),
         refused("kubernetes-service-node-port", "the service kubernetes is of type ClusterIP", INT, 0),
     ),
 )
@@ -395,6 +422,9 @@ def options(values: Values) -> Serving:
         if mode not in AUTHORIZATION_MODES:
             known = ", ".join(AUTHORIZATION_MODES)
             raise UsageError(f"--authorization-mode: {mode!r} is not served; choose from {known}")
+    reconciler = values["endpoint-reconciler-type"]
+    if reconciler not in RECONCILERS:
+        raise UsageError(f"--endpoint-reconciler-type: {reconciler!r} is not served; choose lease or none")
     runtime_config = ",".join(f"{key}={value}" for key, value in values["runtime-config"].items())
     server = Options(
         service_range=values["service-cluster-ip-range"],
@@ -412,6 +442,12 @@ def options(values: Values) -> Serving:
         disable_admission=values["disable-admission-plugins"],
         admission_configuration=_admission(values["admission-control-config-file"]),
         compaction_interval_s=values["etcd-compaction-interval"],
+        etcd_prefix=values["etcd-prefix"],
+        healthcheck_timeout_s=values["etcd-healthcheck-timeout"],
+        readycheck_timeout_s=values["etcd-readycheck-timeout"],
+        lease_reuse_s=float(values["lease-reuse-duration-seconds"]),
+        endpoint_reconciler=reconciler,
+        db_size_period_s=values["etcd-db-metric-poll-interval"],
         event_ttl_s=int(values["event-ttl"]),
         requests_inflight_max=values["max-requests-inflight"],
         mutating_inflight_max=values["max-mutating-requests-inflight"],
@@ -431,6 +467,7 @@ def options(values: Values) -> Serving:
         key_files=values["service-account-key-file"],
         server=server,
         snapshots=snapshots(values, home),
+        etcd=_etcd(values),
     )
 
 
@@ -453,6 +490,26 @@ def snapshots(values: Values, home: Path) -> Schedule | None:
     if directory is None and values["ephemeral"]:
         raise UsageError("an ephemeral cluster's snapshots need a place: name it with --snapshot-dir")
     return Schedule(every_s, values["snapshot-keep"], directory or home / "snapshots")
+
+
+def _etcd(values: Values) -> Etcd | None:
+    from pilothouse.cli.flags import UsageError
+    from pilothouse.components.api_server import Etcd
+
+    servers: tuple[str, ...] = values["etcd-servers"]
+    files = (values["etcd-cafile"], values["etcd-certfile"], values["etcd-keyfile"])
+    if not servers:
+        if any(files):
+            raise UsageError("--etcd-cafile, --etcd-certfile and --etcd-keyfile need --etcd-servers too")
+        return None
+    for url in servers:
+        if not url.startswith(("http://", "https://", "unix://", "unixs://")):
+            raise UsageError(f"--etcd-servers: {url!r} is no URL such as http://127.0.0.1:2379")
+    if (values["etcd-certfile"] is None) != (values["etcd-keyfile"] is None):
+        raise UsageError("--etcd-certfile and --etcd-keyfile go together: give both or none")
+    if values["ephemeral"]:
+        raise UsageError("--ephemeral keeps everything in memory, --etcd-servers in etcd: give one of them")
+    return Etcd(servers, *files)
 
 
 def _admission(path: Path | None) -> Mapping[str, Obj]:

@@ -121,6 +121,11 @@ class ServedApi:
         return self._authority
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no other server can work on the same store."""
+        return self._backend is None or not self._backend.shared
+
+    @property
     def url(self) -> str:
         host = self._serving.bind_address
         if host in UNSPECIFIED:
@@ -158,7 +163,7 @@ class ServedApi:
             # gRPC is imported for those alone who need it.
             from pilothouse.components.etcd import open_cluster
 
-            return await open_cluster(serving.etcd, self._world, self._metrics)
+            return await open_cluster(serving.etcd, self._world)
         durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
         return await open_backend(self._world, durable)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
@@ -19,6 +19,7 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.item import Item, encode
 from pilothouse.apiserver.storage.leases import LeaseManager
+from pilothouse.apiserver.storage.requests import StoreRequests
 from pilothouse.apiserver.storage.watch_cache import Change, Predicate, ResourceCache, WatchCache, Watcher
 from pilothouse.etcd.contract import (
     Backend,
@@ -37,8 +38,10 @@ from pilothouse.etcd.contract import (
     TxnResult,
     prefix_end,
 )
+from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 OBJECT_BYTES_MAX = 1_572_864
 """etcd's --max-request-bytes."""
@@ -90,6 +93,8 @@ class ResourceStore:
         custom: bool = False,
         leases: LeaseManager | None = None,
         ttl_s: Callable[[Obj], int | None] | None = None,
+        requests: StoreRequests | None = None,
+        world: World | None = None,
     ) -> None:
         self.resource = resource
         self.prefix = keys.prefix(resource, custom=custom, root=cache.root)
@@ -97,6 +102,8 @@ class ResourceStore:
         self._cache = cache
         self._leases = leases
         self._ttl_s = ttl_s
+        self._requests = requests
+        self._clock = (world or World()).clock
         self.cached: ResourceCache = cache.resource(self.prefix.encode())
 
     def key(self, namespace: str, name: str) -> str:
@@ -193,14 +200,26 @@ class ResourceStore:
     async def _txn(self, key: bytes, expected_revision: int, op: Put | Delete) -> TxnResult:
         """Compare and swap. When it returns the cache knows the outcome, or what was in the way."""
         compare = Compare(key, Target.MOD, "=", expected_revision)
-        try:
-            result = await self._backend.txn(Txn((compare,), (op,), (Range(key),)))
-        except StoreError as error:
-            raise failure(error) from error
+        operation = "delete" if isinstance(op, Delete) else "update" if expected_revision else "create"
+        result = await self._ask(operation, self._backend.txn(Txn((compare,), (op,), (Range(key),))))
         revision = result.revision if result.succeeded else _in_the_way(result)
         if self._cache.revision < revision:
             await self._seen(revision, result.succeeded)
         return result
+
+    async def _ask(self, operation: str, request: Awaitable[T]) -> T:
+        """A request to the store, counted where it goes over a wire."""
+        began, failed = self._clock.monotonic(), True
+        try:
+            result = await request
+            failed = False
+            return result
+        except StoreError as error:
+            raise failure(error) from error
+        finally:
+            if self._requests is not None:
+                r, seconds = self.resource, self._clock.monotonic() - began
+                self._requests.count(operation, r.group, r.plural, seconds, failed=failed)
 
     async def _seen(self, revision: int, written: bool) -> None:
         try:
@@ -285,8 +304,9 @@ class ResourceStore:
     ) -> Page:
         first = prefix + start.encode()
         asked = limit if predicate is None else 0
+        past = Range(first, prefix_end(prefix), asked, revision)
         try:
-            found = await self._backend.range(Range(first, prefix_end(prefix), asked, revision))
+            found = await self._backend.range(past)
         except Compacted:
             if start:
                 raise ContinueExpired(start) from None

@@ -261,6 +261,8 @@ class ResourceCache:
         self.prefix = prefix
         self.changed = 0
         self.complete_from = 0
+        self.received = 0
+        """Events that came from the store."""
         self.held: list[Event] | None = None
         """Events that came while the cache is being filled."""
         self._cache_revision = cache_revision
@@ -394,6 +396,8 @@ class WatchCache:
         self._revisions = Revisions(backend, root + b"health")
         self._watch: Watch | None = None
         self._asking: asyncio.Task[None] | None = None
+        self.bookmarks = 0
+        """How often the store said how far the watch has come."""
         self._clock = (world or World()).clock
         self._caches: dict[bytes, ResourceCache] = {}
         self.revision = 0
@@ -501,8 +505,10 @@ class WatchCache:
                 events = await watch.next()
                 if events:
                     self._apply(events)
-                elif watch.progress_revision > self.revision:
-                    self._advance(watch.progress_revision)
+                else:
+                    self.bookmarks += 1
+                    if watch.progress_revision > self.revision:
+                        self._advance(watch.progress_revision)
         finally:
             self._watch = None
             watch.close()
@@ -522,6 +528,7 @@ class WatchCache:
         cache.dispatch(self._items(cache, events))
 
     def _items(self, cache: ResourceCache, events: list[Event]) -> list[Happened]:
+        cache.received += len(events)
         if cache.held is not None:
             cache.held += events
             return []

@@ -72,13 +72,13 @@ class ClusterBackend:
         return self._revision
 
     @property
-    def shared(self) -> bool:
-        return True
-
-    @property
     def compact_revision(self) -> int:
         """The newest that is known here; other clients compact too."""
         return self._compact_revision
+
+    @property
+    def shared(self) -> bool:
+        return True
 
     async def _call(self, method: Method, request: Message, **options: Any) -> Any:
         try:

@@ -223,8 +223,7 @@ async def test_a_custom_resource_is_served_by_the_other_server_too() -> None:
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     async with two() as pair:
         assert (await pair.a.ask("POST", definitions, definition)).status == 201
-        while (await pair.a.ask("GET", boats)).status == 404:
-            await asyncio.sleep(0.01)
+        await served(pair.a, boats)
         assert names(await pair.b.ask("GET", boats)) == []
         boat = {"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "ark"}}
         assert (await pair.b.ask("POST", boats, boat)).status == 201
@@ -232,15 +231,22 @@ async def test_a_custom_resource_is_served_by_the_other_server_too() -> None:
 
         assert (await pair.b.ask("DELETE", f"{definitions}/boats.example.com")).status == 200
         for server in (pair.a, pair.b):
-            while (await server.ask("GET", f"{definitions}/boats.example.com")).status != 404:
-                await asyncio.sleep(0.01)
-            while (await server.ask("GET", boats)).status != 404:
-                await asyncio.sleep(0.01)
-            while "v1.example.com" in names(
-                await server.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices")
-            ):
-                await asyncio.sleep(0.01)
+            await gone(server, f"{definitions}/boats.example.com")
+            await gone(server, boats)
+            await gone(server, "/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com")
         assert not (await pair.store.range(_under(b"/registry/example.com/"))).kvs
+
+
+async def served(server: Server, path: str) -> None:
+    async with asyncio.timeout(10):
+        while (await server.ask("GET", path)).status == 404:  # noqa: ASYNC110 - a client sees no more
+            await asyncio.sleep(0.01)
+
+
+async def gone(server: Server, path: str) -> None:
+    async with asyncio.timeout(10):
+        while (await server.ask("GET", path)).status != 404:  # noqa: ASYNC110 - a client sees no more
+            await asyncio.sleep(0.01)
 
 
 def _under(prefix: bytes) -> Any:
