@@ -79,10 +79,10 @@ async def survey(client: EtcdClient, timeout_s: float = _STATUS_TIMEOUT_S) -> li
 
 
 async def _asked(client: EtcdClient, member: MemberState, timeout_s: float) -> MemberState:
-    if not member.client_urls:
-        return _with(member, None, "it was added and has not started yet")
-    error = ""
-    for url in member.client_urls:
+    # A single node that serves an embedded store advertises no URL: it is the one that answered.
+    urls = member.client_urls or ((client.current,) if member.name else ())
+    error = "" if urls else "it was added and has not started yet"
+    for url in urls:
         try:
             return _with(member, await status_of(client, url, timeout_s), "")
         except StoreError as failure:
@@ -164,7 +164,7 @@ def why_not_remove(members: Sequence[MemberState], member: MemberState) -> str:
     if len(up) >= needed:
         return _why_no_quorum(members, "a member is removed by a vote")
     return (
-        f"without {member.label} the cluster has {_count(len(staying), 'voter')} and needs {needed} of them up, but "
+        f"without {member.label} the cluster has {count(len(staying), 'voter')} and needs {needed} of them up, but "
         f"{_down(staying)}: bring {'it' if len(staying) - len(up) == 1 else 'them'} back first, or remove "
         "the one that is down instead"
     )
@@ -176,7 +176,7 @@ def _why_no_quorum(members: Sequence[MemberState], what: str) -> str:
     if up >= quorum(len(voters)):
         return ""
     return (
-        f"{what}, and the cluster has no quorum: {up} of {_count(len(voters), 'voter')} are up, "
+        f"{what}, and the cluster has no quorum: {up} of {count(len(voters), 'voter')} are up, "
         f"{quorum(len(voters))} are needed; {_down(voters)}"
     )
 
@@ -186,7 +186,8 @@ def _down(members: Sequence[MemberState]) -> str:
     return f"{' and '.join(down)} {'is' if len(down) == 1 else 'are'} down"
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """A number and a noun."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
