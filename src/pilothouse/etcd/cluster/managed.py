@@ -377,7 +377,7 @@ class ManagedCluster:
             listed = await members.list_members(self.client)
             for found in listed:
                 if self._peer_url_of(found) == self._peer_url(member):
-                    await members.remove_by_id(self.client, found.id)
+                    await members.remove_by_id(self.client, found.id, self._world)
             await self._end(member)
             self._forget(member)
             await asyncio.to_thread(shutil.rmtree, self._directory(member), True)
@@ -397,7 +397,7 @@ class ManagedCluster:
         """A member less, by name or id; its data is deleted. Refused with the reason."""
         say = say or self._say
         async with self._changing:
-            state = await members.remove(self.client, self._id_of(wanted))
+            state = await members.remove(self.client, self._id_of(wanted), self._world)
             say(f"{state.label} is no member any more")
             own = next((m for m in self._layout.members if self._peer_url(m) in state.peer_urls), None)
             if own is not None:

@@ -27,6 +27,7 @@ _CHANGE_TIMEOUT_S = 30.0
 """etcd takes a change when its members have been connected for five seconds, and is asked again until then."""
 _IN_SYNC_WAIT_S = 0.3
 _NOT_IN_SYNC = "etcdserver: can only promote a learner member which is in sync with leader"
+_UNHEALTHY = "etcdserver: unhealthy cluster"
 _HEALTH_KEY = b"health"
 """etcdctl's (endpoint health): any key will do, a denied read is a healthy one."""
 
@@ -235,7 +236,7 @@ async def promote(client: EtcdClient, wanted: str, world: World, patience_s: flo
             return member
 
 
-async def remove(client: EtcdClient, wanted: str) -> MemberState:
+async def remove(client: EtcdClient, wanted: str, world: World) -> MemberState:
     """Take a member out; a leader hands over first. ChangeRefused with the reason."""
     members = await survey(client)
     member = pick(members, wanted)
@@ -243,14 +244,26 @@ async def remove(client: EtcdClient, wanted: str) -> MemberState:
     if member.is_leader:
         await hand_over(client, members, member)
     keep = [url for other in members if other.id != member.id and other.is_up for url in other.client_urls]
-    await remove_by_id(client, member.id, keep[0])
+    await remove_by_id(client, member.id, world, keep[0])
     return member
 
 
-async def remove_by_id(client: EtcdClient, member_id: int, endpoint: str | None = None) -> None:
-    """Without asking whether it is wise; `endpoint` is one that stays."""
+async def remove_by_id(client: EtcdClient, member_id: int, world: World, endpoint: str | None = None) -> None:
+    """Without asking whether it is wise. `endpoint` is one that stays: the member itself may be gone before it has
+    answered."""
     request = pb.MemberRemoveRequest(ID=member_id)
-    await client.call(CLUSTER["MemberRemove"], request, endpoint=endpoint, timeout_s=_CHANGE_TIMEOUT_S)
+    until_s = world.clock.monotonic() + _CHANGE_TIMEOUT_S
+    while True:
+        try:
+            await client.call(
+                CLUSTER["MemberRemove"], request, endpoint=endpoint, timeout_s=_CHANGE_TIMEOUT_S
+            )
+        except StoreError as error:
+            if str(error) != _UNHEALTHY or world.clock.monotonic() > until_s:
+                raise
+            await world.clock.sleep(_IN_SYNC_WAIT_S)
+        else:
+            return
 
 
 async def hand_over(client: EtcdClient, members: Sequence[MemberState], leader: MemberState) -> MemberState:
