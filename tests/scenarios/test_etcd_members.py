@@ -136,6 +136,49 @@ def test_every_member_is_defragmented_and_the_leader_last(home: Path) -> None:
     assert order[-1] == leader
 
 
+def test_a_snapshot_becomes_a_new_cluster(home: Path, kubectl: str, tmp_path: Path) -> None:
+    run = runner(Running("", home / "kubeconfig", None), kubectl, home)  # type: ignore[arg-type]
+    run("create", "configmap", "in-the-snapshot")
+    file, fresh = tmp_path / "snapshot.db", tmp_path / "fresh"
+    saved = _etcd(home, "snapshot", "save", str(file))
+    assert saved.returncode == 0, saved.stderr
+    restored = _etcd(fresh, "snapshot", "restore", str(file), "--etcd-members=3")
+    assert restored.returncode == 0, restored.stderr
+    try:
+        done = call(
+            "up", "-d", "--data-dir", str(fresh), "--secure-port=0", "--nodes=0", home=fresh, timeout_s=90
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert _all_up(fresh)
+        other = runner(Running("", fresh / "kubeconfig", None), kubectl, fresh)  # type: ignore[arg-type]
+        found = get(other, "configmap", "in-the-snapshot")
+        status = json.loads(_etcd(fresh, "status", "-o", "json").stdout)
+        newest = int(found["metadata"]["resourceVersion"])
+        assert all(member["revision"] > newest + 1_000_000 for member in status), "time does not go backwards"
+        assert not {m["id"] for m in status} & {m["id"] for m in _members(home).values()}
+    finally:
+        call("down", "--data-dir", str(fresh), home=fresh)
+    again = _etcd(fresh, "snapshot", "restore", str(file), "--etcd-members=3")
+    assert again.returncode == 1, "what is there is not overwritten"
+
+
+def test_the_embedded_store_answers_the_same_commands(tmp_path: Path) -> None:
+    done = call("up", "-d", "--data-dir", str(tmp_path), "--secure-port=0", "--nodes=0", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    try:
+        (only,) = _members(tmp_path).values()
+        assert only["state"] == "up"
+        assert only["isLeader"]
+        assert _etcd(tmp_path, "health").returncode == 0
+        assert json.loads(_etcd(tmp_path, "defrag", "-o", "json").stdout)
+    finally:
+        call("down", "--data-dir", str(tmp_path), home=tmp_path)
+    stopped = _etcd(tmp_path, "health")
+    assert stopped.returncode == 1
+    assert "is not running" in stopped.stderr
+    assert _etcd(tmp_path, "defrag").returncode == 0
+
+
 def test_after_a_kill_nothing_is_left_and_the_next_start_has_everything(home: Path, kubectl: str) -> None:
     run = runner(Running("", home / "kubeconfig", None), kubectl, home)  # type: ignore[arg-type]
     run("create", "configmap", "before-the-kill")

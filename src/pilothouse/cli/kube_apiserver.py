@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 from pilothouse.cli import kube_apiserver_flags, running, state
+from pilothouse.cli.etcd import managing
 from pilothouse.cli.flags import Command, Flag, Group, Values, verbosity
 from pilothouse.cli.kinds import PATH
 
 
 def _run(values: Values) -> None:
     home = values["data-dir"] or state.default_data_dir()
+    managing.refuse_alone(values, home)
     running.warn(kube_apiserver_flags.warnings(values))
     running.serve(values, _serve(values, home))
 

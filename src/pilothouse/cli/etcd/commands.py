@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pilothouse.cli.flags import Command, UsageError, Values
+from pilothouse.cli.flags import Command, UsageError
 
 
 class Entry(NamedTuple):
@@ -61,15 +61,3 @@ def _unknown(words: list[str]) -> UsageError:
     near = difflib.get_close_matches(words[0], {name.split()[0] for name in COMMANDS}, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UsageError(f"unknown command 'etcd {words[0]}'{hint} (there are: {', '.join(COMMANDS)})")
-
-
-def _serve(values: Values) -> int:
-    raise UsageError(f"pilothouse etcd wants one of: {', '.join(COMMANDS)}")
-
-
-COMMAND = Command(
-    name="etcd",
-    summary="The store as a service, and what an operator does with any etcd.",
-    run=_serve,
-    description="Commands: " + ", ".join(COMMANDS) + ".",
-)

@@ -1,15 +1,14 @@
-"""`pilothouse etcd`: without a subcommand it serves the store, with one it does what an operator does.
-
-A subcommand's module has a COMMAND, which may have subcommands of its own (`member list`).
-"""
+"""`pilothouse etcd`: without a subcommand it serves the store, with one it does what an operator does."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from pilothouse.cli.etcd import serve
+from pilothouse.cli.etcd.commands import COMMANDS
 
-SUBCOMMANDS: dict[str, tuple[str, str]] = {}
-"""Module and summary by name."""
-
-COMMAND = replace(serve.COMMAND, subcommands=SUBCOMMANDS, index={})
+COMMAND = replace(
+    serve.COMMAND,
+    subcommands={name: (entry.module, entry.summary) for name, entry in COMMANDS.items()},
+    index={},
+)

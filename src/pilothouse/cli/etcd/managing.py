@@ -56,6 +56,14 @@ class Managing:
 def wanted(values: Values, home: Path) -> bool:
     """Whether there is a cluster to run. Failure and UsageError for what does not fit. Imports nothing of etcd's."""
     remembered = not values["ephemeral"] and Home(home).read() is not None
+    if values["etcd-servers"]:
+        if values["etcd-members"]:
+            raise UsageError("--etcd-servers names a cluster, --etcd-members makes one: give one of them")
+        if remembered:
+            raise Failure(
+                f"{home} has an etcd cluster of its own: leave --etcd-servers out, or use another --data-dir"
+            )
+        return False
     if remembered:
         return True
     if not values["etcd-members"]:
@@ -68,6 +76,15 @@ def wanted(values: Values, home: Path) -> bool:
             f"--data-dir and move them with: pilothouse migrate --from {home} --to DIR"
         )
     return True
+
+
+def refuse_alone(values: Values, home: Path) -> None:
+    """kube-apiserver alone would not see what the members in its data directory hold: Failure."""
+    if not values["etcd-servers"] and not values["ephemeral"] and Home(home).read() is not None:
+        raise Failure(
+            f"the objects in {home} are in an etcd cluster, which pilothouse up runs: name it with --etcd-servers and "
+            "another --data-dir"
+        )
 
 
 async def start(values: Values, home: Path) -> Managing:

@@ -133,7 +133,7 @@ def _remove(values: Values) -> int:
     from pilothouse.etcd.cluster import members
 
     async def work(found: target.Target, client: EtcdClient, world: World) -> int:
-        state = await members.remove(client, wanted)
+        state = await members.remove(client, wanted, world)
         done = {"name": state.name, "id": state.id}
         _tell(as_json, done, f"Removed {_label(done)}. Its data directory is of no more use: delete it.")
         return 0

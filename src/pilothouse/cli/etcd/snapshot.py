@@ -6,12 +6,14 @@ The files are etcd's: `etcdctl snapshot status` and `restore` read what `save` w
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cli import running, state
 from pilothouse.cli.etcd import printing, target
+from pilothouse.cli.etcd.managing import FLAGS as MEMBER_FLAGS
 from pilothouse.cli.etcd.progress import bar
 from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values, verbosity
 from pilothouse.cli.kinds import BOOL, COUNT, PATH, STRING
@@ -117,7 +119,10 @@ def _restore(values: Values) -> None:
         if claim is None:
             raise Failure(f"a cluster runs on {data_dir}: restore into a new directory")
         try:
-            _restored(path, data_dir, bump, check_hash=not values["skip-hash-check"])
+            if values["etcd-members"]:
+                _restored_cluster(values, path, data_dir, bump)
+            else:
+                _restored(path, data_dir, bump, check_hash=not values["skip-hash-check"])
         finally:
             claim.release()
     except StoreError as error:
@@ -168,6 +173,30 @@ def _restored(path: Path, data_dir: Path, bump: int, *, check_hash: bool) -> Non
     running.say(f"Next: pilothouse up --data-dir {data_dir}")
 
 
+def _restored_cluster(values: Values, path: Path, data_dir: Path, bump: int) -> None:
+    from pilothouse.etcd.cluster import binary, layout
+    from pilothouse.etcd.cluster import restore as members
+    from pilothouse.etcd.snapshots.bump import bump as bumped
+    from pilothouse.etcd.snapshots.restore import check_empty
+    from pilothouse.kit.world import World
+
+    check_empty(data_dir)
+    check_hash = not values["skip-hash-check"]
+    tool = members.find_tool(binary.find(values["etcd-binary"]))
+    new = layout.new_layout(values["etcd-members"], World())
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".restore-") as place:
+        source = path
+        if bump:
+            source = Path(place) / "snapshot.db"
+            bumped(path, source, bump, check_hash=check_hash)
+        home = layout.Home(data_dir)
+        members.restore_members(
+            source, home, new, tool, check_hash=check_hash or bool(bump), say=printing.progress
+        )
+    running.say(f"Restored {path} to {values['etcd-members']} members in {data_dir}.")
+    running.say(f"Next: pilothouse up --data-dir {data_dir}")
+
+
 _WORDS = Group("Output", (verbosity(),))
 
 SAVE = Command(
@@ -215,10 +244,12 @@ RESTORE = Command(
     description=(
         "Make a new data directory for `pilothouse up` of a snapshot, an etcd's or one of ours. Revisions are raised "
         "and everything older is marked as compacted, so that clients who saw newer revisions than the snapshot has "
-        "list anew instead of missing changes. For a real etcd's data directory use etcdctl or etcdutl."
+        "list anew instead of missing changes. With --etcd-members it becomes a cluster that `up` runs; for another "
+        "etcd's data directory use etcdctl or etcdutl."
     ),
     examples="""
         pilothouse etcd snapshot restore backup.db --data-dir /srv/cluster
+        pilothouse etcd snapshot restore backup.db --data-dir /srv/cluster --etcd-members 3
     """,
     groups=(
         Group(
@@ -233,6 +264,7 @@ RESTORE = Command(
                     _BUMP,
                     "How much higher revisions go on; 0 leaves them as they are.",
                 ),
+                *MEMBER_FLAGS,
                 Flag("mark-compacted", BOOL, True, "Count everything up to the new revision as compacted."),
                 Flag("skip-hash-check", BOOL, False, "Read a file without or in spite of its checksum."),
             ),

@@ -23,10 +23,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pilothouse.etcd.cluster.ports import free_ports
 from pilothouse.etcd.contract import StoreError
 from pilothouse.kit.files import write_private
+from pilothouse.kit.world import World
 
 FORMAT = 1
+MEMBERS_MAX = 7
+"""More only make writes slower (https://etcd.io/docs/v3.6/faq/#what-is-maximum-cluster-size)."""
 NEW, JOINING, STARTED = "new", "joining", "started"
 
 
@@ -72,6 +76,18 @@ class Layout:
 
     def without(self, name: str) -> Layout:
         return replace(self, members=tuple(m for m in self.members if m.name != name))
+
+
+def new_layout(count: int, world: World) -> Layout:
+    """Members that are still to be made, on ports that are free."""
+    if not 1 <= count <= MEMBERS_MAX:
+        raise StoreError(
+            f"an etcd cluster has 1 to {MEMBERS_MAX} members, not {count}: 3 outlive the loss of one"
+        )
+    ports = free_ports(world.random, 2 * count)
+    names = [f"m{number}" for number in range(1, count + 1)]
+    members = tuple(Member(name, ports[2 * i], ports[2 * i + 1]) for i, name in enumerate(names))
+    return Layout(f"pilothouse-{world.suffix(10)}", members)
 
 
 class Home:

@@ -27,7 +27,7 @@ from pilothouse.etcd.cluster.backend import ClusterBackend, open_cluster
 from pilothouse.etcd.cluster.binary import Binary
 from pilothouse.etcd.cluster.client import EtcdClient
 from pilothouse.etcd.cluster.control import ControlServer, Say
-from pilothouse.etcd.cluster.layout import JOINING, STARTED, Home, Layout, Member
+from pilothouse.etcd.cluster.layout import JOINING, MEMBERS_MAX, STARTED, Home, Layout, Member, new_layout
 from pilothouse.etcd.cluster.pki import Pki
 from pilothouse.etcd.cluster.ports import free_ports, is_free
 from pilothouse.etcd.cluster.supervisor import MemberProcess, end_left_over, why_wiped
@@ -39,8 +39,6 @@ from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
 
-MEMBERS_MAX = 7
-"""More only make writes slower (https://etcd.io/docs/v3.6/faq/#what-is-maximum-cluster-size)."""
 _REQUEST_TIMEOUT_S = 5.0
 _STATUS_TIMEOUT_S = 1.0
 _START_TIMEOUT_S = 60.0
@@ -130,7 +128,7 @@ class ManagedCluster:
     def _remembered(self, count: int) -> Layout:
         layout = self.home.read()
         if layout is None or not layout.members:
-            layout = self._new(count)
+            layout = new_layout(count, self._world)
             self.home.write(layout)
         elif count not in (0, len(layout.members)):
             self._say(
@@ -138,18 +136,6 @@ class ManagedCluster:
                 f"{count} does not change that: use pilothouse etcd member add and remove"
             )
         return layout
-
-    def _new(self, count: int) -> Layout:
-        if not 1 <= count <= MEMBERS_MAX:
-            raise StoreError(
-                f"an etcd cluster has 1 to {MEMBERS_MAX} members, not {count}: 3 outlive the loss of one"
-            )
-        ports = free_ports(self._world.random, 2 * count)
-        names = [f"m{number}" for number in range(1, count + 1)]
-        return Layout(
-            f"pilothouse-{self._world.suffix(10)}",
-            tuple(Member(name, ports[2 * i], ports[2 * i + 1]) for i, name in enumerate(names)),
-        )
 
     async def _start_members(self) -> None:
         for member in self._layout.members:
@@ -162,7 +148,7 @@ class ManagedCluster:
         voters = sum(not member.is_learner for member in self._layout.members)
         if len(first) < members.quorum(voters):
             raise StoreError(self._why_not_enough(first))
-        self._say(f"Starting etcd {self._binary.text}: {len(first)} members")
+        self._say(f"Starting etcd {self._binary.text}: {members.count(len(first), 'member')}")
         peers = {member.name: self._peer_url(member) for member in self._layout.members}
         for member in first:
             self._launch(member, peers)
@@ -391,7 +377,7 @@ class ManagedCluster:
             listed = await members.list_members(self.client)
             for found in listed:
                 if self._peer_url_of(found) == self._peer_url(member):
-                    await members.remove_by_id(self.client, found.id)
+                    await members.remove_by_id(self.client, found.id, self._world)
             await self._end(member)
             self._forget(member)
             await asyncio.to_thread(shutil.rmtree, self._directory(member), True)
@@ -411,7 +397,7 @@ class ManagedCluster:
         """A member less, by name or id; its data is deleted. Refused with the reason."""
         say = say or self._say
         async with self._changing:
-            state = await members.remove(self.client, self._id_of(wanted))
+            state = await members.remove(self.client, self._id_of(wanted), self._world)
             say(f"{state.label} is no member any more")
             own = next((m for m in self._layout.members if self._peer_url(m) in state.peer_urls), None)
             if own is not None:

@@ -27,6 +27,7 @@ _CHANGE_TIMEOUT_S = 30.0
 """etcd takes a change when its members have been connected for five seconds, and is asked again until then."""
 _IN_SYNC_WAIT_S = 0.3
 _NOT_IN_SYNC = "etcdserver: can only promote a learner member which is in sync with leader"
+_UNHEALTHY = "etcdserver: unhealthy cluster"
 _HEALTH_KEY = b"health"
 """etcdctl's (endpoint health): any key will do, a denied read is a healthy one."""
 
@@ -79,10 +80,10 @@ async def survey(client: EtcdClient, timeout_s: float = _STATUS_TIMEOUT_S) -> li
 
 
 async def _asked(client: EtcdClient, member: MemberState, timeout_s: float) -> MemberState:
-    if not member.client_urls:
-        return _with(member, None, "it was added and has not started yet")
-    error = ""
-    for url in member.client_urls:
+    # A single node that serves an embedded store advertises no URL: it is the one that answered.
+    urls = member.client_urls or ((client.current,) if member.name else ())
+    error = "" if urls else "it was added and has not started yet"
+    for url in urls:
         try:
             return _with(member, await status_of(client, url, timeout_s), "")
         except StoreError as failure:
@@ -164,7 +165,7 @@ def why_not_remove(members: Sequence[MemberState], member: MemberState) -> str:
     if len(up) >= needed:
         return _why_no_quorum(members, "a member is removed by a vote")
     return (
-        f"without {member.label} the cluster has {_count(len(staying), 'voter')} and needs {needed} of them up, but "
+        f"without {member.label} the cluster has {count(len(staying), 'voter')} and needs {needed} of them up, but "
         f"{_down(staying)}: bring {'it' if len(staying) - len(up) == 1 else 'them'} back first, or remove "
         "the one that is down instead"
     )
@@ -176,7 +177,7 @@ def _why_no_quorum(members: Sequence[MemberState], what: str) -> str:
     if up >= quorum(len(voters)):
         return ""
     return (
-        f"{what}, and the cluster has no quorum: {up} of {_count(len(voters), 'voter')} are up, "
+        f"{what}, and the cluster has no quorum: {up} of {count(len(voters), 'voter')} are up, "
         f"{quorum(len(voters))} are needed; {_down(voters)}"
     )
 
@@ -186,7 +187,8 @@ def _down(members: Sequence[MemberState]) -> str:
     return f"{' and '.join(down)} {'is' if len(down) == 1 else 'are'} down"
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """A number and a noun."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -234,7 +236,7 @@ async def promote(client: EtcdClient, wanted: str, world: World, patience_s: flo
             return member
 
 
-async def remove(client: EtcdClient, wanted: str) -> MemberState:
+async def remove(client: EtcdClient, wanted: str, world: World) -> MemberState:
     """Take a member out; a leader hands over first. ChangeRefused with the reason."""
     members = await survey(client)
     member = pick(members, wanted)
@@ -242,14 +244,26 @@ async def remove(client: EtcdClient, wanted: str) -> MemberState:
     if member.is_leader:
         await hand_over(client, members, member)
     keep = [url for other in members if other.id != member.id and other.is_up for url in other.client_urls]
-    await remove_by_id(client, member.id, keep[0])
+    await remove_by_id(client, member.id, world, keep[0])
     return member
 
 
-async def remove_by_id(client: EtcdClient, member_id: int, endpoint: str | None = None) -> None:
-    """Without asking whether it is wise; `endpoint` is one that stays."""
+async def remove_by_id(client: EtcdClient, member_id: int, world: World, endpoint: str | None = None) -> None:
+    """Without asking whether it is wise. `endpoint` is one that stays: the member itself may be gone before it has
+    answered."""
     request = pb.MemberRemoveRequest(ID=member_id)
-    await client.call(CLUSTER["MemberRemove"], request, endpoint=endpoint, timeout_s=_CHANGE_TIMEOUT_S)
+    until_s = world.clock.monotonic() + _CHANGE_TIMEOUT_S
+    while True:
+        try:
+            await client.call(
+                CLUSTER["MemberRemove"], request, endpoint=endpoint, timeout_s=_CHANGE_TIMEOUT_S
+            )
+        except StoreError as error:
+            if str(error) != _UNHEALTHY or world.clock.monotonic() > until_s:
+                raise
+            await world.clock.sleep(_IN_SYNC_WAIT_S)
+        else:
+            return
 
 
 async def hand_over(client: EtcdClient, members: Sequence[MemberState], leader: MemberState) -> MemberState:
