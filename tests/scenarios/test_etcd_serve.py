@@ -189,7 +189,6 @@ def test_etcds_flags_of_one_member_are_taken(data: Path, tmp_path: Path) -> None
         "--watch-progress-notify-interval=5s",
         "--logger=zap",
     )
-    ]
     with running(*_serve(data, *flags), log=log) as process:
         ctl = Etcdctl("--endpoints", _url(ready_line(process, log)).removeprefix("http://"))
         (member,) = json.loads(ctl("member", "list", "-w", "json"))["members"]

@@ -49,8 +49,8 @@ class Guard(Protocol):
 
 Unary = Callable[[Any, Call], Awaitable[Message]]
 """`(request, call) -> response`; StoreErrors become gRPC's."""
-Send = Callable[[Message], Awaitable[None]]
-"""Waits while the client does not read."""
+Send = Callable[[Message | bytes], Awaitable[None]]
+"""A message, or its bytes. Waits while the client does not read."""
 Streaming = Callable[[Any, Send, Call], Awaitable[None]]
 """`(request or iterator of requests, send, call)`: a stream of answers, which ends when it returns."""
 Requests = AsyncIterator[Any]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +19,7 @@ import aiohttp
 import grpc
 import pytest
 
-from pilothouse.etcd.contract import Maintenance, Put
+from pilothouse.etcd.contract import Maintenance, Put, StoreError
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import NoLog
 from pilothouse.etcd.server.core import Call
@@ -299,3 +302,49 @@ async def test_a_lazy_service_starts_with_its_first_connection(tmp_path: Path) -
     await service.stop()
     assert not path.exists()
     await backend.close()
+
+
+def test_a_control_plane_that_nobody_asks_loads_nothing_for_it() -> None:
+    code = (
+        "import sys, pilothouse.components.api_server, pilothouse.etcd.server.lazy; "
+        "print([m for m in ('grpc', 'google.protobuf') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
+
+
+async def test_a_service_that_cannot_start_ends_the_connection_and_is_tried_again(tmp_path: Path) -> None:
+    tries = []
+
+    async def make() -> Any:
+        tries.append(1)
+        raise StoreError("no")
+
+    service = LazyService(tmp_path / "etcd.sock", make)
+    await service.start()
+    for _i in range(2):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "etcd.sock")
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+    assert len(tries) == 2
+    await service.stop()
+
+
+async def test_a_client_that_does_not_read_is_not_read_either() -> None:
+    """What it would get waits where it comes from, not in the front."""
+    async with served(ServerOptions(listen_client_urls=(_ANY,))) as (_, backend, server):
+        await backend.put(Put(b"a", b"x" * 1_500_000))
+        host, port = server.urls[0].removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
+        body = json.dumps({"key": _b64(b"a")}).encode()
+        request = b"POST /v3/kv/range HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        writer.write(request * 40)
+        transports = {side._transport for side in server._front._connections}
+        async with asyncio.timeout(10):
+            while all(t is None or t.is_reading() for t in transports) or len(transports) < 2:
+                await asyncio.sleep(0)
+                transports = {side._transport for side in server._front._connections}
+        assert sum(t.get_write_buffer_size() for t in transports if t is not None) < 4_000_000
+        writer.transport.abort()

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from pilothouse.etcd.contract import Put
+from pilothouse.etcd.contract import Event, EventType, KeyValue, Put
 from pilothouse.etcd.embedded import backend as embedded
+from pilothouse.etcd.server.events import EncodedEvents, answers
 from pilothouse.etcd.server.options import ServerOptions
-from pilothouse.etcd.server.watch import fragments
 from pilothouse.etcd.wire import etcd_pb2 as pb
 
 from .serving import Stream, served
@@ -170,20 +170,39 @@ async def test_periodic_progress_goes_to_quiet_watches_that_want_it() -> None:
         assert (answer.watch_id, answer.header.revision, len(answer.events)) == (0, 2, 0)
 
 
-def _message(*sizes: int) -> pb.WatchResponse:
-    events = [pb.Event(kv=pb.KeyValue(key=b"%d" % n, value=b"x" * size)) for n, size in enumerate(sizes)]
-    return pb.WatchResponse(watch_id=4, events=events)
+def _events(*sizes: int) -> list[Event]:
+    return [Event(EventType.PUT, KeyValue(b"%d" % n, b"x" * size, 2, 2, 1)) for n, size in enumerate(sizes)]
+
+
+def _parts(events: list[Event], bytes_max: int) -> list[bytes]:
+    return answers(pb.WatchResponse(watch_id=4), EncodedEvents().encode(events, prev=False), bytes_max)
 
 
 def test_fragments_are_small_and_lose_nothing() -> None:
-    whole = _message(*[300] * 20, 5000, 10)
-    parts = fragments(whole, 1000)
-    assert [e for part in parts for e in part.events] == list(whole.events)
-    assert all(part.ByteSize() <= 1000 or len(part.events) == 1 for part in parts)
-    assert [part.fragment for part in parts] == [True] * (len(parts) - 1) + [False]
-    assert {part.watch_id for part in parts} == {4}
-    assert fragments(_message(10, 10), 1000) == [_message(10, 10)]
-    assert fragments(_message(5000), 1000) == [_message(5000)]
+    events = _events(*[300] * 20, 5000, 10)
+    parts = _parts(events, 1000)
+    read = [pb.WatchResponse.FromString(part) for part in parts]
+    assert [e.kv.key for part in read for e in part.events] == [e.kv.key for e in events]
+    assert all(len(data) < 1000 or len(part.events) == 1 for data, part in zip(parts, read, strict=True))
+    assert [part.fragment for part in read] == [True] * (len(parts) - 1) + [False]
+    assert {part.watch_id for part in read} == {4}
+
+
+@pytest.mark.parametrize(("sizes", "bytes_max"), [((10, 10), 1000), ((5000,), 1000), ((5000, 5000), 0)])
+def test_what_is_small_or_one_event_is_no_fragment(sizes: tuple[int, ...], bytes_max: int) -> None:
+    (part,) = map(pb.WatchResponse.FromString, _parts(_events(*sizes), bytes_max))
+    assert (len(part.events), part.fragment) == (len(sizes), False)
+
+
+def test_an_event_is_encoded_once_and_with_what_was_asked_for() -> None:
+    encoded = EncodedEvents()
+    (old,) = _events(3)
+    event = Event(EventType.PUT, old.kv._replace(version=2), old.kv)
+    (first,) = encoded.encode([event], prev=False)
+    assert encoded.encode([event], prev=False)[0] is first
+    (more,) = encoded.encode([event], prev=True)
+    assert pb.WatchResponse.FromString(first).events[0].HasField("prev_kv") is False
+    assert pb.WatchResponse.FromString(more).events[0].prev_kv.value == b"xxx"
 
 
 async def test_only_a_watch_that_asked_gets_fragments() -> None:
