@@ -56,6 +56,9 @@ class Session:
             "BASH_ENV": str(HERE / "helpers.sh"),
             "ETCDCTL_API": "3",
             "ETCDCTL_ENDPOINTS": endpoint,
+            # A busy machine is no difference.
+            "ETCDCTL_COMMAND_TIMEOUT": "30s",
+            "ETCDCTL_DIAL_TIMEOUT": "20s",
             "FREE_PORT_1": str(first),
             "FREE_PORT_2": str(second),
         }

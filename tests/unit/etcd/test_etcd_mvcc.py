@@ -188,3 +188,19 @@ def test_the_index_keeps_order_through_bulk_and_single_changes() -> None:
             assert index.slice(b"", b"\0") == sorted(expected)
             assert index.slice(b"03", b"05") == sorted(k for k in expected if b"03" <= k < b"05")
         assert len(index) == len(expected)
+
+
+def test_a_compacted_revision_shows_what_its_own_transaction_undid() -> None:
+    """A watch may start at the compacted revision, before a restart and after it."""
+    store = Store()
+    applied = store.apply(Txn((), (Txn((), (Put(b"a", b"1"),)), Txn((), (Delete(b"a"),)))))
+    store.commit(applied.records)
+    store.compact(2)
+    dropped: list[KeyValue] = []
+    while (some := store.forget(10)) is not None:
+        dropped += some
+    kept = [record.kv for record in applied.records if record.kv not in dropped]
+    loaded = Store()
+    loaded.load(kept, 2)
+    for each in (store, loaded):
+        assert [e.type for e in each.events_since(2)] == [EventType.PUT, EventType.DELETE]

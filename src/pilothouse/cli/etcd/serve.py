@@ -19,7 +19,7 @@ from pilothouse.cli.flags import (
     refused,
     verbosity,
 )
-from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, PATH, STRING, STRINGS, duration_s
+from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, INT, PATH, STRING, STRINGS, duration_s
 
 if TYPE_CHECKING:
     from pilothouse.etcd.server.options import ServerOptions, TlsFiles
@@ -201,9 +201,9 @@ _GROUPS = (
             ),
             Flag(
                 "quota-backend-bytes",
-                COUNT,
+                INT,
                 0,
-                "The size from which on writes are refused (0: etcd's 2 GiB).",
+                "The size from which on writes are refused (0: etcd's 2 GiB; below 0: none).",
             ),
             Flag("max-txn-ops", COUNT, 128, "Operations in a transaction."),
             Flag("max-request-bytes", COUNT, 1_572_864, "Size of a request."),

@@ -457,7 +457,8 @@ class Store:
         keep_from = 0
         for i, kv in enumerate(versions):
             following = versions[i + 1] if i + 1 < len(versions) else live
-            superseded = following is not None and following.mod_revision <= revision
+            # At the compacted revision nothing goes, not even what the same transaction undid: watches start there.
+            superseded = following is not None and kv.mod_revision < revision >= following.mod_revision
             if superseded or (not kv.version and kv.mod_revision < revision):
                 keep_from = i + 1
         if not keep_from:
