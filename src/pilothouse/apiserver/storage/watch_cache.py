@@ -583,7 +583,15 @@ class WatchCache:
 
     async def fresh(self, timeout_s: float) -> None:
         """Until the cache has all that the store had when this was called. TimeoutError, StoreError."""
-        await self.wait(await self._revisions.newest(), timeout_s)
+        revision = await self._revisions.newest()
+        if revision > self.revision:
+            self._ask_soon()
+            await self.wait(revision, timeout_s)
+
+    def _ask_soon(self) -> None:
+        if self._asking is None:
+            loop = asyncio.get_running_loop()
+            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
 
     async def wait(self, revision: int, timeout_s: float | None = None) -> None:
         """Until the cache has seen a revision; TimeoutError."""
@@ -593,8 +601,8 @@ class WatchCache:
         future: asyncio.Future[None] = loop.create_future()
         waiter = (revision, future)
         self._waiters.append(waiter)
-        if self._asking is None and self._backend.shared:
-            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
+        if self._backend.shared:
+            self._ask_soon()
         try:
             await asyncio.wait_for(future, timeout_s)
         finally:
@@ -604,7 +612,7 @@ class WatchCache:
     async def _ask_for_progress(self) -> None:
         """While somebody waits: no event comes for what happens outside the root."""
         try:
-            await self._clock.sleep(_ASK_FIRST_S)
+            await self._clock.sleep(_ASK_FIRST_S if self._backend.shared else 0)
             while self._waiters:
                 if self._watch is not None:
                     self._watch.request_progress()
