@@ -47,6 +47,7 @@ RING_MAX = 1_024
 _RETRY_S = 1.0
 _PAGE = 10_000
 """Objects that one read of a shared store asks for."""
+_QUIET_S = 10.0
 _ASK_FIRST_S = 0.01
 _ASK_PERIOD_S = 0.1
 """How often a watch is asked for its progress while somebody waits (cacher's conditionalProgressRequester)."""
@@ -396,6 +397,7 @@ class WatchCache:
         self._revisions = Revisions(backend, root + b"health")
         self._watch: Watch | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._quiet_until_s = 0.0
         self.bookmarks = 0
         """How often the store said how far the watch has come."""
         self._clock = (world or World()).clock
@@ -608,6 +610,13 @@ class WatchCache:
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def complain(self, revision: int) -> None:
+        """Of a revision that should have come long ago; once for all who miss it."""
+        now_s = self._clock.monotonic()
+        if now_s >= self._quiet_until_s:
+            self._quiet_until_s = now_s + _QUIET_S
+            log.warning("the watch cache is behind: it is at revision %d, not at %d", self.revision, revision)
 
     async def _ask_for_progress(self) -> None:
         """While somebody waits: no event comes for what happens outside the root."""
