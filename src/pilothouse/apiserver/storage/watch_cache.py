@@ -47,6 +47,7 @@ RING_MAX = 1_024
 _RETRY_S = 1.0
 _PAGE = 10_000
 """Objects that one read of a shared store asks for."""
+_QUIET_S = 10.0
 _ASK_FIRST_S = 0.01
 _ASK_PERIOD_S = 0.1
 """How often a watch is asked for its progress while somebody waits (cacher's conditionalProgressRequester)."""
@@ -396,6 +397,7 @@ class WatchCache:
         self._revisions = Revisions(backend, root + b"health")
         self._watch: Watch | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._quiet_until_s = 0.0
         self.bookmarks = 0
         """How often the store said how far the watch has come."""
         self._clock = (world or World()).clock
@@ -583,7 +585,15 @@ class WatchCache:
 
     async def fresh(self, timeout_s: float) -> None:
         """Until the cache has all that the store had when this was called. TimeoutError, StoreError."""
-        await self.wait(await self._revisions.newest(), timeout_s)
+        revision = await self._revisions.newest()
+        if revision > self.revision:
+            self._ask_soon()
+            await self.wait(revision, timeout_s)
+
+    def _ask_soon(self) -> None:
+        if self._asking is None:
+            loop = asyncio.get_running_loop()
+            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
 
     async def wait(self, revision: int, timeout_s: float | None = None) -> None:
         """Until the cache has seen a revision; TimeoutError."""
@@ -593,18 +603,25 @@ class WatchCache:
         future: asyncio.Future[None] = loop.create_future()
         waiter = (revision, future)
         self._waiters.append(waiter)
-        if self._asking is None and self._backend.shared:
-            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
+        if self._backend.shared:
+            self._ask_soon()
         try:
             await asyncio.wait_for(future, timeout_s)
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
+    def complain(self, revision: int) -> None:
+        """Of a revision that should have come long ago; once for all who miss it."""
+        now_s = self._clock.monotonic()
+        if now_s >= self._quiet_until_s:
+            self._quiet_until_s = now_s + _QUIET_S
+            log.warning("the watch cache is behind: it is at revision %d, not at %d", self.revision, revision)
+
     async def _ask_for_progress(self) -> None:
         """While somebody waits: no event comes for what happens outside the root."""
         try:
-            await self._clock.sleep(_ASK_FIRST_S)
+            await self._clock.sleep(_ASK_FIRST_S if self._backend.shared else 0)
             while self._waiters:
                 if self._watch is not None:
                     self._watch.request_progress()
