@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -22,7 +23,7 @@ from pilothouse import __version__
 from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.kubelet import Kubelets
-from pilothouse.api.protobuf import Codec
+from pilothouse.api.protobuf import MAGIC, Codec
 from pilothouse.api.resources import CONFIG_MAPS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
@@ -56,6 +57,7 @@ from pilothouse.apiserver.endpoints.subresources import table as subresources
 from pilothouse.apiserver.limits import InFlight
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.pipeline import Pipeline, refusal
+from pilothouse.apiserver.registry import conversion
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
@@ -269,11 +271,22 @@ class ApiServer:
             await store.fresh()
             return
 
-    def _foreign(self, value: bytes) -> Obj:
-        """A protobuf value that an upstream server stored."""
-        obj = self.codec.decode(value)
+    def _foreign(self, value: bytes, stored: Resource) -> Obj | None:
+        """A value of an upstream server: protobuf, or of another version. None when it is as it should be."""
+        if value.startswith(MAGIC):
+            obj = self.codec.decode(value)
+        else:
+            obj = msgspec.json.decode(value)
+        if obj["kind"] != stored.kind:
+            raise ValueError(f"it is a {obj['kind']}, no {stored.kind}")
         group, _, version = obj["apiVersion"].rpartition("/")
-        return self._builtins.decode(group, version, obj["kind"], obj).obj
+        if obj["apiVersion"] != stored.group_version:
+            was = replace(stored, group=group, version=version)
+            to_storage, _ = conversion.pair(was, stored)
+            obj = to_storage(obj) if to_storage is not None else obj
+        elif not value.startswith(MAGIC):
+            return None
+        return self._builtins.decode(stored.group, stored.version, stored.kind, obj).obj
 
     def _add_builtins(self) -> None:
         for served in self.catalog:

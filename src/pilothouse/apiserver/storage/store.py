@@ -103,6 +103,8 @@ class ResourceStore:
         self._requests = requests
         self._clock = (world or World()).clock
         self.cached: ResourceCache = cache.resource(self.prefix.encode())
+        if not custom:
+            self.cached.holds(resource)
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if namespace else f"{self.prefix}{name}"
@@ -391,8 +393,8 @@ def _in_the_way(result: TxnResult) -> int:
 
 
 async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
-    """A caller who is cancelled withdraws nothing that is on its way: he is kept until it is known what became of it, as
-    by the embedded store, for what he holds for it (an address, a port) must not go to somebody else."""
+    """A caller who is cancelled withdraws nothing that is on its way: he is kept until it is known what became of it,
+    as by the embedded store, for what he holds for it (an address, a port) must not go to somebody else."""
     sent = asyncio.ensure_future(request)
     try:
         return await asyncio.shield(sent)

@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from pilothouse.api import errors
-from pilothouse.apiserver.storage.foreign import Translate, foreign
+from pilothouse.api.resources import Resource
+from pilothouse.apiserver.storage.foreign import Translate, foreign, head
 from pilothouse.apiserver.storage.freshness import Revisions
 from pilothouse.apiserver.storage.item import Item
 from pilothouse.etcd.contract import (
@@ -262,6 +263,9 @@ class ResourceCache:
         self.prefix = prefix
         self.changed = 0
         self.complete_from = 0
+        self.stored: Resource | None = None
+        """The version that values of a built-in resource are in; those of custom ones have their own."""
+        self.head = b""
         self.received = 0
         """Events that came from the store."""
         self.held: list[Event] | None = None
@@ -274,6 +278,10 @@ class ResourceCache:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def holds(self, stored: Resource) -> None:
+        """What is kept here: other values are translated."""
+        self.stored, self.head = stored, head(stored)
 
     def get(self, key: bytes) -> Item | None:
         return self._items.get(key)
@@ -469,7 +477,13 @@ class WatchCache:
 
     def item(self, key: bytes, revision: int, value: bytes) -> Item:
         """Of a stored value, which another kind of server may have written."""
-        return Item(key, revision, value if value[:1] == b"{" else self._translate(key, value))
+        cache = self._cache_of(key)
+        return Item(key, revision, value) if cache is None else self._item_of(cache, key, revision, value)
+
+    def _item_of(self, cache: ResourceCache, key: bytes, revision: int, value: bytes) -> Item:
+        if cache.stored is not None and not value.startswith(cache.head):
+            value = self._translate(key, value, cache.stored)
+        return Item(key, revision, value)
 
     async def _reload(self) -> None:
         items, revision = await self._read(self._root)
@@ -537,7 +551,7 @@ class WatchCache:
         batch = []
         for event in events:
             key, value, _, revision, _, _ = event.kv
-            item = None if event.type is EventType.DELETE else self._made(key, revision, value)
+            item = None if event.type is EventType.DELETE else self._made(cache, key, revision, value)
             happened = cache.apply(key, item, revision)
             if happened is not None:
                 batch.append(happened)
@@ -553,12 +567,12 @@ class WatchCache:
         if self._new.get(item.key) is item:
             del self._new[item.key]
 
-    def _made(self, key: bytes, revision: int, value: bytes) -> Item:
+    def _made(self, cache: ResourceCache, key: bytes, revision: int, value: bytes) -> Item:
         item = self._new.pop(key, None)
         if item is not None and item.value == value:
             item.stored_at(revision)
             return item
-        return self.item(key, revision, value)
+        return self._item_of(cache, key, revision, value)
 
     def _cache_of(self, key: bytes) -> ResourceCache | None:
         """By the longest registered prefix: /registry/X/ or /registry/X/Y/."""
