@@ -14,12 +14,16 @@ from pilothouse.etcd.cluster.client import EtcdClient
 from pilothouse.etcd.contract import Backend
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import NoLog, SqliteLog
+from pilothouse.etcd.server.options import ServerOptions
+from pilothouse.etcd.server.server import EtcdServer
 from pilothouse.kit.world import World
 from tests.etcds import SpareEtcds
 
 Opener = Callable[[], AbstractAsyncContextManager[Backend]]
 
-KINDS = ("memory", "embedded", "etcd")
+KINDS = ("memory", "embedded", "served", "etcd")
+SPEAKING = ("served", "etcd")
+"""What answers through etcd's API, and so refuses by its rules what is no proper request."""
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +48,21 @@ async def open_embedded(directory: Path) -> AsyncIterator[Backend]:
 
 
 @contextlib.asynccontextmanager
+async def open_served(directory: Path) -> AsyncIterator[Backend]:
+    """The embedded store behind etcd's API, on a socket."""
+    world = World()
+    embedded = await open_backend(world, SqliteLog(directory / "store"))
+    url = f"unix://{directory / 'etcd.sock'}"
+    server = EtcdServer(embedded, embedded, world, ServerOptions(listen_client_urls=(url,)))
+    await server.start()
+    backend = await open_cluster(world, EtcdClient([url], None, world))
+    yield backend
+    await backend.close()
+    await server.stop()
+    await embedded.close()
+
+
+@contextlib.asynccontextmanager
 async def open_etcd(spares: SpareEtcds) -> AsyncIterator[Backend]:
     etcd = spares.take()
     try:
@@ -62,11 +81,19 @@ def opener(kind: str, request: pytest.FixtureRequest) -> Opener:
         return open_memory
     if kind == "embedded":
         return lambda: open_embedded(directories.mktemp("embedded"))
+    if kind == "served":
+        return lambda: open_served(directories.mktemp("served"))
     spares: SpareEtcds = request.getfixturevalue("spare_etcds")
     return lambda: open_etcd(spares)
 
 
 @pytest.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    async with opener(request.param, request)() as backend:
+        yield backend
+
+
+@pytest.fixture(params=SPEAKING)
+async def speaking(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     async with opener(request.param, request)() as backend:
         yield backend

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from pilothouse.etcd.cluster.backend import ClusterBackend
 from pilothouse.etcd.contract import (
     Backend,
     Compacted,
@@ -258,9 +257,11 @@ async def test_compaction(store: Backend) -> None:
     assert [e.kv.mod_revision for e in await asyncio.wait_for(watch.next(), 5)] == [5, 6]
 
 
-async def test_a_watch_from_the_compacted_revision_still_sees_its_tombstone(store: Backend) -> None:
+async def test_a_watch_from_the_compacted_revision_still_sees_its_tombstone(
+    store: Backend, request: pytest.FixtureRequest
+) -> None:
     """Not with etcd before 3.4.34 and 3.5.16 (etcd-io/etcd#18274): Debian's has lost it."""
-    if isinstance(store, ClusterBackend) and (await store.status()).version.startswith("3.4.2"):
+    if "etcd" in request.node.callspec.id and (await store.status()).version == "3.4.23":  # type: ignore[attr-defined]
         return
     await store.put(Put(b"a", b"1"))
     await store.delete(Delete(b"a"))

@@ -28,7 +28,7 @@ from pilothouse.etcd.cluster.watcher import ClusterWatch
 from pilothouse.etcd.contract import Compacted, Event, StoreClosed, StoreError, StoreUnavailable
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.convert import event_of
-from pilothouse.etcd.wire.errors import CODES, error_of
+from pilothouse.etcd.wire.errors import CODES, Refused, error_of
 from pilothouse.etcd.wire.methods import MAINTENANCE, WATCH
 from pilothouse.kit.world import World
 
@@ -132,7 +132,12 @@ class WatchHub:
             stream.cancel()
 
     async def _trusts(self, endpoint: str) -> bool:
-        status = await self._client.call(MAINTENANCE["Status"], pb.StatusRequest(), endpoint=endpoint)
+        """A server that does not say which version it is has all watches counted."""
+        try:
+            status = await self._client.call(MAINTENANCE["Status"], pb.StatusRequest(), endpoint=endpoint)
+        except Refused as error:
+            log.debug("%s does not say which etcd it is: %s", endpoint, error)
+            return False
         return sends_progress_in_order(status.version)
 
     async def _listen_for_silence(self, connection: _Connection) -> None:
@@ -191,6 +196,7 @@ class _Connection:
         self._wanted = asyncio.Event()
         self._tally: Tally | None = None
         self._tally_id = 0
+        self._may_tally = True
         for watch in sorted(watches, key=lambda watch: watch.progress):
             self.create(watch)
             self.ask_progress(watch)
@@ -201,7 +207,7 @@ class _Connection:
         """From where it is; one that is full waits until it is drained."""
         if watch.ended or watch.full:
             return
-        if not self._in_order and self._follow(watch):
+        if not self._in_order and self._may_tally and self._follow(watch):
             return
         self._ids[self._create(watch.key, watch.range_end, watch.next_revision, prev=watch.prev)] = watch
 
@@ -355,15 +361,18 @@ class _Connection:
             watch.fail(_reason(m.cancel_reason))
 
     def _tally_canceled(self, m: pb.WatchResponse) -> None:
+        assert self._tally is not None
         self._tally_id = 0
         if m.compact_revision:
-            assert self._tally is not None
             for watch in [w for w in self._tally.served if w.next_revision < m.compact_revision]:
                 self._tally.served.discard(watch)
                 self._watches.discard(watch)
                 watch.fail(Compacted(m.compact_revision))
             self._begin_tally(m.compact_revision)
             return
+        served, self._tally, self._may_tally = self._tally.served, None, False
+        for watch in served:
+            self.create(watch)
         log.warning(
             "etcd at %s is older than 3.4.31 or 3.5.13 and this user may not watch all keys (%s): watches without "
             "events will not know how far they are; use a newer etcd",
