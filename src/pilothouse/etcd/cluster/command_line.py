@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pilothouse.etcd.cluster.binary import Binary, Version
+from pilothouse.etcd.cluster.binary import Version
 from pilothouse.etcd.cluster.layout import NEW, Layout, Member
 from pilothouse.etcd.cluster.pki import PEER_NAME
 from pilothouse.kit.certificates import KeyPair
@@ -81,7 +81,3 @@ def foreign_command(name: str, members: Iterable[tuple[str, str]], peer_urls: It
         f"--listen-peer-urls={own}",
     ]
     return shlex.join(flags)
-
-
-def full_command(binary: Binary, flags: Iterable[str]) -> list[str]:
-    return [str(binary.path), *flags]

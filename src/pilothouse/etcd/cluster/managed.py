@@ -22,14 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pilothouse.etcd.cluster import command_line, members
+from pilothouse.etcd.cluster import members
 from pilothouse.etcd.cluster.backend import ClusterBackend, open_cluster
 from pilothouse.etcd.cluster.binary import Binary
 from pilothouse.etcd.cluster.client import EtcdClient
 from pilothouse.etcd.cluster.control import ControlServer, Say
+from pilothouse.etcd.cluster.launch import Launcher
 from pilothouse.etcd.cluster.layout import JOINING, MEMBERS_MAX, STARTED, Home, Layout, Member, new_layout
-from pilothouse.etcd.cluster.pki import Pki
 from pilothouse.etcd.cluster.ports import free_ports, is_free
+from pilothouse.etcd.cluster.readiness import Readiness
 from pilothouse.etcd.cluster.supervisor import MemberProcess, end_left_over, why_wiped
 from pilothouse.etcd.cluster.tls import Tls
 from pilothouse.etcd.contract import StoreError
@@ -40,19 +41,14 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT_S = 5.0
-_STATUS_TIMEOUT_S = 1.0
-_START_TIMEOUT_S = 60.0
-_STRAGGLERS_S = 15.0
-_POLL_S = 0.05
-_ENDS_MAX = 4
-"""So often a process may end before its start is given up."""
 
 OnChange = Callable[[tuple[str, ...]], Awaitable[None]]
 
 
 class ManagedCluster:
     """Use from one event loop, in the main thread. `say` gets lines for people while things take time. With
-    `peer_url` members know each other by other URLs than those they listen on (a relay between them)."""
+    `peer_url` members know each other by other URLs than those they listen on (a relay between them). A member's start
+    may take `patience_s`."""
 
     def __init__(
         self,
@@ -63,6 +59,7 @@ class ManagedCluster:
         *,
         durable: bool = True,
         peer_url: Callable[[Member], str] = lambda member: member.peer_url,
+        patience_s: float = 60.0,
     ) -> None:
         self.home = home
         self.processes: dict[str, MemberProcess] = {}
@@ -74,7 +71,7 @@ class ManagedCluster:
         self._durable = durable
         self._peer_url = peer_url
         self._layout = Layout("", ())
-        self._pki: Pki | None = None
+        self._patience_s = patience_s
         self._client: EtcdClient | None = None
         self._changing = asyncio.Lock()
         asked = {
@@ -117,7 +114,7 @@ class ManagedCluster:
     async def start(self, count: int = 0) -> None:
         """Serves when it returns. `count` members if the cluster is new; 0 takes what there is. StoreError says which
         member does not start, and why."""
-        self._pki = Pki(self.home, self._world)
+        self._launcher = Launcher(self.home, self._world, self._binary, durable=self._durable)
         self._layout = self._remembered(count)
         try:
             await self._start_members()
@@ -142,6 +139,7 @@ class ManagedCluster:
             await end_left_over(self._directory(member) / "pid", self._world)
         self._replace_taken_client_ports()
         self._client = EtcdClient(self.endpoints, self.tls, self._world, timeout_s=_REQUEST_TIMEOUT_S)
+        self._ready = Readiness(self._client, self.processes, self._world, self._say, self._patience_s)
         ready = [member for member in self._layout.members if self._may_start(member)]
         later = [m for m in self._layout.members if m.stage == JOINING or not is_free(m.peer_port)]
         first = [member for member in ready if member not in later]
@@ -152,7 +150,7 @@ class ManagedCluster:
         peers = {member.name: self._peer_url(member) for member in self._layout.members}
         for member in first:
             self._launch(member, peers)
-        await self._until_serving(first, voters)
+        await self._ready.all_of(first, voters)
         await self._remember_ids()
         for member in later:
             await self._start_later(member)
@@ -167,6 +165,9 @@ class ManagedCluster:
                     f"Port {member.client_port} of {member.name} is taken by now: it serves clients on {port}"
                 )
                 self._remember(replace(member, client_port=port))
+
+    def _launch(self, member: Member, peers: Mapping[str, str]) -> None:
+        self.processes[member.name] = self._launcher.launch(member, self._layout, peers)
 
     def _may_start(self, member: Member) -> bool:
         if member.stage != STARTED or (self._directory(member) / "data" / "member" / "wal").is_dir():
@@ -210,61 +211,11 @@ class ManagedCluster:
             peers = {m.name or member.name: m.peer_urls[0] for m in await members.list_members(self.client)}
             self._launch(member, peers)
         if member.stage == JOINING:
-            await self._until_learner_serves(member)
+            await self._ready.one(member)
             self._remember(replace(member, stage=STARTED))
             self._say(
                 f"{member.name} is a learner: pilothouse etcd member promote {member.name} gives it a vote"
             )
-
-    def _launch(self, member: Member, peers: Mapping[str, str]) -> None:
-        assert self._pki is not None
-        directory = self._directory(member)
-        data = directory / "data"
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        certificates = command_line.Certificates(
-            self._pki.ca, self._pki.server(directory), self._pki.peer(directory)
-        )
-        flags = command_line.member_flags(member, self._layout, data, certificates, peers)
-        flags += command_line.common_flags(self._binary.version, durable=self._durable)
-        process = MemberProcess(
-            self._world, member.name, command_line.full_command(self._binary, flags), directory
-        )
-        process.has_joined = member.stage == STARTED
-        self.processes[member.name] = process
-        process.start()
-
-    async def _until_serving(self, wanted: list[Member], voters: int) -> None:
-        began_s = self._world.clock.monotonic()
-        told = 0
-        while True:
-            up = [m for m, is_up in zip(wanted, await self._which_serve(wanted), strict=True) if is_up]
-            if len(up) > told and len(up) < len(wanted):
-                told = len(up)
-                self._say(f"etcd: {told} of {len(wanted)} members serve")
-            waited_s = self._world.clock.monotonic() - began_s
-            enough = len(up) >= members.quorum(voters)
-            if len(up) == len(wanted):
-                return
-            down = [self.processes[m.name] for m in wanted if m not in up]
-            if enough and waited_s > _STRAGGLERS_S:
-                self._say(f"etcd serves without {_why_down(down)}")
-                return
-            hopeless = len(wanted) - sum(p.ends >= _ENDS_MAX for p in down) < members.quorum(voters)
-            if hopeless or waited_s > _START_TIMEOUT_S:
-                raise StoreError(f"etcd does not start: {_why_down(down)}")
-            await self._world.clock.sleep(_POLL_S)
-
-    async def _which_serve(self, wanted: list[Member]) -> list[bool]:
-        return list(await asyncio.gather(*(self._serves(member) for member in wanted)))
-
-    async def _serves(self, member: Member) -> bool:
-        try:
-            status = await members.status_of(self.client, member.client_url, _STATUS_TIMEOUT_S)
-        except StoreError as error:
-            log.debug("%s does not serve yet: %s", member.name, error)
-            return False
-        return bool(status.leader)
 
     async def _remember_ids(self) -> None:
         """Who the members are by etcd's own count; somebody else's `etcdctl member remove` is followed."""
@@ -301,13 +252,10 @@ class ManagedCluster:
         if self._client is None:
             return None
         for member in self._layout.members:
-            try:
-                status = await members.status_of(self.client, member.client_url, _STATUS_TIMEOUT_S)
-            except StoreError as error:
-                log.debug("%s does not say who leads: %s", member.name, error)
-                continue
-            leader = next((m for m in self._layout.members if m.id == status.leader), None)
-            return self.processes.get(leader.name) if leader is not None else None
+            leader_id = await self._ready.leader_by(member)
+            if leader_id:
+                leader = next((m for m in self._layout.members if m.id == leader_id), None)
+                return self.processes.get(leader.name) if leader is not None else None
         return None
 
     # -- changes ----------------------------------------------------------------------------------------
@@ -360,16 +308,8 @@ class ManagedCluster:
         member = self._remember(replace(member, id=added.member.ID))
         say(f"{member.name} ({member.id:x}) is a learner")
         self._launch(member, {m.name or member.name: m.peerURLs[0] for m in added.members})
-        await self._until_learner_serves(member)
+        await self._ready.one(member)
         return self._remember(replace(member, stage=STARTED))
-
-    async def _until_learner_serves(self, member: Member) -> None:
-        process = self.processes[member.name]
-        until_s = self._world.clock.monotonic() + _START_TIMEOUT_S
-        while not await self._serves(member):
-            if process.ends >= _ENDS_MAX or self._world.clock.monotonic() > until_s:
-                raise StoreError(f"the new member does not start: {_why_down([process])}")
-            await self._world.clock.sleep(_POLL_S)
 
     async def _undo(self, member: Member) -> None:
         """Take back a member that has not come up. What cannot be undone now is by the next start."""
@@ -461,7 +401,3 @@ class ManagedCluster:
     async def _asked_to_remove(self, request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         state = await self.remove(str(request["member"]), say=say)
         return {"name": state.name, "id": state.id}
-
-
-def _why_down(processes: list[MemberProcess]) -> str:
-    return "; ".join(f"{p.name} says: {p.last_words} (its log is {p.log_path})" for p in processes)
