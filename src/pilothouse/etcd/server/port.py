@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -17,7 +18,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, cast
 
+from pilothouse.etcd.contract import StoreError
 from pilothouse.kit.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 _FIRST_BYTES_S = 10.0
 """How long a connection may say nothing."""
@@ -34,8 +38,8 @@ class Answering(Protocol):
 
 
 class Port:
-    """Sockets with the same service behind. `answering` is asked for it with the first connection; when it raises an
-    OSError, that connection is closed and the next one asks again."""
+    """Sockets with the same service behind. `answering` is asked for it with the first connection; when it cannot
+    start, that connection is closed and the next one asks again."""
 
     def __init__(self, answering: Callable[[], Awaitable[Answering]]) -> None:
         self._ask = answering
@@ -75,9 +79,10 @@ class Port:
             async with self._asking:
                 if self.service is None:
                     self.service = await self._ask()
-        except OSError:
+        except (OSError, StoreError, ValueError) as error:
+            log.warning("a connection is closed, since the store's service does not start: %s", error)
             connection.abort()
-            raise
+            return
         connection.hand_over(self.service)
 
     def stop_listening(self) -> None:

@@ -123,10 +123,13 @@ def code_of(error: StoreError) -> Code:
 
 
 def go_name(code: Code) -> str:
-    """InvalidArgument for INVALID_ARGUMENT; Go's one exception is Canceled."""
-    if code is Code.CANCELLED:
-        return "Canceled"
+    """InvalidArgument for INVALID_ARGUMENT; Go's exceptions are OK and Canceled."""
+    if code in _GO_NAMES:
+        return _GO_NAMES[code]
     return "".join(part.capitalize() for part in code.name.split("_"))
+
+
+_GO_NAMES = {Code.OK: "OK", Code.CANCELLED: "Canceled"}
 
 
 def error_of(code: int, message: str) -> StoreError:

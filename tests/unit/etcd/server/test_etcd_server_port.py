@@ -295,21 +295,3 @@ async def test_a_service_that_cannot_start_ends_the_connection_and_is_tried_agai
         writer.close()
     assert len(tries) == 2
     await service.stop()
-
-
-async def test_a_client_that_does_not_read_is_not_read_either() -> None:
-    """What it would get waits where it comes from, not in the front."""
-    async with served(ServerOptions(listen_client_urls=(_ANY,))) as (_, backend, server):
-        await backend.put(Put(b"a", b"x" * 1_500_000))
-        host, port = server.urls[0].removeprefix("http://").split(":")
-        _, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
-        body = json.dumps({"key": _b64(b"a")}).encode()
-        request = b"POST /v3/kv/range HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        writer.write(request * 40)
-        transports = {side._transport for side in server._front._connections}
-        async with asyncio.timeout(10):
-            while all(t is None or t.is_reading() for t in transports) or len(transports) < 2:
-                await asyncio.sleep(0)
-                transports = {side._transport for side in server._front._connections}
-        assert sum(t.get_write_buffer_size() for t in transports if t is not None) < 4_000_000
-        writer.transport.abort()
