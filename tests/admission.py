@@ -64,6 +64,9 @@ class Bench:
             if plural == resource.plural and namespace in ("", where)
         ]
 
+    async def sure(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
+        return self.get(resource, name, namespace)
+
     def revision(self, resource: Resource) -> int:
         return len(self.objects)
 

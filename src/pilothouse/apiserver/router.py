@@ -41,6 +41,8 @@ _STATUS: dict[str, ResourceHandler] = {
 class Router:
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
+        self.catch_up: Callable[[], Awaitable[None]] | None = None
+        """Returns once definitions that other servers stored are served here, too; None when there are no others."""
         self._scopes: dict[tuple[str, str, str], Scope] = {}
         self._subresources: dict[tuple[str, str, str], ResourceHandler] = {}
         self._paths: list[tuple[str, PathHandler]] = []
@@ -99,6 +101,9 @@ class Router:
     async def _resource(self, request: Request) -> Response:
         info = request.info
         scope = self._scopes.get((info.group, info.version, info.resource))
+        if scope is None and self.catch_up is not None and "." in info.group:
+            await self.catch_up()
+            scope = self._scopes.get((info.group, info.version, info.resource))
         if scope is None:
             if info.prefix == "apis" and self._discovery.is_custom_group(info.group):
                 return not_found()

@@ -40,6 +40,7 @@ from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
 from pilothouse.apiserver.customresources.serving import CustomResources
+from pilothouse.apiserver.endpoint_reconciler import EndpointReconciler
 from pilothouse.apiserver.endpoints import negotiation, render, writing
 from pilothouse.apiserver.endpoints.apply.compare import Walkers
 from pilothouse.apiserver.endpoints.apply.field_set import LEAF
@@ -64,8 +65,11 @@ from pilothouse.apiserver.router import Router
 from pilothouse.apiserver.state_metrics import StateMetrics
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.compactor import Compactor
+from pilothouse.apiserver.storage.foreign import translator
 from pilothouse.apiserver.storage.leases import LeaseManager
-from pilothouse.apiserver.storage.store import ResourceStore
+from pilothouse.apiserver.storage.master_leases import MasterLeases
+from pilothouse.apiserver.storage.range_allocation import RangeAllocation
+from pilothouse.apiserver.storage.store import ResourceStore, failure
 from pilothouse.apiserver.storage.watch_cache import WatchCache
 from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
@@ -78,7 +82,9 @@ _RAW = negotiation.Form(pretty=True)
 _COMPONENTS = Resource("", "v1", "componentstatuses", "ComponentStatus", False)
 _ERROR_NAMES = {_COMPONENTS: replace(_COMPONENTS, plural="componentstatus")}
 """Resources that errors call otherwise (registry/core/componentstatus)."""
-_HEALTH_KEY = b"/registry/health"
+_NO_DATA = "error getting data from etcd"
+_REPAIR_PERIOD_S = 180.0
+"""Of addresses and ports (portallocator/controller)."""
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -106,6 +112,11 @@ class Options:
     admission_configuration: Mapping[str, Obj] = field(default_factory=dict)
     """By plugin."""
     compaction_interval_s: float = 300.0
+    etcd_prefix: str = "/registry"
+    healthcheck_timeout_s: float = 2.0
+    readycheck_timeout_s: float = 2.0
+    lease_reuse_s: float = 60.0
+    endpoint_reconciler: str = "lease"
     event_ttl_s: int = _EVENT_TTL_S
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
@@ -133,8 +144,9 @@ class ApiServer:
         self._world = world
         self.catalog = Catalog(options.kubernetes_version, options.runtime_config)
         self.lister = CachedLister()
-        self._cache = WatchCache(backend, keys.ROOT.encode(), world)
-        self._leases = LeaseManager(backend, world)
+        self._prefix = keys.root(options.etcd_prefix)
+        self._cache = WatchCache(backend, self._prefix.encode(), world, translator(self._foreign))
+        self._leases = LeaseManager(backend, world, options.lease_reuse_s)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
         self._rbac = Rbac(self.lister)
         self.authorizer = Modes(self._rbac, options.authorization_modes)
@@ -155,9 +167,16 @@ class ApiServer:
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
         self.codec = Codec(self.catalog.definitions)
+        book = RangeAllocation(backend, f"{self._prefix}ranges/servicenodeports", *options.service_node_ports)
         services = ServiceAllocators(
-            options.service_range, options.service_node_ports, self.lister, system, world
+            options.service_range,
+            options.service_node_ports,
+            self.lister,
+            system,
+            world,
+            book if backend.shared else None,
         )
+        self._repairs: asyncio.Task[None] | None = None
         self._shared = Shared(
             world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
         )
@@ -173,6 +192,7 @@ class ApiServer:
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
         self.token_fields = self._token_fields()
+        self._endpoints: EndpointReconciler | None = None
         self._ready = False
         self._stopping = False
         self._add_builtins()
@@ -229,7 +249,19 @@ class ApiServer:
         if self.options.token_auth_file is not None:
             methods.append(TokenFile(self.options.token_auth_file))
         methods.append(self.tokens)
-        return Chain(certificates, methods, anonymous=self.options.anonymous_auth)
+        fresh = self._fresh if self._backend.shared else None
+        return Chain(certificates, methods, anonymous=self.options.anonymous_auth, fresh=fresh)
+
+    async def _fresh(self) -> None:
+        for store in self.lister.stores():
+            await store.fresh()
+            return
+
+    def _foreign(self, value: bytes) -> Obj:
+        """A protobuf value that an upstream server stored."""
+        obj = self.codec.decode(value)
+        group, _, version = obj["apiVersion"].rpartition("/")
+        return self._builtins.decode(group, version, obj["kind"], obj).obj
 
     def _add_builtins(self) -> None:
         for served in self.catalog:
@@ -287,7 +319,11 @@ class ApiServer:
     async def open_store(self, resource: Resource) -> ResourceStore:
         """The store of a custom resource, with what it holds already."""
         store = ResourceStore(self._backend, self._cache, resource, custom=True)
-        await self._cache.fill(store.cached)
+        try:
+            await self._cache.fill(store.cached)
+        except StoreError as error:
+            self._cache.drop(store.cached)
+            raise failure(error) from error
         self.lister.add(store)
         return store
 
@@ -333,7 +369,7 @@ class ApiServer:
         health = Health(
             {"ping": self._ping, "log": self._ping, "etcd": self._reads},
             {
-                "etcd-readiness": self._backend.health,
+                "etcd-readiness": self._writes,
                 "informer-sync": self._readiness,
                 "shutdown": self._shutdown,
             },
@@ -352,21 +388,37 @@ class ApiServer:
     async def start(self) -> None:
         """Load the store and make sure of the bootstrap objects."""
         await self._cache.start()
-        await self._bootstrap()
+        facts = self._facts()
+        await asyncio.gather(*(self._ensure(made) for made in objects(facts, self.catalog)))
         await self._repair_services()
         await self._custom.start()
         self._compactor.start()
+        if self.options.endpoint_reconciler == "lease":
+            leases = MasterLeases(self._backend, self._prefix) if self._backend.shared else None
+            self._endpoints = EndpointReconciler(facts, SystemObjects(self), self._world, leases)
+            await self._endpoints.start()
+        if self._backend.shared:
+            self.router.catch_up = self._custom.catch_up
+            self._repairs = asyncio.get_running_loop().create_task(self._keep_repairing(), name="repairs")
         self._ready = True
 
     async def _repair_services(self) -> None:
         try:
-            await self._shared.services.repair()
+            for store in self.lister.stores():
+                await store.fresh()
+                break
+            await self._shared.services.repair(alone=not self._backend.shared)
         except errors.ApiError as error:
             log.error("addresses and services were not compared: %s", error)
 
-    async def _bootstrap(self) -> None:
+    async def _keep_repairing(self) -> None:
+        while True:
+            await self._world.clock.sleep(_REPAIR_PERIOD_S)
+            await self._repair_services()
+
+    def _facts(self) -> Facts:
         options = self.options
-        facts = Facts(
+        return Facts(
             options.service_range,
             options.advertise_address,
             options.secure_port,
@@ -374,8 +426,6 @@ class ApiServer:
             options.requestheader_ca_pem,
             self._world.timestamp(),
         )
-        wanted = objects(facts, self.catalog)
-        await asyncio.gather(*(self._ensure(made) for made in wanted))
 
     async def _ensure(self, made: Made) -> None:
         """Make a bootstrap object that is missing; one that somebody changed is left alone."""
@@ -409,10 +459,20 @@ class ApiServer:
             obj = writing.field_manager(scope, "status").apply(
                 obj, status, made.applier, "status", now, force=True
             )
-        await scope.rest.store.create(key, obj)
+        try:
+            await scope.rest.store.create(key, obj)
+        except errors.ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            log.debug("%s was made by another server just now", key)
 
     async def stop(self) -> None:
         self._stopping = True
+        if self._endpoints is not None:
+            await self._endpoints.stop()
+        if self._repairs is not None:
+            self._repairs.cancel()
+            await asyncio.gather(self._repairs, return_exceptions=True)
         await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
@@ -426,10 +486,19 @@ class ApiServer:
         """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
         which reads one key)."""
         try:
-            await self._backend.range(Range(_HEALTH_KEY))
+            probe = self._backend.range(Range(f"{self._prefix}health".encode()))
+            await asyncio.wait_for(probe, self.options.healthcheck_timeout_s)
         except StoreError as error:
-            return str(error)
+            return f"{_NO_DATA}: {error}"
+        except TimeoutError:
+            return f"{_NO_DATA}: context deadline exceeded"
         return ""
+
+    async def _writes(self) -> str:
+        try:
+            return await asyncio.wait_for(self._backend.health(), self.options.readycheck_timeout_s)
+        except TimeoutError:
+            return f"{_NO_DATA}: context deadline exceeded"
 
     async def _ping(self) -> str:
         return ""
@@ -523,8 +592,33 @@ class SystemObjects:
         assert scope is not None
         key = scope.rest.key(namespace, name)
         item = scope.rest.store.get(key)
+        if item is None:
+            await scope.rest.store.fresh()
+            item = scope.rest.store.get(key)
         while item is not None and await scope.rest.store.delete(key, item) is None:
             item = scope.rest.store.get(key)
+
+    async def put(self, resource: Resource, obj: Obj) -> None:
+        """Store an object's content, new or in place of what is there; nothing when it is the same."""
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world, meta = self._server.world, obj["metadata"]
+        wanted = scope.kind.decode(obj).obj
+        scope.kind.default(wanted)
+        await scope.rest.store.fresh()
+
+        async def change(old: Obj | None) -> Obj:
+            if old is None:
+                made = {**wanted, "metadata": dict(wanted["metadata"])}
+                return scope.fields.update(None, made, "kube-apiserver", "", world.timestamp())
+            labels = {**(old["metadata"].get("labels") or {}), **(meta.get("labels") or {})}
+            new = {**old, **wanted, "metadata": {**old["metadata"], "labels": labels}}
+            if new == old:
+                return new
+            return scope.fields.update(old, new, "kube-apiserver", "", world.timestamp())
+
+        ctx = Context(world, self._server.lister, LOOPBACK, meta["namespace"])
+        await scope.rest.update(ctx, meta["name"], change, {}, create=True)
 
 
 def version_document(version: str) -> Obj:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilothouse.cli import backups
 from pilothouse.cli.flags import Flag, Group, Values, no_effect, refused
 from pilothouse.cli.kinds import (
     BOOL,
@@ -356,6 +357,7 @@ def groups(bind_address: str = "127.0.0.1", secure_port: int = 6443) -> tuple[Gr
     """In the order of the help."""
     return (
         DATA,
+        backups.GROUP,
         serving(bind_address, secure_port),
         NETWORK,
         AUTHENTICATION,
@@ -416,6 +418,7 @@ def options(values: Values) -> Serving:
         signing_key_file=values["service-account-signing-key-file"],
         key_files=values["service-account-key-file"],
         server=server,
+        snapshots=backups.schedule(values, home, ephemeral=values["ephemeral"]),
     )
 
 

@@ -24,6 +24,11 @@ _COMMANDS = {
     "kube-controller-manager": ("pilothouse.cli.kube_controller_manager", "The controllers alone."),
     "kube-scheduler": ("pilothouse.cli.kube_scheduler", "The scheduler alone."),
     "etcd": ("pilothouse.cli.etcd.main", "The store alone, as etcd v3; or what an operator does with one."),
+    "snapshot": (
+        "pilothouse.cli.etcd.snapshot",
+        "Save, check and restore a store: etcd snapshot, for short.",
+    ),
+    "migrate": ("pilothouse.cli.migrate", "Copy a control plane's data from one store to another."),
     "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
@@ -79,7 +84,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name == "help":
         print(overview())
         return 0
-    command = load(name)
+    command, rest = _command(name, rest)
     while rest and command.subcommands and not rest[0].startswith("-"):
         command, rest = _subcommand(command, rest[0]), rest[1:]
     try:
@@ -88,6 +93,17 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(help_text(command))
         return 0
     return command.run(values) or 0
+
+
+def _command(name: str, rest: list[str]) -> tuple[Command, list[str]]:
+    """What is meant, and its arguments: `etcd` has commands below it."""
+    if name == "snapshot" and rest and not rest[0].startswith("-"):
+        name, rest = "etcd", ["snapshot", *rest]
+    if name == "etcd":
+        from pilothouse.cli.etcd.commands import choose
+
+        return choose(rest) or (load(name), rest)
+    return load(name), rest
 
 
 def load(name: str) -> Command:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from pilothouse.cli import kube_apiserver_flags, running, state
+from pilothouse.cli.etcd import managing
 from pilothouse.cli.flags import (
     DETACHED,
     Command,
@@ -81,6 +82,9 @@ async def _serve(values: Values, home: Path) -> None:
         serving=serving,
     )
     stop = running.Stop()
+    etcd = await managing.start(values, home) if managing.wanted(values, home) else None
+    if etcd is not None:
+        serving.open_store = etcd.cluster.open_backend
     cluster = Cluster(options)
     try:
         await cluster.start_server()
@@ -94,6 +98,8 @@ async def _serve(values: Values, home: Path) -> None:
         await stop.or_crash(cluster.wait())
     finally:
         await cluster.stop()
+        if etcd is not None:
+            await etcd.stop()
 
 
 def _hint(kubeconfig: Path | None) -> str:
@@ -157,6 +163,7 @@ _CLUSTER = Group(
             None,
             "Where to write the administrator's kubeconfig (default DATA_DIR/kubeconfig).",
         ),
+        *managing.FLAGS,
         Flag("controllers", STRINGS, ("*",), "Controllers to run: '*' all, NAME one more, -NAME one less."),
         Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
         refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),

@@ -14,7 +14,7 @@ import logging
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,9 @@ from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
 from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
 from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
+from pilothouse.etcd.snapshots.backups import Backups, Schedule, Source
 from pilothouse.kit.certificates import Authority, KeyPair, private_key
+from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,18 @@ _HOST_NAMES = (
     "localhost",
     "127.0.0.1",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Etcd:
+    """Where an etcd cluster is, and how it knows this client: PEM files, None where there is no TLS."""
+
+    endpoints: tuple[str, ...]
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    start_timeout_s: float = 20.0
+    """How long a server waits for it when it starts."""
 
 
 @dataclass(slots=True)
@@ -68,21 +82,32 @@ class Serving:
     key_files: tuple[Path, ...] = ()
     """Keys whose service-account tokens are accepted beside the signing key's."""
     server: Options = field(default_factory=Options)
+    etcd: Etcd | None = None
+    """The cluster that keeps the data; None for the embedded store."""
+    snapshots: Schedule | None = None
+    """When the store is copied to files; None: only when somebody asks."""
+    open_store: Callable[[World], Awaitable[Backend]] | None = None
+    """Opens a store that is neither: a cluster whose members come and go while the server runs."""
 
 
 class ServedApi:
     """One kube-apiserver. `start` and `stop` it; then `api`, `authority` and `url` are there."""
 
-    def __init__(self, serving: Serving, world: World, metrics: CollectorRegistry) -> None:
+    def __init__(
+        self, serving: Serving, world: World, metrics: CollectorRegistry, backend: Backend | None = None
+    ) -> None:
+        """`backend` is a store that somebody else opens and closes."""
         self._serving = serving
         self._world = world
         self._metrics = metrics
         self._temporary: Path | None = None
-        self._backend: Backend | None = None
+        self._backend = backend
+        self._owns_backend = backend is None
         self._etcd: LazyService | None = None
         self._listener: HttpServer | None = None
         self._api: ApiServer | None = None
         self._authority: Authority | None = None
+        self._backups = Tasks("snapshots")
         self.directory = Path()
 
     @property
@@ -107,10 +132,10 @@ class ServedApi:
         directory cannot be written, ValueError for files that do not hold what they should."""
         serving = self._serving
         self.directory = self._make_directory()
-        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
-        backend = self._backend = await open_backend(self._world, durable)
-        if serving.data_dir is not None:
-            await self._open_etcd_socket(backend)
+        if self._backend is None:
+            self._backend = await self._open_backend()
+            if serving.data_dir is not None and serving.etcd is None and serving.open_store is None:
+                await self._open_etcd_socket(self._backend)
         self._authority = Authority(self.directory / "pki", self._world)
         options = self._options(self._authority)
         if serving.listen:
@@ -120,6 +145,22 @@ class ServedApi:
         await self._api.start()
         if self._listener is not None:
             await self._listener.start()
+        if serving.snapshots is not None:
+            source = cast(Source, self._backend)
+            backups = Backups(source, serving.snapshots, self._world, self._metrics)
+            self._backups.start("schedule", backups.run())
+
+    async def _open_backend(self) -> Backend:
+        serving = self._serving
+        if serving.open_store is not None:
+            return await serving.open_store(self._world)
+        if serving.etcd is not None:
+            # gRPC is imported for those alone who need it.
+            from pilothouse.components.etcd import open_cluster
+
+            return await open_cluster(serving.etcd, self._world, self._metrics)
+        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
+        return await open_backend(self._world, durable)
 
     async def _open_etcd_socket(self, backend: Backend) -> None:
         """A disk that is full, or a path that is too long for a socket, must not stop the cluster."""
@@ -210,11 +251,14 @@ class ServedApi:
 
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk."""
-        await self.close_doors()
-        if self._backend is not None:
-            await self._backend.close()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        try:
+            await self.close_doors()
+            await self._backups.stop()
+        finally:
+            if self._backend is not None and self._owns_backend:
+                await self._backend.close()
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _own_address(unspecified: str) -> str:

@@ -308,6 +308,10 @@ class Backend(Protocol):
     @property
     def compact_revision(self) -> int: ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether others may write past this object: `revision` is then the newest that was heard of, no more."""
+
     async def health(self) -> str:
         """ "" when writes are accepted, else the reason why not."""
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.etcd.snapshots.bbolt import format as f
-from pilothouse.etcd.snapshots.bbolt.reader import BadDatabase, Reader
+from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.bbolt.writer import Writer
+from pilothouse.etcd.snapshots.errors import BadDatabase
 
 Rows = dict[bytes, bytes]
 
@@ -158,3 +159,21 @@ def test_the_older_meta_page_does_when_the_newer_is_damaged(sample: bytes, tmp_p
         damaged[page * f.PAGE_SIZE + 40] ^= 0xFF
         (tmp_path / "db").write_bytes(damaged)
         assert len(read(tmp_path / "db")[b"key"]) == 500
+
+
+def test_rows_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """A small file must not stand for any amount of data."""
+    path = tmp_path / "db"
+    write(path, {b"key": {b"%03d" % i: b"" for i in range(100)} | {b"z": b"v" * 200_000}})
+    data = bytearray(path.read_bytes())
+    for page in range(3, len(data) // f.PAGE_SIZE):
+        at = page * f.PAGE_SIZE
+        number, flags, elements, _ = f.HEADER.unpack_from(data, at)
+        if number == page and flags == f.LEAF and elements == 100:
+            for i in range(elements):
+                element = at + f.HEADER.size + i * f.LEAF_ELEMENT.size
+                position = f.LEAF_ELEMENT.unpack_from(data, element)[1]
+                f.LEAF_ELEMENT.pack_into(data, element, 0, position, 3, 900)
+    path.write_bytes(data)
+    with pytest.raises(BadDatabase, match="reaches past"):
+        read(path)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.etcd.contract import KeyValue
-from pilothouse.etcd.snapshots.rows import BadRow, from_row, row
+from pilothouse.etcd.snapshots.errors import BadRow
+from pilothouse.etcd.snapshots.rows import from_row, row
 
 
 def test_a_put_is_the_bytes_that_etcd_writes() -> None:

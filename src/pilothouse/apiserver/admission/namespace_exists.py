@@ -18,5 +18,5 @@ class NamespaceExists(Plugin):
         self._lister = env.lister
 
     async def validate(self, a: Attributes) -> None:
-        if a.namespace and self._lister.get(NAMESPACES, a.namespace) is None:
+        if a.namespace and (await self._lister.sure(NAMESPACES, a.namespace)) is None:
             raise errors.not_found("", "namespaces", a.namespace)

@@ -28,7 +28,7 @@ class NamespaceLifecycle(Plugin):
             return
         if not a.namespace or (resource.group, resource.plural) == _ACCESS_REVIEW:
             return
-        namespace = self._lister.get(NAMESPACES, a.namespace)
+        namespace = await self._lister.sure(NAMESPACES, a.namespace)
         if namespace is None:
             raise errors.not_found("", "namespaces", a.namespace)
         if a.operation == "CREATE" and (namespace.get("status") or {}).get("phase") == "Terminating":

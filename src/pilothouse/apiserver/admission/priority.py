@@ -29,7 +29,7 @@ class Priority(Plugin):
             _keep(spec, a.old or {})
             return
         name = spec.get("priorityClassName", "")
-        priority_class = self._named(a, name) if name else self._default()
+        priority_class = await self._named(a, name) if name else self._default()
         value, policy = 0, _DEFAULT_POLICY
         if priority_class is not None:
             value = priority_class["value"]
@@ -51,8 +51,8 @@ class Priority(Plugin):
             raise a.forbidden(why)
         spec["priority"], spec["preemptionPolicy"] = value, policy
 
-    def _named(self, a: Attributes, name: str) -> Obj:
-        found = self._lister.get(PRIORITY_CLASSES, name)
+    async def _named(self, a: Attributes, name: str) -> Obj:
+        found = await self._lister.sure(PRIORITY_CLASSES, name)
         if found is None:
             raise a.forbidden(f"no PriorityClass with name {name} was found")
         return found

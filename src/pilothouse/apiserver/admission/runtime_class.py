@@ -23,7 +23,7 @@ class RuntimeClass(Plugin):
 
     async def admit(self, a: Attributes) -> None:
         assert a.obj is not None
-        found = self._class(a, a.obj["spec"])
+        found = await self._class(a, a.obj["spec"])
         if found is not None:
             _set_overhead(a, a.obj["spec"], found)
             _set_scheduling(a, a.obj["spec"], found.get("scheduling") or {})
@@ -31,7 +31,7 @@ class RuntimeClass(Plugin):
     async def validate(self, a: Attributes) -> None:
         assert a.obj is not None
         spec = a.obj["spec"]
-        found = self._class(a, spec)
+        found = await self._class(a, spec)
         if found is not None and found.get("overhead") is not None:
             _check_overhead(a, spec, found)
         elif spec.get("overhead") is not None:
@@ -39,11 +39,11 @@ class RuntimeClass(Plugin):
                 "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
             )
 
-    def _class(self, a: Attributes, spec: Obj) -> Obj | None:
+    async def _class(self, a: Attributes, spec: Obj) -> Obj | None:
         name = spec.get("runtimeClassName")
         if name is None:
             return None
-        found = self._lister.get(RUNTIME_CLASSES, name)
+        found = await self._lister.sure(RUNTIME_CLASSES, name)
         if found is None:
             raise a.forbidden(f"pod rejected: RuntimeClass {go_quote(name)} not found")
         return found

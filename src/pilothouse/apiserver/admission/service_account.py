@@ -53,7 +53,7 @@ class ServiceAccount(Plugin):
         for attempt in range(attempts):
             if attempt:
                 await self._world.clock.sleep(_WAIT_S * (1 + self._world.random.random()))
-            account = self._lister.get(SERVICE_ACCOUNTS, name, a.namespace)
+            account = await self._lister.sure(SERVICE_ACCOUNTS, name, a.namespace)
             if account is not None:
                 return account
         missing = f"serviceaccount {go_quote(name)} not found"

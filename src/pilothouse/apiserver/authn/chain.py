@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from pilothouse.api import errors
@@ -32,14 +32,22 @@ class CertificateMethod(Protocol):
 
 class Chain:
     def __init__(
-        self, certificates: CertificateMethod | None, tokens: Sequence[TokenMethod], *, anonymous: bool = True
+        self,
+        certificates: CertificateMethod | None,
+        tokens: Sequence[TokenMethod],
+        *,
+        anonymous: bool = True,
+        fresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`fresh` returns once the objects that tokens are checked against are the newest: another server may have
+        made the account a moment ago."""
         self._certificates = certificates
+        self._fresh = fresh
         self._tokens = tokens
         self._anonymous = anonymous
 
     async def authenticate(self, request: Request) -> UserInfo:
-        user = self._by_certificate(request) or self._by_token(request)
+        user = self._by_certificate(request) or await self._by_token(request)
         if user is not None:
             return with_group(user)
         if not self._anonymous:
@@ -54,11 +62,14 @@ class Chain:
             raise errors.unauthorized()
         return user
 
-    def _by_token(self, request: Request) -> UserInfo | None:
+    async def _by_token(self, request: Request) -> UserInfo | None:
         token = bearer_token(request)
         if not token:
             return None
         user = self.token_user(token)
+        if user is None and self._fresh is not None:
+            await self._fresh()
+            user = self.token_user(token)
         if user is None:
             raise errors.unauthorized()
         return user

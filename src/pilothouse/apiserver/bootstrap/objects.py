@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def objects(facts: Facts, catalog: Catalog) -> list[Made]:
         if group != _AGGREGATOR
     ]
     found += [Made(_service_cidr(facts)), Made(_ip_address(facts)), _service(facts)]
-    found += [Made(_endpoints(facts)), Made(_slice(facts)), Made(_authentication_config(facts))]
+    found += [Made(_authentication_config(facts))]
     return found
 
 
@@ -218,7 +219,8 @@ def _service(facts: Facts) -> Made:
     return Made(obj, filled={"spec": {"clusterIPs": [address], "ipFamilies": families}})
 
 
-def _endpoints(facts: Facts) -> Obj:
+def kubernetes_endpoints(facts: Facts, addresses: Sequence[str]) -> Obj:
+    """Of the service `kubernetes`."""
     return {
         "kind": "Endpoints",
         "apiVersion": "v1",
@@ -229,14 +231,15 @@ def _endpoints(facts: Facts) -> Obj:
         },
         "subsets": [
             {
-                "addresses": [{"ip": facts.advertise_address}],
+                "addresses": [{"ip": address} for address in addresses],
                 "ports": [{"name": "https", "port": facts.secure_port, "protocol": "TCP"}],
             }
         ],
     }
 
 
-def _slice(facts: Facts) -> Obj:
+def kubernetes_slice(facts: Facts, addresses: Sequence[str]) -> Obj:
+    """The same as an EndpointSlice."""
     return {
         "kind": "EndpointSlice",
         "apiVersion": "discovery.k8s.io/v1",
@@ -246,7 +249,7 @@ def _slice(facts: Facts) -> Obj:
             "labels": {"kubernetes.io/service-name": "kubernetes"},
         },
         "addressType": "IPv6" if ":" in facts.advertise_address else "IPv4",
-        "endpoints": [{"addresses": [facts.advertise_address], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         "ports": [{"name": "https", "protocol": "TCP", "port": facts.secure_port}],
     }
 

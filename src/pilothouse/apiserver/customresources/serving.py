@@ -38,7 +38,7 @@ from pilothouse.apiserver.registry.rest import Rest
 from pilothouse.apiserver.registry.strategy import Context
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.apiserver.storage.item import Item
-from pilothouse.apiserver.storage.store import ResourceStore
+from pilothouse.apiserver.storage.store import ResourceStore, UnknownOutcome
 from pilothouse.apiserver.webhook_client import WebhookClient
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ _WATCH_S = 3600.0
 _EMPTY_POLL_S = 0.1
 _EMPTY_TIMEOUT_S = 60.0
 _RETRY_S = 1.0
+_CATCH_UP_S = 3.0
+_STORE_AWAY = (503, 504)
 
 StatusChange = Callable[[Obj], Obj]
 """From a definition (shared) to its new status."""
@@ -92,6 +94,9 @@ class CustomResources:
         self._describe = describe
         self._served: dict[str, _Served] = {}
         self._follower: asyncio.Task[None] | None = None
+        self._handled = 0
+        """The revision up to which changes of definitions are acted on."""
+        self._progress = asyncio.Event()
         self._removals: dict[str, asyncio.Task[None]] = {}
 
     # -- life -------------------------------------------------------------------------------------------
@@ -122,6 +127,19 @@ class CustomResources:
         assert scope is not None
         return scope
 
+    async def catch_up(self) -> None:
+        """Until the definitions that the store has now are served: another server may have made one a moment ago. As
+        far as that is possible in a few seconds."""
+        await self._definitions.store.fresh()
+        wanted = self._definitions.store.cached.changed
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                while self._handled < wanted:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            log.warning("definitions are served only up to revision %d, not %d", self._handled, wanted)
+
     async def _follow(self) -> None:
         while True:
             watcher = await self._definitions.store.watch(initial_events=True)
@@ -130,6 +148,8 @@ class CustomResources:
                     for change in batch:
                         if change.item is not None:
                             await self._follow_one(change.item.obj["metadata"]["name"])
+                        self._handled = max(self._handled, change.revision)
+                    self._progress.set()
             except errors.ApiError as error:
                 log.warning("the watch of definitions broke off: %s; trying again", error)
                 await self._world.clock.sleep(_RETRY_S)
@@ -137,13 +157,25 @@ class CustomResources:
                 watcher.close()
 
     async def _follow_one(self, name: str) -> None:
-        """A definition that cannot be served must not keep the others from it."""
+        """A definition that cannot be served must not keep the others from it; a store that cannot be asked keeps them
+        all waiting."""
         try:
-            await self._sync(name)
+            while not await self._try_sync(name):
+                await self._world.clock.sleep(_RETRY_S)
         except errors.ApiError as error:
             log.warning("definition %s: %s", name, error)
         except Exception:
             log.exception("definition %s: a bug keeps it from being served", name)
+
+    async def _try_sync(self, name: str) -> bool:
+        try:
+            await self._sync(name)
+        except errors.ApiError as error:
+            if error.code not in _STORE_AWAY and not isinstance(error, UnknownOutcome):
+                raise
+            log.warning("definition %s: %s; trying again", name, error)
+            return False
+        return True
 
     def _item(self, name: str) -> Item | None:
         return self._definitions.store.get(self._definitions.key("", name))
@@ -309,7 +341,7 @@ class CustomResources:
         if served is None or not served.scopes:
             return ""
         rest = served.scopes[0].rest
-        for item in served.store.newest():
+        for item in await served.store.newest_of_all():
             meta = item.obj["metadata"]
             ctx = Context(self._world, self._server.lister, _USER, meta.get("namespace", ""))
             try:
@@ -318,7 +350,7 @@ class CustomResources:
                 if error.code != 404:
                     return f"could not issue all deletes: {error}"
         deadline = self._world.clock.monotonic() + _EMPTY_TIMEOUT_S
-        while served.store.newest():
+        while await served.store.newest_of_all():
             if self._world.clock.monotonic() > deadline:
                 return "could not confirm zero CustomResources remaining: timed out waiting for the condition"
             await self._world.clock.sleep(_EMPTY_POLL_S)

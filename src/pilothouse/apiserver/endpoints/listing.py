@@ -5,7 +5,7 @@ Which revision a list is served at (https://kubernetes.io/docs/reference/using-a
 
     resourceVersion   match          served at
     unset             -              the newest
-    "0"               -, NotOlder    any (here: the newest)
+    "0"               -, NotOlder    any (here: what the watch cache has)
     N                 -, NotOlder    the newest, at least N          (with a limit and no match: exactly N)
     N                 Exact          exactly N
     continue                         the revision in the token
@@ -108,7 +108,9 @@ def _bad_token(why: str) -> errors.ApiError:
 async def get(request: Request, scope: Scope) -> Response:
     form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
-    if revision:
+    if not revision:
+        await scope.rest.store.fresh()
+    else:
         try:
             await scope.rest.store.wait_revision(parse_revision(revision))
         except ValueError as error:
@@ -148,6 +150,10 @@ async def read_page(request: Request, scope: Scope, options: ListOptions) -> Pag
         position = decode_continue(options.continue_)
         start = position.start
         revision = position.revision if position.revision > 0 else None
+        if revision is None:
+            await scope.rest.store.fresh()
+    elif not options.resource_version:
+        await scope.rest.store.fresh()
     elif options.resource_version not in ("", "0"):
         asked = _revision(options.resource_version)
         await scope.rest.store.wait_revision(asked)

@@ -46,15 +46,15 @@ async def watch(request: Request, scope: Scope) -> Response:
 
 
 def _start(options: ListOptions) -> tuple[int | None, bool]:
-    """The revision to watch from (None: now), and whether the present objects come first as ADDED."""
+    """The revision to watch from (None: now, 0: any), and whether the present objects come first as ADDED."""
     text = options.resource_version
     try:
         revision = parse_revision(text) if text else 0
     except ValueError as error:
         raise errors.ApiError(500, "", f"resourceVersion: Invalid value: {go_quote(text)}: {error}") from None
     if options.send_initial_events is not None:
-        return revision or None, options.send_initial_events
-    return revision or None, not revision
+        return (revision if text else None), options.send_initial_events
+    return (revision if text else None), not revision
 
 
 class _Stream:

@@ -36,6 +36,14 @@ class CachedLister:
         item = store.get(store.key(namespace, name))
         return item.obj if item is not None else None
 
+    async def sure(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
+        found = self.get(resource, name, namespace)
+        store = self._stores.get((resource.group, resource.plural))
+        if found is None and store is not None:
+            await store.fresh()
+            found = self.get(resource, name, namespace)
+        return found
+
     def list(self, resource: Resource, namespace: str = "") -> Iterable[Obj]:
         store = self._stores.get((resource.group, resource.plural))
         if store is None:

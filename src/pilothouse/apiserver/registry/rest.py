@@ -24,7 +24,7 @@ from pilothouse.apiserver.registry import deletion, metadata
 from pilothouse.apiserver.registry.strategy import Context, Reservation, Strategy
 from pilothouse.apiserver.registry.view import View
 from pilothouse.apiserver.storage.item import Item
-from pilothouse.apiserver.storage.store import ResourceStore
+from pilothouse.apiserver.storage.store import ResourceStore, UnknownOutcome
 
 Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
@@ -111,10 +111,16 @@ class Rest:
         return self.store.key(namespace, name)
 
     def get(self, namespace: str, name: str) -> Item:
+        """As the cache has it: as old as the client allows."""
         item = self.store.get(self.key(namespace, name))
         if item is None:
             raise errors.not_found(self.named.group, self.named.plural, name)
         return item
+
+    async def newest(self, namespace: str, name: str) -> Item:
+        """As the store has it now."""
+        await self.store.fresh()
+        return self.get(namespace, name)
 
     async def create(self, ctx: Context, obj: Obj, options: Obj) -> Item:
         """Store a new object. Raises what admission and validation refuse, 409 when the name is taken. A generated
@@ -142,13 +148,16 @@ class Rest:
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes.name = obj["metadata"].get("name", "")
         reservation = self.strategy.reserve_create(ctx, obj)
-        stored = False
+        stored: bool | None = False
         try:
             self._check_create(ctx, obj)
             await self.admission.validate(attributes)
             item = await self._store_new(ctx, obj, reservation)
             stored = not ctx.dry_run
             return item
+        except UnknownOutcome:
+            stored = None
+            raise
         except asyncio.CancelledError:
             stored = await self._stored_all_the_same(ctx, obj, reservation)
             raise
@@ -156,7 +165,9 @@ class Rest:
             if reservation is not None:
                 await reservation.settle(stored)
 
-    async def _stored_all_the_same(self, ctx: Context, obj: Obj, reservation: Reservation | None) -> bool:
+    async def _stored_all_the_same(
+        self, ctx: Context, obj: Obj, reservation: Reservation | None
+    ) -> bool | None:
         """The client went away: what was reserved is given back only if its write did not come through."""
         if reservation is None or ctx.dry_run:
             return False
@@ -222,6 +233,8 @@ class Rest:
         while True:
             current = self.store.get(key)
             if current is None:
+                if await self.store.is_outdated(key, None):
+                    continue
                 if not create and not self.strategy.allow_create_on_update:
                     raise errors.not_found(self.named.group, self.named.plural, name)
                 made = await change(None)
@@ -230,8 +243,13 @@ class Rest:
             try:
                 item = await self._update_existing(ctx, key, current, change, uid, validate or ask)
             except _DeleteNow as done:
-                deleted = await self._remove(ctx, key, current, done.obj)
-                return deleted, False
+                item = await self._remove(ctx, key, current, done.obj)
+            except UnknownOutcome:
+                raise
+            except errors.ApiError:
+                if await self.store.is_outdated(key, current):
+                    continue
+                raise
             if item is not None:
                 return item, False
 
@@ -251,7 +269,7 @@ class Rest:
         self._check_revision(obj, old)
         status_only = ctx.subresource in ("status", "approval")
         reservation = None if status_only else self.strategy.reserve_update(ctx, obj, old)
-        stored = False
+        stored: bool | None = False
         try:
             self._check_update(ctx, obj, old, status_only)
             await validate(obj, old)
@@ -266,6 +284,9 @@ class Rest:
             item = await self.store.replace(key, current, obj)
             stored = item is not None
             return item
+        except UnknownOutcome:
+            stored = None
+            raise
         except asyncio.CancelledError:
             stored = await self._stored_all_the_same(ctx, obj, reservation)
             raise
@@ -360,10 +381,17 @@ class Rest:
 
         while True:
             item = self.store.get(key)
-            if item is None:
-                raise errors.not_found(self.named.group, self.named.plural, name)
-            deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
-            outcome = await self._delete_current(ctx, key, item, options, ask)
+            try:
+                if item is None:
+                    raise errors.not_found(self.named.group, self.named.plural, name)
+                deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
+                outcome = await self._delete_current(ctx, key, item, options, ask)
+            except UnknownOutcome:
+                raise
+            except errors.ApiError:
+                if await self.store.is_outdated(key, item):
+                    continue
+                raise
             if outcome is not None:
                 return outcome
 
@@ -419,16 +447,14 @@ class Rest:
         marked = await self.store.replace(key, item, obj)
         return None if marked is None else Deleted(marked.obj, False)
 
-    async def _remove(self, ctx: Context, key: str, current: Item, last: Obj) -> Item:
-        """Delete an object whose last finalizer an update took away; the answer shows that update."""
+    async def _remove(self, ctx: Context, key: str, current: Item, last: Obj) -> Item | None:
+        """Delete an object whose last finalizer an update took away; the answer shows that update. None when another
+        write came between: try again."""
         if ctx.dry_run:
             return self.store.unstored(key, last, current)
         removed = await self.store.delete(key, current, last=last)
-        if removed is None:
-            raise errors.conflict(
-                self.named.group, self.named.plural, last["metadata"]["name"], errors.OPTIMISTIC_LOCK
-            )
-        await self.strategy.after_delete(ctx, last)
+        if removed is not None:
+            await self.strategy.after_delete(ctx, last)
         return removed
 
     def attributes(

@@ -55,8 +55,9 @@ class Reservation(Protocol):
     async def commit(self) -> None:
         """Make it last; called before the object is stored. Raises ApiError."""
 
-    async def settle(self, stored: bool) -> None:
-        """The end, also when `commit` was never called."""
+    async def settle(self, stored: bool | None) -> None:
+        """The end, also when `commit` was never called. None: nobody knows whether the object was stored, so what was
+        taken and what was to go both stay taken; `repair` finds out."""
 
 
 class Strategy:

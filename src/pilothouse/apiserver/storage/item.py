@@ -14,12 +14,28 @@ import re
 import msgspec
 
 from pilothouse.api import errors
+from pilothouse.api.protobuf import MAGIC
 from pilothouse.api.types import Obj
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _HEAD = re.compile(rb'\{"kind":"[^"\\]*","apiVersion":"[^"\\]*","metadata":\{(?!\}|"resourceVersion")')
 """How a stored value begins; the revision goes right behind it."""
+
+
+_ENCRYPTED = b"k8s:enc:"
+
+
+def _what(value: bytes) -> str:
+    """What a value is that holds no JSON object, and what to do about it; "" when that is not known."""
+    if value.startswith(MAGIC):
+        return "it is protobuf of a kind or version that this server does not know"
+    if value.startswith(_ENCRYPTED):
+        provider = value[len(_ENCRYPTED) :].partition(b":")[0].decode("utf-8", "replace")
+        return (
+            f"it is encrypted ({provider}); have the server that wrote it store it as it is first (identity)"
+        )
+    return ""
 
 
 class Labelled(msgspec.Struct):
@@ -115,9 +131,8 @@ class Item:
             obj: Obj = _decode(self.value)
             obj["metadata"]["name"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise errors.internal(
-                f"{self.key.decode('utf-8', 'replace')} holds no object: {error}"
-            ) from error
+            why = _what(self.value) or error
+            raise errors.internal(f"{self.key.decode('utf-8', 'replace')} holds no object: {why}") from error
         return obj
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pilothouse.api.resources import Resource
 
 ROOT = "/registry/"
+"""Where --etcd-prefix says nothing else."""
 
 _SPECIAL = {
     ("", "nodes"): "minions",
@@ -21,9 +22,14 @@ _SPECIAL = {
 }
 
 
-def prefix(resource: Resource, *, custom: bool = False) -> str:
+def root(etcd_prefix: str) -> str:
+    """With its slashes, from what --etcd-prefix says (path.Join("/", prefix) in etcd3's store)."""
+    return f"/{etcd_prefix.strip('/')}/" if etcd_prefix.strip("/") else "/"
+
+
+def prefix(resource: Resource, *, custom: bool = False, root: str = ROOT) -> str:
     """The prefix of all keys of a resource, with its closing slash."""
     if custom:
-        return f"{ROOT}{resource.group}/{resource.plural}/"
+        return f"{root}{resource.group}/{resource.plural}/"
     group = "" if resource.group == "events.k8s.io" else resource.group
-    return f"{ROOT}{_SPECIAL.get((group, resource.plural), resource.plural)}/"
+    return f"{root}{_SPECIAL.get((group, resource.plural), resource.plural)}/"

@@ -9,14 +9,15 @@ from pilothouse.etcd.contract import Backend
 from pilothouse.kit.world import World
 
 _REUSE_SHARE = 0.05
-_REUSE_S_MAX = 60.0
 _OBJECTS_MAX = 1000
 
 
 class LeaseManager:
     """A lease is reused for objects of the same time to live for 5% of it, at most a minute or 1,000 objects."""
 
-    def __init__(self, backend: Backend, world: World) -> None:
+    def __init__(self, backend: Backend, world: World, reuse_s_max: float = 60.0) -> None:
+        """`reuse_s_max` is --lease-reuse-duration-seconds."""
+        self._reuse_s_max = reuse_s_max
         self._backend = backend
         self._world = world
         self._lease = 0
@@ -35,7 +36,7 @@ class LeaseManager:
             return self._lease
 
     async def _renew(self, ttl_s: int, now_s: float) -> None:
-        reuse_s = min(_REUSE_SHARE * ttl_s, _REUSE_S_MAX)
+        reuse_s = min(_REUSE_SHARE * ttl_s, self._reuse_s_max)
         status = await self._backend.lease_grant(int(ttl_s + reuse_s))
         self._lease = status.id
         self._ttl_s, self._until_s, self._objects = ttl_s, now_s + reuse_s, 0

@@ -1,12 +1,14 @@
 """One resource in the store: create, read, replace, delete, list, watch, by name.
 
-Reads come from the watch cache, which has seen every write of this process before the write is acknowledged.
+Reads come from the watch cache, which has seen every write of this process before the write is acknowledged, and
+after `fresh` every write of others (see `freshness`).
 Writes are compare-and-swap on the object's revision: `None` says that somebody was faster.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,8 +26,10 @@ from pilothouse.etcd.contract import (
     Compare,
     Delete,
     NoSpace,
+    OutcomeUnknown,
     Put,
     Range,
+    RangeResult,
     StoreError,
     StoreUnavailable,
     Target,
@@ -33,6 +37,8 @@ from pilothouse.etcd.contract import (
     TxnResult,
     prefix_end,
 )
+
+log = logging.getLogger(__name__)
 
 OBJECT_BYTES_MAX = 1_572_864
 """etcd's --max-request-bytes."""
@@ -86,7 +92,7 @@ class ResourceStore:
         ttl_s: Callable[[Obj], int | None] | None = None,
     ) -> None:
         self.resource = resource
-        self.prefix = keys.prefix(resource, custom=custom)
+        self.prefix = keys.prefix(resource, custom=custom, root=cache.root)
         self._backend = backend
         self._cache = cache
         self._leases = leases
@@ -97,7 +103,29 @@ class ResourceStore:
         return f"{self.prefix}{namespace}/{name}" if namespace else f"{self.prefix}{name}"
 
     def get(self, key: str) -> Item | None:
+        """As the cache has it."""
         return self.cached.get(key.encode())
+
+    async def fresh(self) -> None:
+        """Until the cache has all that the store has now: what a read without a resourceVersion promises."""
+        if self._cache.is_fresh:
+            return
+        try:
+            await self._cache.fresh(_FRESH_TIMEOUT_S)
+        except StoreError as error:
+            raise failure(error) from error
+        except TimeoutError:
+            raise errors.ApiError(
+                504, "Timeout", "Timeout: the watch cache is behind the store and does not catch up"
+            ) from None
+
+    async def is_outdated(self, key: str, item: Item | None) -> bool:
+        """Whether what was read of a key is not the newest any more, so that a refusal because of it must be thought
+        over (GuaranteedUpdate of k8s.io/apiserver/pkg/storage/etcd3 reads again, too)."""
+        if not self._backend.shared:
+            return False
+        await self.fresh()
+        return self.get(key) is not item
 
     def unstored(self, key: str, obj: Obj, current: Item | None = None) -> Item:
         """An item as a dry run answers it."""
@@ -140,9 +168,13 @@ class ResourceStore:
             item.stored_at(result.revision)
         return item
 
-    async def holds(self, key: str, obj: Obj) -> bool:
-        """Whether this very object was stored: for a writer who was cancelled while he waited for the outcome."""
-        await self._cache.wait(self._backend.revision, _FRESH_TIMEOUT_S)
+    async def holds(self, key: str, obj: Obj) -> bool | None:
+        """Whether this very object was stored: for a writer who was cancelled while he waited for the outcome. None
+        when the store does not say."""
+        try:
+            await self.fresh()
+        except errors.ApiError:
+            return None
         item = self.get(key)
         return item is not None and item.value == encode(obj)
 
@@ -162,16 +194,27 @@ class ResourceStore:
         """Compare and swap. When it returns the cache knows the outcome, or what was in the way."""
         compare = Compare(key, Target.MOD, "=", expected_revision)
         try:
-            result = await self._backend.txn(Txn((compare,), (op,)))
-            if self._cache.revision < result.revision:
-                await self._cache.wait(result.revision, _FRESH_TIMEOUT_S)
+            result = await self._backend.txn(Txn((compare,), (op,), (Range(key),)))
         except StoreError as error:
-            raise _failure(error) from error
-        except TimeoutError:
-            raise errors.ApiError(
-                504, "Timeout", "Timeout: the write was done, but the watch cache did not see it in time"
-            ) from None
+            raise failure(error) from error
+        revision = result.revision if result.succeeded else _in_the_way(result)
+        if self._cache.revision < revision:
+            await self._seen(revision, result.succeeded)
         return result
+
+    async def _seen(self, revision: int, written: bool) -> None:
+        try:
+            await self._cache.wait(revision, _FRESH_TIMEOUT_S)
+        except TimeoutError:
+            if written:
+                # As good as upstream's writes, which do not wait for the cache at all.
+                log.warning("the watch cache is behind: it has not seen revision %d yet", revision)
+                return
+            raise errors.ApiError(
+                504,
+                "Timeout",
+                "Timeout: another write came between, which the watch cache did not see in time",
+            ) from None
 
     def _encode(self, obj: Obj) -> bytes:
         value = encode(obj)
@@ -190,7 +233,7 @@ class ResourceStore:
         try:
             return await self._leases.lease(ttl_s)
         except StoreError as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     # -- lists and watches ------------------------------------------------------------------------------
 
@@ -249,8 +292,8 @@ class ResourceStore:
                 raise ContinueExpired(start) from None
             raise errors.gone("The resourceVersion for the provided list is too old.") from None
         except StoreError as error:
-            raise _failure(error) from error
-        items = [Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
+            raise failure(error) from error
+        items = [self._cache.item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs]
         if found.more:
             return Page(items, revision, _after(items[-1], prefix), found.count - limit)
         return _page(items, prefix, revision, limit, predicate)
@@ -258,6 +301,11 @@ class ResourceStore:
     def newest(self, namespace: str = "") -> Items:
         """Everything in a namespace ("": everywhere), as the cache has it now."""
         return list(self.cached.items(self.cached.keys(self._prefix(namespace))))
+
+    async def newest_of_all(self) -> Items:
+        """Everything that the store has now."""
+        await self.fresh()
+        return self.newest()
 
     def _prefix(self, namespace: str) -> bytes:
         return f"{self.prefix}{namespace}/".encode() if namespace else self.prefix.encode()
@@ -270,17 +318,20 @@ class ResourceStore:
         initial_events: bool = False,
         predicate: Predicate | None = None,
     ) -> Watcher:
-        """Changes after `revision` (None: from now on), which may be still to come. With `initial_events` the present
-        objects come first, as ADDED, then a marked bookmark; `revision` is then how fresh they must be at least.
+        """Changes after `revision` (None: from now on; 0: from what the cache has), which may be still to come. With
+        `initial_events` the present objects come first, as ADDED, then a marked bookmark; `revision` is then how
+        fresh they must be at least (None: as fresh as the store).
         What goes wrong from here on is told in the stream, as upstream's cacher does."""
         prefix = self._prefix(namespace)
-        if initial_events and revision is not None:
-            try:
+        try:
+            if revision is None:
+                await self.fresh()
+            elif initial_events:
                 await self.wait_revision(revision)
-            except errors.ApiError as error:
-                watcher = self.cached.add_watcher(prefix, predicate)
-                watcher.fail(error)
-                return watcher
+        except errors.ApiError as error:
+            watcher = self.cached.add_watcher(prefix, predicate)
+            watcher.fail(error)
+            return watcher
         now = self._cache.revision
         watcher = self.cached.add_watcher(prefix, predicate)
         if initial_events:
@@ -291,30 +342,49 @@ class ResourceStore:
                 if predicate is None or predicate(i)
             ]
             watcher.begin_with([*present, Change.bookmark(now, initial_end=True)])
-        elif revision is not None and revision < now:
-            await self._begin_after(watcher, revision, now)
-        elif revision is not None:
+        elif revision and revision < now:
+            await self._begin_after(watcher, revision)
+        elif revision:
             watcher.skip_to(revision)
         return watcher
 
-    async def _begin_after(self, watcher: Watcher, revision: int, now: int) -> None:
+    async def _begin_after(self, watcher: Watcher, revision: int) -> None:
         """Give a watcher what happened between a revision and its registration."""
         past = self.cached.since(revision, watcher.prefix, watcher.predicate)
         try:
             if past is None:
-                past = await self._cache.backlog(watcher.prefix, watcher.predicate, revision, now)
+                past = await self._cache.backlog(self.cached, watcher.prefix, watcher.predicate, revision)
             watcher.begin_with(past)
         except errors.ApiError as error:
             watcher.fail(error)
         except StoreError as error:
-            watcher.fail(_failure(error))
+            watcher.fail(failure(error))
         except asyncio.CancelledError:
             watcher.close()
             raise
 
 
-def _failure(error: StoreError) -> errors.ApiError:
+def _in_the_way(result: TxnResult) -> int:
+    """The revision that shows why a compare-and-swap failed."""
+    found = result.results[0]
+    assert isinstance(found, RangeResult)
+    return found.kvs[0].mod_revision if found.kvs else result.revision
+
+
+class UnknownOutcome(errors.ApiError):
+    """A write of which nobody knows whether it was done. Upstream tells it as the 500 that it is to its etcd client;
+    whoever keeps something for the write must keep it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            500, "", f"etcdserver: request timed out: the write may have been done or not ({reason})"
+        )
+
+
+def failure(error: StoreError) -> errors.ApiError:
     """What a client is told of a store that refuses."""
+    if isinstance(error, OutcomeUnknown):
+        return UnknownOutcome(error.reason)
     if isinstance(error, StoreUnavailable) and not isinstance(error, NoSpace):
         return errors.service_unavailable(str(error))
     return errors.ApiError(500, "", str(error))

@@ -19,15 +19,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from pilothouse.api import errors
+from pilothouse.apiserver.storage.foreign import Translate, foreign
+from pilothouse.apiserver.storage.freshness import Revisions
 from pilothouse.apiserver.storage.item import Item
 from pilothouse.etcd.contract import (
     Backend,
     Compacted,
     Event,
     EventType,
+    KeyValue,
     Range,
     StoreClosed,
     StoreError,
+    Watch,
     prefix_end,
 )
 from pilothouse.kit.world import World
@@ -41,6 +45,11 @@ BUFFER_BYTES_MAX = 128 * 1024 * 1024
 RING_MAX = 1_024
 """Past events that one resource remembers."""
 _RETRY_S = 1.0
+_PAGE = 10_000
+"""Objects that one read of a shared store asks for."""
+_ASK_FIRST_S = 0.01
+_ASK_PERIOD_S = 0.1
+"""How often a watch is asked for its progress while somebody waits (cacher's conditionalProgressRequester)."""
 
 Predicate = Callable[[Item], bool]
 
@@ -375,15 +384,27 @@ class ResourceCache:
 class WatchCache:
     """All resources' caches on one backend."""
 
-    def __init__(self, backend: Backend, root: bytes, world: World | None = None) -> None:
+    def __init__(
+        self, backend: Backend, root: bytes, world: World | None = None, translate: Translate = foreign
+    ) -> None:
+        """`translate` makes JSON of values that are none."""
         self._backend = backend
         self._root = root
+        self._translate = translate
+        self._revisions = Revisions(backend, root + b"health")
+        self._watch: Watch | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._clock = (world or World()).clock
         self._caches: dict[bytes, ResourceCache] = {}
         self.revision = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._pump: asyncio.Task[None] | None = None
         self._new: dict[bytes, Item] = {}
+
+    @property
+    def root(self) -> str:
+        """The prefix of all keys, with its closing slash."""
+        return self._root.decode()
 
     def resource(self, prefix: bytes) -> ResourceCache:
         """The cache of a resource. One that comes after `start` knows only what happens from then on, until
@@ -398,9 +419,9 @@ class WatchCache:
         """Load one resource that came after `start` (a custom resource)."""
         cache.held = []
         try:
-            found = await self._backend.range(Range(cache.prefix, prefix_end(cache.prefix)))
-            await self.wait(found.revision)
-            cache.reset([Item(kv.key, kv.mod_revision, kv.value) for kv in found.kvs], found.revision)
+            items, revision = await self._read(cache.prefix)
+            await self.wait(revision)
+            cache.reset(items, revision)
         finally:
             held, cache.held = cache.held, None
             self._bring_in(cache, [e for e in held if e.kv.mod_revision > cache.complete_from])
@@ -417,31 +438,56 @@ class WatchCache:
         self._pump.add_done_callback(_log_crash)
 
     async def stop(self) -> None:
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+        tasks = [task for task in (self._pump, self._asking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._revisions.stop()
         for cache in self._caches.values():
             cache.close_watchers()
 
+    async def _read(self, prefix: bytes) -> tuple[list[Item], int]:
+        """All items under a prefix at one revision. From a shared store they come page by page: an answer has its
+        limits on the wire."""
+        limit = _PAGE if self._backend.shared else 0
+        found = await self._backend.range(Range(prefix, prefix_end(prefix), limit))
+        revision, items = found.revision, [self._item(kv) for kv in found.kvs]
+        while found.more:
+            after = found.kvs[-1].key + b"\0"
+            found = await self._backend.range(Range(after, prefix_end(prefix), limit, revision))
+            items += [self._item(kv) for kv in found.kvs]
+        return items, revision
+
+    def _item(self, kv: KeyValue) -> Item:
+        return self.item(kv.key, kv.mod_revision, kv.value)
+
+    def item(self, key: bytes, revision: int, value: bytes) -> Item:
+        """Of a stored value, which another kind of server may have written."""
+        return Item(key, revision, value if value[:1] == b"{" else self._translate(key, value))
+
     async def _reload(self) -> None:
-        found = await self._backend.range(Range(self._root, prefix_end(self._root)))
+        items, revision = await self._read(self._root)
         by_cache: dict[bytes, list[Item]] = {}
-        for kv in found.kvs:
-            cache = self._cache_of(kv.key)
+        for item in items:
+            cache = self._cache_of(item.key)
             if cache is not None:
-                by_cache.setdefault(cache.prefix, []).append(Item(kv.key, kv.mod_revision, kv.value))
+                by_cache.setdefault(cache.prefix, []).append(item)
         self._new.clear()
         for prefix, cache in self._caches.items():
-            cache.reset(by_cache.get(prefix, ()), found.revision)
-        self._advance(found.revision)
+            cache.reset(by_cache.get(prefix, ()), revision)
+        self._advance(revision)
 
     async def _follow(self) -> None:
+        lost = False
         while True:
             try:
+                if lost:
+                    await self._reload()
+                    lost = False
                 await self._follow_once()
             except Compacted:
                 log.warning("the store forgot what came after revision %d: loading everything", self.revision)
-                await self._reload()
+                lost = True
             except StoreClosed:
                 return
             except StoreError as error:
@@ -449,7 +495,7 @@ class WatchCache:
                 await self._clock.sleep(_RETRY_S)
 
     async def _follow_once(self) -> None:
-        watch = self._backend.watch(self._root, prefix_end(self._root), self.revision + 1)
+        self._watch = watch = self._backend.watch(self._root, prefix_end(self._root), self.revision + 1)
         try:
             while True:
                 events = await watch.next()
@@ -458,6 +504,7 @@ class WatchCache:
                 elif watch.progress_revision > self.revision:
                     self._advance(watch.progress_revision)
         finally:
+            self._watch = None
             watch.close()
 
     def _apply(self, events: list[Event]) -> None:
@@ -502,7 +549,7 @@ class WatchCache:
         if item is not None and item.value == value:
             item.stored_at(revision)
             return item
-        return Item(key, revision, value)
+        return self.item(key, revision, value)
 
     def _cache_of(self, key: bytes) -> ResourceCache | None:
         """By the longest registered prefix: /registry/X/ or /registry/X/Y/."""
@@ -522,33 +569,62 @@ class WatchCache:
                 if not future.done():
                     future.set_result(None)
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is known, without asking, that the cache has all that the store has."""
+        return 0 < self._revisions.known <= self.revision
+
+    async def fresh(self, timeout_s: float) -> None:
+        """Until the cache has all that the store had when this was called. TimeoutError, StoreError."""
+        await self.wait(await self._revisions.newest(), timeout_s)
+
     async def wait(self, revision: int, timeout_s: float | None = None) -> None:
         """Until the cache has seen a revision; TimeoutError."""
         if revision <= self.revision:
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         waiter = (revision, future)
         self._waiters.append(waiter)
+        if self._asking is None and self._backend.shared:
+            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
         try:
             await asyncio.wait_for(future, timeout_s)
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
+    async def _ask_for_progress(self) -> None:
+        """While somebody waits: no event comes for what happens outside the root."""
+        try:
+            await self._clock.sleep(_ASK_FIRST_S)
+            while self._waiters:
+                if self._watch is not None:
+                    self._watch.request_progress()
+                await self._clock.sleep(_ASK_PERIOD_S)
+        finally:
+            self._asking = None
+
     async def backlog(
-        self, prefix: bytes, predicate: Predicate | None, after: int, upto: int
+        self, cache: ResourceCache, prefix: bytes, predicate: Predicate | None, after: int
     ) -> list[Change]:
-        """Changes after one revision up to another, from the store's history. 410 when it is forgotten."""
-        watch = self._backend.watch(prefix, prefix_end(prefix), after + 1, prev=True)
+        """What a resource's watch of `prefix` missed after a revision, up to the cache's, from the store's history.
+        410 when it is forgotten."""
+        # Nothing comes after the resource's last change: no need to hear how far the watch has come.
+        upto = cache.changed
+        if after >= upto:
+            return []
+        watch = self._backend.watch(cache.prefix, prefix_end(cache.prefix), after + 1, prev=True)
         changes: list[Change] = []
         try:
             while watch.progress_revision < upto:
                 for event in await watch.next():
                     if event.kv.mod_revision > upto:
                         return changes
-                    change = self._past(event, after).seen_by(predicate)
-                    if change is not None:
-                        changes.append(change)
+                    if event.kv.key.startswith(prefix):
+                        change = self._past(event, after).seen_by(predicate)
+                        if change is not None:
+                            changes.append(change)
             return changes
         except Compacted as error:
             raise _too_old(after, error.compact_revision) from None
@@ -560,8 +636,8 @@ class WatchCache:
         if prev is None and kv.version != 1:
             # Just at the compacted revision an event is still known, but not what was before it.
             raise _too_old(after, self._backend.compact_revision)
-        current = Item(kv.key, kv.mod_revision, kv.value) if event.type is EventType.PUT else None
-        previous = Item(prev.key, prev.mod_revision, prev.value) if prev is not None else None
+        current = self._item(kv) if event.type is EventType.PUT else None
+        previous = self._item(prev) if prev is not None else None
         return Happened(kv.key, current, previous, kv.mod_revision)
 
 

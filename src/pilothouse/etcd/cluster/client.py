@@ -235,19 +235,19 @@ class EtcdClient:
     ) -> Any:
         channel = await self._connected(url, until_s)
         metadata = await self._metadata(url, method, needs_leader)
-        invoke = channel.unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        call = invoke(request, timeout=max(until_s - self._now(), 0.001), metadata=metadata)
-        response = await self._watched(url, call, method)
+        limit_s = max(until_s - self._now(), 0.001)
+        if method.request_streams:
+            call = _kind(channel.stream_stream, method)(timeout=limit_s, metadata=metadata)
+            answer = asyncio.ensure_future(_first_answer(call, request))
+        else:
+            call = _kind(channel.unary_unary, method)(request, timeout=limit_s, metadata=metadata)
+            answer = asyncio.ensure_future(_answer(call))
+        response = await self._watched(url, call, answer, method)
         self._endpoints.answered(url)
         return response
 
-    async def _watched(self, url: str, call: Any, method: Method) -> Any:
+    async def _watched(self, url: str, call: Any, answer: asyncio.Future[Any], method: Method) -> Any:
         """The answer; a member that does not answer is asked whether it lives."""
-        answer = asyncio.ensure_future(_answer(call))
         try:
             while True:
                 done, _ = await asyncio.wait((answer,), timeout=_SLOW_AFTER_S)
@@ -317,12 +317,7 @@ class EtcdClient:
         ended, to `leave` the endpoint, and to open another."""
         until_s = self._now() + self.timeout_s
         url, channel, metadata = await self._prepare(method, endpoint, until_s, require_leader)
-        invoke = channel.stream_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        return Stream(url, invoke(metadata=metadata))
+        return Stream(url, _kind(channel.stream_stream, method)(metadata=metadata))
 
     async def responses(
         self, method: Method, request: Message, *, endpoint: str | None = None, timeout_s: float | None = None
@@ -330,12 +325,8 @@ class EtcdClient:
         """The messages of a call on which the server streams; `timeout_s` (None: no limit) is for all of them."""
         until_s = self._now() + (timeout_s or self.timeout_s)
         url, channel, metadata = await self._prepare(method, endpoint, until_s, False)
-        invoke = channel.unary_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        stream = Stream(url, invoke(request, metadata=metadata, timeout=timeout_s))
+        call = _kind(channel.unary_stream, method)(request, metadata=metadata, timeout=timeout_s)
+        stream = Stream(url, call)
         try:
             while (message := await stream.read()) is not None:
                 yield message
@@ -406,6 +397,30 @@ class _CallFailed(Exception):
 
 def _not_sent(message: str) -> _CallFailed:
     return _CallFailed(Failure(grpc.StatusCode.UNAVAILABLE, message, sent=False))
+
+
+def _kind(invocation: Any, method: Method) -> Any:
+    """The method as a callable of one of gRPC's four kinds."""
+    return invocation(
+        method.path,
+        request_serializer=method.request.SerializeToString,
+        response_deserializer=method.response.FromString,
+    )
+
+
+async def _first_answer(call: Any, request: Message) -> Any:
+    """One request and its answer on a call that streams."""
+    try:
+        await call.write(request)
+        response = await call.read()
+    except grpc.aio.AioRpcError as error:
+        raise _CallFailed(_failure_of(error)) from error
+    except asyncio.InvalidStateError as error:
+        raise _CallFailed(Failure(await call.code(), await call.details() or str(error))) from error
+    if response is grpc.aio.EOF:
+        raise _CallFailed(Failure(grpc.StatusCode.UNAVAILABLE, "the stream ended without an answer"))
+    call.cancel()
+    return response
 
 
 async def _answer(call: Any) -> Any:

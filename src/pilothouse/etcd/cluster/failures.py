@@ -17,7 +17,14 @@ from pilothouse.etcd.wire.errors import error_of
 
 _Code = grpc.StatusCode
 
-_REFUSED_UNSEEN = frozenset({"etcdserver: no leader", "etcdserver: rpc not supported for learner"})
+_REFUSED_UNSEEN = frozenset(
+    {
+        "etcdserver: no leader",
+        "etcdserver: rpc not supported for learner",
+        # A member change, before all members have been connected for five seconds (etcdserver/server.go).
+        "etcdserver: unhealthy cluster",
+    }
+)
 _NEW_TOKEN = frozenset(
     {
         "etcdserver: invalid auth token",

@@ -39,6 +39,7 @@ class Member:
     peer_port: int
     stage: str = NEW
     id: int = 0
+    is_learner: bool = False
 
     @property
     def client_url(self) -> str:

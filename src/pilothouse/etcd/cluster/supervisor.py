@@ -2,7 +2,7 @@
 
     stopped ──start──▶ running ──it ends──▶ waiting (0.2 s, 0.4 s, … 15 s) ──▶ running …
        ▲                  │                    │
-       └──────stop────────┴────────────────────┘      given up: it was removed from its cluster
+       └──────stop────────┴────────────────────┘      given up: it was removed from its cluster, or wiped
 
 No etcd outlives the process that started it: the kernel kills the child when its parent ends (Linux,
 PR_SET_PDEATHSIG). Where there is no such thing, or in the moment before it is asked for, the next start finds the
@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pilothouse.etcd.cluster.log_file import LogFile
@@ -34,7 +34,6 @@ _HEALTHY_AFTER_S = 10.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _READ_BYTES = 1 << 16
-_PR_SET_PDEATHSIG = 1
 _REMOVED = "has been permanently removed from the cluster"
 """What etcd says when its own removal reaches it (etcdserver/server.go)."""
 
@@ -49,10 +48,13 @@ class MemberProcess:
         self.ends = 0
         """How often the process ended, though nobody asked it to."""
         self.removed = False
+        self.has_joined = False
+        """It has data of its own, without which it must not start: under its old id it would have forgotten votes that
+        it gave."""
         self._world = world
         self._pid_file = directory / "pid"
         self._log = LogFile(directory / "log")
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -60,7 +62,7 @@ class MemberProcess:
     def pid(self) -> int | None:
         """The running process; None between two."""
         process = self._process
-        return process.pid if process is not None and process.returncode is None else None
+        return process.pid if process is not None and process.poll() is None else None
 
     @property
     def last_words(self) -> str:
@@ -69,6 +71,10 @@ class MemberProcess:
     @property
     def log_path(self) -> Path:
         return self.directory / "log"
+
+    @property
+    def is_wiped(self) -> bool:
+        return self.has_joined and not (self.directory / "data" / "member" / "wal").is_dir()
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(
@@ -82,6 +88,9 @@ class MemberProcess:
             began_s = self._world.clock.monotonic()
             reason = await self._run_once()
             if self._stopping or self.removed:
+                break
+            if self.is_wiped:
+                log.error("%s", why_wiped(self.name))
                 break
             self.ends += 1
             if self._world.clock.monotonic() - began_s > _HEALTHY_AFTER_S:
@@ -98,69 +107,92 @@ class MemberProcess:
         """One process from its start to its end; why it ended."""
         self._log.begin()
         try:
-            process = await self._spawn()
+            process = self._spawn()
         except OSError as error:
             self._log.write(f"cannot start {self.command[0]}: {error.strerror}\n".encode())
             return self.last_words
         self._process = process
         self._pid_file.write_text(f"{process.pid} {birth(process.pid)}\n")
-        assert process.stderr is not None
-        while data := await process.stderr.read(_READ_BYTES):
-            self._log.write(data)
-        code = await process.wait()
+        await self._read(process)
+        code = await asyncio.to_thread(process.wait)
         self._pid_file.unlink(missing_ok=True)
         self.removed = self._log.says(_REMOVED)
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         return f"exit code {code}: {self.last_words}"
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *self.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+    async def _read(self, process: subprocess.Popen[bytes]) -> None:
+        """What it says goes to the log, until its end."""
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stderr
+        )
+        try:
+            while data := await reader.read(_READ_BYTES):
+                self._log.write(data)
+        finally:
+            transport.close()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """By subprocess, which needs no fork() of a process with many threads, gRPC's among them."""
+        return subprocess.Popen(
+            bound_to_us(self.command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             # A terminal's Ctrl-C is for us: we stop the members in our own time.
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
         )
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def stop(self) -> None:
         """End the process, gently first. A paused one is woken up for it."""
         self._stopping = True
-        process, task = self._process, self._task
-        if process is not None and process.returncode is None:
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(number)
-            try:
-                await self._world.within(_STOP_TIMEOUT_S, process.wait())
-            except TimeoutError:
-                log.warning("etcd member %s does not end: killing it", self.name)
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+        if self._task is not None:
+            if self.pid is None:
+                self._task.cancel()
+            await self._ended(self._task)
         self._pid_file.unlink(missing_ok=True)
         self._log.close()
 
+    async def _ended(self, task: asyncio.Task[None]) -> None:
+        done, _ = await asyncio.wait((task,), timeout=_STOP_TIMEOUT_S)
+        if not done:
+            log.warning("etcd member %s does not end: killing it", self.name)
+            self.signal(signal.SIGKILL)
+            await asyncio.wait((task,))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("etcd member %s was not looked after: %s", self.name, error)
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child does before it becomes etcd. Nothing is looked up or imported in the child."""
+
+_BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""PR_SET_PDEATHSIG, SIGKILL; then the parent may have ended before it was asked for."""
+
+
+def bound_to_us(command: Sequence[str]) -> list[str]:
+    """The command, such that it ends when we do. A small Python asks the kernel for it and becomes the command:
+    code between fork and exec in our own process could wait for ever for a lock of another thread."""
     if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-    kill, getppid, leave = int(signal.SIGKILL), os.getppid, os._exit
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command]
 
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, kill, 0, 0, 0)
-        if getppid() != parent:  # it ended before we had asked
-            leave(1)
 
-    return ask
+def why_wiped(name: str) -> str:
+    return (
+        f"The data of {name} is gone, and it does not start without: replace it with pilothouse etcd member remove "
+        f"{name} and pilothouse etcd member add"
+    )
 
 
 async def end_left_over(pid_file: Path, world: World) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
-from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK, Row
+from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK, place_key
 
 FORMAT = 1
 FILE = "store.db"
@@ -46,8 +46,11 @@ _PRAGMAS = (
 )
 
 
+_SELECT = "SELECT key, value, create_revision, id, version, lease FROM log"
 _INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"
 _FILL_ROWS = 10_000
+_READ_ROWS = 1000
+_READ_BYTES = 1 << 20
 
 
 class Batch(NamedTuple):
@@ -76,7 +79,7 @@ class Log(Protocol):
     in_thread: bool
 
     @property
-    def places(self) -> dict[Row, int]:
+    def places(self) -> dict[tuple[int, bytes], int]:
         """Where in its revision a row stands, of those that are not the first. Complete when
         everything is loaded."""
 
@@ -89,6 +92,10 @@ class Log(Protocol):
     def leases(self) -> list[tuple[int, int]]: ...
     def records(self) -> dict[str, bytes]: ...
     def sizes(self) -> Sizes: ...
+    def rows(self, after: int, revision: int) -> list[tuple[KeyValue, int]]:
+        """Some of the rows behind the id `after`, up to `revision`, each with its place; [] at their end. May be
+        called in another thread between a batch's commit and the next."""
+
     def stage(self, batch: Batch) -> None:
         """Prepare to commit; StoreUnavailable, with nothing staged."""
 
@@ -108,7 +115,7 @@ class NoLog:
     directory: Path | None = None
 
     @property
-    def places(self) -> dict[Row, int]:
+    def places(self) -> dict[tuple[int, bytes], int]:
         return {}
 
     def __init__(self) -> None:
@@ -129,6 +136,9 @@ class NoLog:
     def sizes(self) -> Sizes:
         """What keys and values take in memory, about."""
         return Sizes(self._bytes, self._bytes)
+
+    def rows(self, after: int, revision: int) -> list[tuple[KeyValue, int]]:
+        return []
 
     def stage(self, batch: Batch) -> None:
         """Forgotten at once, but for its size."""
@@ -154,7 +164,7 @@ class SqliteLog:
         self.directory: Path | None = directory
         self._path = directory / FILE
         self._lock = _lock(directory / "lock")
-        self.places: dict[Row, int] = {}
+        self.places: dict[tuple[int, bytes], int] = {}
         try:
             self._db = self._open()
         except BaseException:
@@ -186,12 +196,12 @@ class SqliteLog:
         )
 
     def load(self) -> Iterator[KeyValue]:
-        query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
-        for key, value, created, row, version, lease in self._rows(query):
+        for key, value, created, row, version, lease in self._rows(f"{_SELECT} ORDER BY id"):
+            kv = KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
             place = row & PLACE_MASK
             if place:
-                self.places[row >> PLACE_BITS, key, version > 0] = place
-            yield KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
+                self.places[place_key(kv)] = place
+            yield kv
 
     def compact_revision(self) -> int:
         rows = list(self._rows("SELECT number FROM meta WHERE name = 'compact_revision'"))
@@ -211,10 +221,22 @@ class SqliteLog:
         )
         return Sizes(page * pages, page * (pages - free))
 
-    def _rows(self, query: str) -> Iterator[Any]:
+    def rows(self, after: int, revision: int) -> list[tuple[KeyValue, int]]:
+        found: list[tuple[KeyValue, int]] = []
+        size = 0
+        query = f"{_SELECT} WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+        limits = (after, (revision + 1) << PLACE_BITS, _READ_ROWS)
+        for key, value, created, row, version, lease in self._rows(query, limits):
+            found.append((KeyValue(key, value, created, row >> PLACE_BITS, version, lease), row & PLACE_MASK))
+            size += len(value)
+            if size > _READ_BYTES:
+                break
+        return found
+
+    def _rows(self, query: str, limits: tuple[int, ...] = ()) -> Iterator[Any]:
         """StoreError for a file that is damaged."""
         try:
-            yield from self._db.execute(query)
+            yield from self._db.execute(query, limits)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 

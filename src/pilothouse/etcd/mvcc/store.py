@@ -80,20 +80,17 @@ class Applied(NamedTuple):
     records: list[Record]
 
 
-Row = tuple[int, bytes, bool]
-"""What tells rows apart: revision, key, and whether it is a put. A transaction may delete a key and put it."""
-
-
-def row_of(kv: KeyValue) -> Row:
-    return kv.mod_revision, kv.key, kv.version > 0
+def place_key(kv: KeyValue) -> tuple[int, bytes]:
+    """Under what a version's place is kept: a transaction may delete a key and put it, so tombstones count down."""
+    return kv.mod_revision if kv.version else -kv.mod_revision, kv.key
 
 
 class Versions(NamedTuple):
     """Every version that is known, in no order; tombstones have version 0. `places` says which number in its
-    revision (from 0) a version is, where it is not the first."""
+    revision (from 0) a version is, by `place_key`, where it is not the first."""
 
     kvs: list[KeyValue]
-    places: dict[Row, int]
+    places: dict[tuple[int, bytes], int]
 
     def in_order(self) -> Iterator[tuple[KeyValue, int]]:
         """The versions as they came to be, each with its place in its revision. Other threads run meanwhile: NumPy
@@ -102,7 +99,7 @@ class Versions(NamedTuple):
 
         kvs, places = self.kvs, self.places
         ids = np.fromiter(
-            (kv.mod_revision << PLACE_BITS | places.get(row_of(kv), 0) for kv in kvs),
+            (kv.mod_revision << PLACE_BITS | places.get(place_key(kv), 0) for kv in kvs),
             dtype=np.int64,
             count=len(kvs),
         )
@@ -164,8 +161,8 @@ class Store:
         """Superseded versions and tombstones per key, oldest first; without a live key's newest version."""
         self._gone: set[bytes] = set()
         """Keys with history that do not exist now."""
-        self._places: MutableMapping[Row, int] = {}
-        """Where in its revision a version stands, by revision and key; the first of a revision is not in it."""
+        self._places: MutableMapping[tuple[int, bytes], int] = {}
+        """Where in its revision a version stands, by `place_key`; the first of a revision is not in it."""
         self._to_forget: list[bytes] = []
         self._events: list[Event] = []
 
@@ -175,7 +172,7 @@ class Store:
         self,
         records: Iterable[KeyValue],
         compact_revision: int,
-        places: MutableMapping[Row, int] | None = None,
+        places: MutableMapping[tuple[int, bytes], int] | None = None,
     ) -> None:
         """Rebuild from a log in the order of its events; tombstones have version 0. `places` may be filled while
         `records` are read."""
@@ -208,7 +205,7 @@ class Store:
         for place, record in enumerate(records):
             kv = record.kv
             if place:
-                self._places[row_of(kv)] = place
+                self._places[place_key(kv)] = place
             events.append(self._settle(kv, record.prev, keep_event=True))
             self.revision = kv.mod_revision
             if self._pending.get(kv.key) is kv:
@@ -470,7 +467,7 @@ class Store:
             self.history_bytes -= len(kv.value)
             dropped.append(kv)
             if self._places:
-                self._places.pop(row_of(kv), None)
+                self._places.pop(place_key(kv), None)
         if keep_from < len(versions):
             self._older[key] = versions[keep_from:]
         else:

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.server.auth.accounts import Access, Accounts, Permission, User, decoded
 from pilothouse.etcd.server.auth.ranges import KeyRange
 from pilothouse.etcd.snapshots.database import AuthRows
+from pilothouse.etcd.snapshots.errors import Damaged
 from pilothouse.etcd.snapshots.fields import bytes_field, fields_of, number_field
 
 RECORD = "auth"
@@ -39,14 +39,17 @@ def auth_rows(records: Mapping[str, bytes]) -> AuthRows:
 def auth_records(rows: AuthRows) -> dict[str, bytes]:
     """The record for a store that is restored; none when the snapshot has no users."""
     auth = dict(rows.get(b"auth", ()))
-    users = {name.decode(): _read_user(data) for name, data in rows.get(b"authUsers", ())}
-    roles = {name.decode(): _read_role(data) for name, data in rows.get(b"authRoles", ())}
+    try:
+        users = {name.decode(): _read_user(data) for name, data in rows.get(b"authUsers", ())}
+        roles = {name.decode(): _read_role(data) for name, data in rows.get(b"authRoles", ())}
+    except ValueError as error:
+        raise Damaged(f"its users cannot be read: {error}") from error
     enabled = auth.get(b"authEnabled") == b"\1"
     if not (users or roles or enabled):
         return {}
     revision = auth.get(b"authRevision", b"")
     if len(revision) != _REVISION.size:
-        raise StoreError("the revision of its users is damaged")
+        raise Damaged("the revision of its users is damaged")
     return {RECORD: Accounts(enabled, _REVISION.unpack(revision)[0], users, roles).encoded()}
 
 

@@ -26,6 +26,7 @@ def bump(source: Path, target: Path, by: int, *, check_hash: bool = True) -> int
         with tempfile.TemporaryFile(dir=target.parent) as file:
             _rewrite(reader, cast(BinaryIO, file), revision)
             _copy(cast(BinaryIO, file), out)
+        out.commit()
     return revision
 
 

@@ -16,9 +16,11 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from pilothouse.etcd.contract import KeyValue, StoreError
+from pilothouse.etcd.contract import KeyValue
+from pilothouse.etcd.mvcc.store import PLACE_MASK
 from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.bbolt.writer import Writer
+from pilothouse.etcd.snapshots.errors import Damaged
 from pilothouse.etcd.snapshots.fields import fields_of, number_field
 from pilothouse.etcd.snapshots.rows import from_row, row, row_revision
 
@@ -28,6 +30,9 @@ KEY, META, LEASE = b"key", b"meta", b"lease"
 EMPTY_BUCKETS = (b"alarm", b"cluster", b"members", b"members_removed")
 AUTH_BUCKETS = (b"auth", b"authRoles", b"authUsers")
 SCHEDULED, FINISHED = b"scheduledCompactRev", b"finishedCompactRev"
+
+REVISION_MAX = 1 << 42
+"""A row's id in an embedded store is a revision and a place in 63 bits; this leaves room for raising revisions."""
 
 _NUMBER = struct.Struct(">q")
 
@@ -87,12 +92,12 @@ def revision_key(revision: int) -> bytes:
 
 
 class Database:
-    """An etcd database that is read: `rows` may be asked for several times. StoreError when it is damaged."""
+    """An etcd database that is read: `rows` may be asked for several times. Damaged when it is damaged."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         if KEY not in reader.buckets():
-            raise StoreError("it is a bbolt database, but not etcd's: there is no bucket of keys")
+            raise Damaged("it is a bbolt database, but not etcd's: there is no bucket of keys")
         meta = dict(reader.rows(META))
         self.compact_revision = max(_compacted(meta.get(name)) for name in (SCHEDULED, FINISHED))
         self.version = meta.get(b"storageVersion", b"").decode(errors="replace")
@@ -101,18 +106,25 @@ class Database:
         """Versions in the order of their events."""
         for key, value in self._reader.rows(KEY):
             if value:
-                yield from_row(key, value)
+                kv, place = from_row(key, value)
+                if kv.mod_revision > REVISION_MAX or place > PLACE_MASK:
+                    raise Damaged(
+                        f"it has a row of revision {kv.mod_revision}, number {place}: no store has those"
+                    )
+                yield kv, place
 
     def revision(self) -> int:
         """The newest revision that was given. Looks at every row."""
         newest = max(1, self.compact_revision)
         for key, _ in self._reader.rows(KEY):
             newest = max(newest, row_revision(key)[0])
+        if newest > REVISION_MAX:
+            raise Damaged(f"it is at revision {newest}: no store comes that far")
         return newest
 
     def leases(self) -> list[tuple[int, int]]:
         """Ids and granted seconds."""
-        return [_read_lease(value) for _, value in self._reader.rows(LEASE)]
+        return list(dict(_read_lease(value) for _, value in self._reader.rows(LEASE)).items())
 
     def auth(self) -> AuthRows:
         return {name: list(self._reader.rows(name)) for name in AUTH_BUCKETS}
@@ -131,5 +143,5 @@ def _read_lease(data: bytes) -> tuple[int, int]:
     fields = dict(fields_of(data))
     lease_id, ttl_s = fields.get(1, 0), fields.get(2, 0)
     if not isinstance(lease_id, int) or not isinstance(ttl_s, int) or not lease_id:
-        raise StoreError("a row of the lease bucket holds no lease")
+        raise Damaged("a row of the lease bucket holds no lease")
     return lease_id, ttl_s

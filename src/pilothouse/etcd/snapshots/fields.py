@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pilothouse.etcd.contract import StoreError
+from pilothouse.etcd.snapshots.errors import Damaged
 
 _NUMBER, _BYTES = 0, 2
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -24,7 +24,7 @@ def bytes_field(field: int, data: bytes, *, empty: bool = False) -> bytes:
 
 
 def fields_of(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Field numbers and values, in order. StoreError for what is no message."""
+    """Field numbers and values, in order. Damaged for what is no message."""
     at = 0
     while at < len(data):
         tag, at = _read_varint(data, at)
@@ -34,11 +34,11 @@ def fields_of(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif tag & 7 == _BYTES:
             length, at = _read_varint(data, at)
             if at + length > len(data):
-                raise StoreError("a message is cut off")
+                raise Damaged("a message is cut off")
             yield tag >> 3, data[at : at + length]
             at += length
         else:
-            raise StoreError("a message has a field of an unknown kind")
+            raise Damaged("a message has a field of an unknown kind")
 
 
 def _varint(number: int) -> bytes:
@@ -61,4 +61,4 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             return number & _MASK, at
-    raise StoreError("a message's number is cut off")
+    raise Damaged("a message's number is cut off")

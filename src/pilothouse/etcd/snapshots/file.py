@@ -19,6 +19,7 @@ import google_crc32c
 from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.database import KEY, Database
+from pilothouse.etcd.snapshots.errors import Damaged, DamagedSnapshot
 from pilothouse.etcd.snapshots.rows import row_revision
 
 PART = ".part"
@@ -28,10 +29,6 @@ _PIECE_BYTES = 1 << 20
 
 Progress = Callable[[int], None]
 """Told how many bytes are done."""
-
-
-class DamagedSnapshot(StoreError):
-    """What stands in a file cannot be trusted; the message says why, and what to do."""
 
 
 class SnapshotFile:
@@ -52,10 +49,11 @@ class SnapshotFile:
         self._file.write(data)
         self.size += len(data)
 
-    def commit(self, *, digest: bool = True) -> None:
-        """On the disk, under its name, when it returns. `digest` False: the checksum came with the data."""
-        if digest:
-            self._file.write(self._digest.digest())
+    def commit(self) -> None:
+        """On the disk, under its name, when it returns. StoreError when nothing was written."""
+        if not self.size:
+            raise StoreError("the store sent no snapshot at all: look at its log")
+        self._file.write(self._digest.digest())
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -63,22 +61,19 @@ class SnapshotFile:
         sync_directory(self.path.parent)
 
     def discard(self) -> None:
+        """Without effect after `commit`."""
         self._file.close()
         self._part.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[SnapshotFile]:
-    """A snapshot that takes its name at the block's end, and leaves nothing behind when the block fails."""
+    """A snapshot for the block to write and commit; what was not committed is gone at its end."""
     file = SnapshotFile(path)
     try:
         yield file
-        if file.size == 0:
-            raise StoreError("the store sent no snapshot at all: look at its log")
-        file.commit(digest=not _has_checksum(file.size))
-    except BaseException:
+    finally:
         file.discard()
-        raise
 
 
 def sync_directory(directory: Path) -> None:
@@ -104,7 +99,7 @@ def reading_raw(path: Path, *, check_hash: bool, progress: Progress | None = Non
         yield Reader(handle, size)
     except DamagedSnapshot:
         raise
-    except StoreError as error:
+    except Damaged as error:
         raise DamagedSnapshot(f"{path} cannot be used: {error}; take an older snapshot") from error
     finally:
         os.close(handle)

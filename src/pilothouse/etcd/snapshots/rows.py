@@ -19,15 +19,12 @@ import struct
 
 from google.protobuf.message import DecodeError
 
-from pilothouse.etcd.contract import KeyValue, StoreError
+from pilothouse.etcd.contract import KeyValue
+from pilothouse.etcd.snapshots.errors import BadRow
 from pilothouse.etcd.wire import etcd_pb2 as pb
 
 _REVISION = struct.Struct(">q1sq")
 _TOMBSTONE = b"t"
-
-
-class BadRow(StoreError):
-    """Bytes that are no row of etcd's."""
 
 
 def row(kv: KeyValue, sub: int) -> tuple[bytes, bytes]:

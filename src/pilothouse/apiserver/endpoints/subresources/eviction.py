@@ -42,7 +42,7 @@ class Evictor:
             scope.rest.attributes(ctx, "CREATE", eviction, None, options, name=name, kind=_EVICTION)
         )
         ctx.subresource = ""
-        pod = scope.rest.get(ctx.namespace, name).obj
+        pod = (await scope.rest.newest(ctx.namespace, name)).obj
         if not _may_go_freely(pod):
             await self._ask_budget(ctx, pod)
         await scope.rest.delete(ctx, name, delete_options, admitted=True)

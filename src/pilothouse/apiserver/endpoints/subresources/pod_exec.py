@@ -32,7 +32,7 @@ class Connector:
 
     async def exec(self, request: Request, scope: Scope) -> Response:
         await connecting.admit(request, scope)
-        pod, container, kubelet = self._locate(request, scope, "exec")
+        pod, container, kubelet = await self._locate(request, scope, "exec")
         command = list(request.query.get("command") or ())
         if not command:
             raise errors.bad_request("you must specify at least 1 container, command")
@@ -49,7 +49,7 @@ class Connector:
 
     async def attach(self, request: Request, scope: Scope) -> Response:
         await connecting.admit(request, scope)
-        pod, container, kubelet = self._locate(request, scope, "attach")
+        pod, container, kubelet = await self._locate(request, scope, "attach")
         text = f"pod {pod['metadata']['name']} is simulated: its containers read no input"
         await _upgrade(request, errors.bad_request(text))
         lines: AsyncIterator[bytes] = kubelet.attach(pod, container)
@@ -59,16 +59,16 @@ class Connector:
 
     async def port_forward(self, request: Request, scope: Scope) -> Response:
         await connecting.admit(request, scope)
-        pod, _, _ = self._locate(request, scope, "portForward", needs_container=False)
+        pod, _, _ = await self._locate(request, scope, "portForward", needs_container=False)
         node = pod["spec"]["nodeName"]
         raise errors.bad_request(
             f"pod {pod['metadata']['name']} is on the simulated node {node}: simulated containers listen on no port"
         )
 
-    def _locate(
+    async def _locate(
         self, request: Request, scope: Scope, what: str, *, needs_container: bool = True
     ) -> tuple[Obj, str, Kubelets]:
-        pod = scope.rest.get(scope.namespace(request), request.info.name).obj
+        pod = (await scope.rest.newest(scope.namespace(request), request.info.name)).obj
         name = pod["metadata"]["name"]
         container = ""
         if needs_container:

@@ -30,7 +30,7 @@ class Logs:
     async def get(self, request: Request, scope: Scope) -> Response:
         name = request.info.name
         options = _options(request, name, self._server.world.now())
-        pod = scope.rest.get(scope.namespace(request), name).obj
+        pod = (await scope.rest.newest(scope.namespace(request), name)).obj
         container = pod_containers.container_of(pod, options.container)
         node = pod["spec"].get("nodeName", "")
         if not node:

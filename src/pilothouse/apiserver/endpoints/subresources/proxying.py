@@ -33,7 +33,7 @@ class Proxy:
     async def pod(self, request: Request, scope: Scope) -> Response:
         await connecting.admit(request, scope)
         _, name, port = _split(request.info.name)
-        pod = scope.rest.get(scope.namespace(request), name).obj
+        pod = (await scope.rest.newest(scope.namespace(request), name)).obj
         address = (pod.get("status") or {}).get("podIP")
         if not address:
             raise errors.bad_request("address not allowed")
@@ -44,7 +44,7 @@ class Proxy:
     async def service(self, request: Request, scope: Scope) -> Response:
         await connecting.admit(request, scope)
         _, name, _ = _split(request.info.name)
-        service = scope.rest.get(scope.namespace(request), name).obj
+        service = (await scope.rest.newest(scope.namespace(request), name)).obj
         namespace = service["metadata"]["namespace"]
         for piece in self._server.lister.list(ENDPOINT_SLICES, namespace):
             labels = piece["metadata"].get("labels") or {}

@@ -36,7 +36,7 @@ class Scaler:
 
     async def get(self, request: Request, scope: Scope) -> Response:
         form = negotiation.form_of(request)
-        item = scope.rest.get(scope.namespace(request), request.info.name)
+        item = await scope.rest.newest(scope.namespace(request), request.info.name)
         if scope.kind.scale is not None:
             await scope.ready((item.obj,))
             custom.check_replicas(scope.to_request_version(item.obj), scope.kind.scale)

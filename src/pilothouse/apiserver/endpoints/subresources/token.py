@@ -45,7 +45,7 @@ class Issuer:
         )
         await scope.rest.admission.admit(attributes)
         self._check_name(wanted, name)
-        account = scope.rest.get(namespace, name).obj
+        account = (await scope.rest.newest(namespace, name)).obj
         token_request(wanted)
         manager, now = writing.manager_of(request, options), self._server.world.timestamp()
         wanted = self._server.token_fields.update(None, wanted, manager, "token", now)

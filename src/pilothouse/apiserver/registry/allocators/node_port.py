@@ -1,9 +1,13 @@
 """Node ports, health-check ports among them: one range for all services of a cluster
-(pkg/registry/core/service/portallocator)."""
+(pkg/registry/core/service/portallocator).
+
+A server that has the store to itself finds what is taken in the services. Of several servers each may choose the
+same free port in the same moment: the ports are then taken in the store, too, before a service is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Protocol
 
 from pilothouse.api.resources import SERVICES
 from pilothouse.api.types import Obj
@@ -19,10 +23,25 @@ _DRY_RUN_BASE = 32768
 ALREADY = "provided port is already allocated"
 
 
-class NodePorts:
-    """`first` and `last` are --service-node-port-range."""
+class Book(Protocol):
+    """What is taken in the store (`storage.range_allocation`)."""
 
-    def __init__(self, first: int, last: int, lister: Lister, world: World) -> None:
+    async def take(self, numbers: Collection[int]) -> set[int]:
+        """All of them, or none: then those that somebody has."""
+
+    async def give_back(self, numbers: Collection[int]) -> None: ...
+
+    async def add(self, numbers: Collection[int]) -> int:
+        """Take those that are free; how many."""
+
+    async def taken(self) -> set[int]: ...
+
+
+class NodePorts:
+    """`first` and `last` are --service-node-port-range; `book` is where several servers keep what is taken."""
+
+    def __init__(self, first: int, last: int, lister: Lister, world: World, book: Book | None = None) -> None:
+        self.book = book
         size = last - first + 1
         static = kept_back(size, least=_KEPT_BACK_MIN, most=_KEPT_BACK_MAX, share=_KEPT_BACK_SHARE)
         self.pool = Pool(first, last, static)
@@ -52,6 +71,8 @@ class Operation:
         self._dry_run = dry_run
         self._held = set() if dry_run else ports.held()
         self._mine: list[int] = []
+        self._chosen: set[int] = set()
+        self._booked: set[int] = set()
 
     def allocate(self, number: int) -> None:
         """Raises Refused."""
@@ -65,6 +86,7 @@ class Operation:
         elif not pool.reserve(number, self._held.__contains__):
             raise Refused(ALREADY)
         self._mine.append(number)
+        self._chosen.add(number)
 
     def allocate_next(self) -> int:
         """Raises Refused when the range is full."""
@@ -77,6 +99,34 @@ class Operation:
                 raise Refused("range is full") from None
         self._mine.append(number)
         return number
+
+    async def book(self) -> dict[int, int]:
+        """Take all of them in the store, too. Ports that another server was faster to take are replaced: the old
+        number and the new one of each. Raises Refused when the client chose one of those."""
+        replaced: dict[int, int] = {}
+        book = self._ports.book
+        if book is None or self._dry_run or not self._mine:
+            return replaced
+        while refused := await book.take(self._mine):
+            if refused & self._chosen:
+                raise Refused(ALREADY)
+            self._held |= refused
+            for number in refused:
+                self._replace(number, replaced)
+        self._booked = set(self._mine)
+        return replaced
+
+    def _replace(self, number: int, replaced: dict[int, int]) -> None:
+        self._mine.remove(number)
+        self._ports.pool.release(number)
+        first = next((old for old, new in replaced.items() if new == number), number)
+        replaced[first] = self.allocate_next()
+
+    async def cancel(self) -> None:
+        """What was taken in the store is not wanted after all."""
+        booked, self._booked = self._booked, set()
+        if booked and self._ports.book is not None:
+            await self._ports.book.give_back(booked)
 
     def finish(self) -> None:
         """Stored or not wanted: no reservation is needed any more."""

@@ -17,7 +17,7 @@ from pilothouse.apiserver.registry.allocators.cluster_ip import (
     ClusterIPs,
     Refused,
 )
-from pilothouse.apiserver.registry.allocators.node_port import NodePorts, Operation
+from pilothouse.apiserver.registry.allocators.node_port import ALREADY, Book, NodePorts, Operation, ports_of
 from pilothouse.apiserver.registry.allocators.objects import Objects
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.kit.world import World
@@ -29,10 +29,18 @@ class ServiceAllocators:
     """`service_range` is --service-cluster-ip-range: one range, or one of each family with a comma."""
 
     def __init__(
-        self, service_range: str, node_ports: tuple[int, int], lister: Lister, objects: Objects, world: World
+        self,
+        service_range: str,
+        node_ports: tuple[int, int],
+        lister: Lister,
+        objects: Objects,
+        world: World,
+        book: Book | None = None,
     ) -> None:
         self.ips = ClusterIPs([part.strip() for part in service_range.split(",")], lister, objects, world)
-        self.ports = NodePorts(*node_ports, lister, world)
+        self.ports = NodePorts(*node_ports, lister, world, book)
+        self._suspects: set[str | int] = set()
+        """What nobody had at the last repair, though it is taken."""
         self._lister = lister
         self._objects = objects
 
@@ -67,32 +75,53 @@ class ServiceAllocators:
         except errors.ApiError:
             reservation.drop()
             raise
+        reservation.had = set(ports_of(old))
         return reservation
+
+    async def free_ports(self, numbers: set[int]) -> None:
+        if numbers and self.ports.book is not None:
+            await self.ports.book.give_back(numbers)
 
     async def release(self, service: Obj) -> None:
         """After a deletion: addresses go back; ports were held by the service itself. Its Endpoints go too."""
         for ip in addresses_of(service["spec"]):
             await self.ips.give_back(ip)
+        await self.free_ports(set(ports_of(service)))
         meta = service["metadata"]
         await self._objects.delete(ENDPOINTS, meta["name"], meta["namespace"])
 
-    async def repair(self) -> int:
-        """Make addresses and services agree, as after a crash between the two writes; how many were mended
-        (pkg/registry/core/service/ipallocator/controller repairip.go)."""
-        mended = 0
+    async def repair(self, *, alone: bool = True) -> int:
+        """Make addresses, ports and services agree, as after a crash between two writes; how many were mended
+        (pkg/registry/core/service/ipallocator/controller repairip.go, portallocator/controller). Unless this server
+        is `alone`, what nobody has may be on its way into a service: it goes when it is found so twice."""
         owners = {
             ip: service for service in self._lister.list(SERVICES) for ip in addresses_of(service["spec"])
         }
-        for obj in list(self._lister.list(IP_ADDRESSES)):
-            meta = obj["metadata"]
-            managed = (meta.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGER
-            if managed and meta["name"] not in owners:
-                await self.ips.give_back(meta["name"])
-                mended += 1
+        suspects: set[str | int] = {ip for ip in self._managed() if ip not in owners}
+        mended = 0
         for ip, service in owners.items():
             if self._lister.get(IP_ADDRESSES, ip) is None and await self.ips.claim(ip, service):
                 mended += 1
-        return mended
+        book = self.ports.book
+        if book is not None:
+            held = self.ports.held()
+            suspects |= await book.taken() - held
+            mended += await book.add(held)
+        lost = suspects if alone else suspects & self._suspects
+        self._suspects = suspects - lost
+        for suspect in lost:
+            if isinstance(suspect, str):
+                await self.ips.give_back(suspect)
+        await self.free_ports({number for number in lost if isinstance(number, int)})
+        return mended + len(lost)
+
+    def _managed(self) -> list[str]:
+        """Addresses that this kind of allocator took."""
+        return [
+            obj["metadata"]["name"]
+            for obj in self._lister.list(IP_ADDRESSES)
+            if (obj["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGER
+        ]
 
 
 def addresses_of(spec: Obj) -> list[str]:
@@ -112,6 +141,8 @@ class Reservation:
         self._operation: Operation | None = None
         self._reserved: dict[str, bool] = {}
         """Addresses; whether the client chose them."""
+        self.had: set[int] = set()
+        """The ports of the service before an update."""
         self._claimed: list[str] = []
         self._to_release: list[str] = []
 
@@ -252,8 +283,12 @@ class Reservation:
     # -- the end ----------------------------------------------------------------------------------------
 
     async def commit(self) -> None:
-        """Make the IPAddress objects, before the service is stored. Another server may have been faster: a
-        chosen address is then refused, any other replaced."""
+        """Make the IPAddress objects, and take the ports, before the service is stored. Another server may have been
+        faster: a chosen address or port is then refused, any other replaced."""
+        await self._claim_addresses()
+        await self._book_ports()
+
+    async def _claim_addresses(self) -> None:
         for ip, chosen in list(self._reserved.items()):
             claimed = ip
             for _ in range(_TRIES):
@@ -268,6 +303,22 @@ class Reservation:
                 raise errors.internal("failed to allocate a serviceIP: range is full")
             self._claimed.append(claimed)
 
+    async def _book_ports(self) -> None:
+        if self._operation is None:
+            return
+        try:
+            replaced = await self._operation.book()
+        except Refused:
+            ports = [port.get("nodePort", 0) for port in self._spec.get("ports") or ()]
+            found = [f.invalid("spec.ports[0].nodePort", ports[0] if ports else 0, ALREADY)]
+            name = self._service["metadata"].get("name", "")
+            raise errors.invalid("", "Service", name, found) from None
+        for port in self._spec.get("ports") or ():
+            if port.get("nodePort") in replaced:
+                port["nodePort"] = replaced[port["nodePort"]]
+        if self._spec.get("healthCheckNodePort") in replaced:
+            self._spec["healthCheckNodePort"] = replaced[self._spec["healthCheckNodePort"]]
+
     def _replace(self, ip: str) -> str:
         spec = self._spec
         new = self._take_address(family_of(ip), "", spec["clusterIPs"])
@@ -277,12 +328,17 @@ class Reservation:
         spec["clusterIP"] = spec["clusterIPs"][0]
         return new
 
-    async def settle(self, stored: bool) -> None:
-        """Stored: what is not needed any more goes back. Not stored: what was taken goes back."""
+    async def settle(self, stored: bool | None) -> None:
+        """Stored: what is not needed any more goes back. Not stored: what was taken goes back. Not known: neither."""
         try:
-            for ip in self._to_release if stored else self._claimed:
+            unwanted = () if stored is None else self._to_release if stored else self._claimed
+            for ip in unwanted:
                 if not self._dry_run:
                     await self._allocators.ips.give_back(ip)
+            if stored:
+                await self._allocators.free_ports(self.had - set(ports_of(self._service)))
+            elif stored is not None and self._operation is not None:
+                await self._operation.cancel()
         finally:
             self.drop()
 

@@ -10,12 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pilothouse.etcd.contract import StoreError
 from pilothouse.etcd.snapshots.bbolt import format as f
-
-
-class BadDatabase(StoreError):
-    """The file is no bbolt database, or a damaged one."""
+from pilothouse.etcd.snapshots.errors import BadDatabase
 
 
 class _Node(NamedTuple):
@@ -177,13 +173,16 @@ def _ordered(rows: Iterator[_Row]) -> Iterator[_Row]:
 def _leaf_rows(node: _Node, page: int) -> Iterator[_Row]:
     at = f.HEADER.size
     _check_elements(node, page, f.LEAF_ELEMENT.size)
+    left = len(node.data)
     for flags, position, key_size, value_size in f.LEAF_ELEMENT.iter_unpack(
         memoryview(node.data)[at : at + node.elements * f.LEAF_ELEMENT.size]
     ):
         begin = at + position
         middle = begin + key_size
         end = middle + value_size
-        if end > len(node.data):
+        # Rows do not overlap: a few bytes must not stand for any amount of data.
+        left -= key_size + value_size
+        if end > len(node.data) or left < 0:
             raise BadDatabase(f"a row of page {page} reaches past the page's end")
         yield _Row(flags, node.data[begin:middle], node.data[middle:end])
         at += f.LEAF_ELEMENT.size

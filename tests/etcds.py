@@ -1,0 +1,102 @@
+"""Real etcd processes (Debian's `etcd-server`) for tests: on free ports, in memory, without waiting for disks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_IN_MEMORY = Path("/dev/shm")
+
+
+def etcd_binary() -> str:
+    """Where etcd is. Without it a test is skipped with a word about it, and fails where CI=true."""
+    found = shutil.which("etcd")
+    if found is None:
+        reason = "etcd is not installed: apt-get install etcd-server, or put an etcd binary on PATH"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Etcd:
+    """One process, alone or a member of `cluster` (name → peer port)."""
+
+    def __init__(
+        self, name: str = "default", cluster: dict[str, int] | None = None, flags: tuple[str, ...] = ()
+    ) -> None:
+        peers = cluster or {name: free_port()}
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="etcd-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
+        )
+        own_peer = f"http://127.0.0.1:{peers[name]}"
+        members = ",".join(f"{n}=http://127.0.0.1:{port}" for n, port in peers.items())
+        # Elections in 50 ms for one alone; a cluster on a busy machine must not lose its leader by that.
+        election_ms = 500 if cluster else 50
+        self._arguments = [
+            etcd_binary(),
+            *("--name", name, "--data-dir", str(self.directory / "data")),
+            *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
+            *("--listen-peer-urls", own_peer, "--initial-advertise-peer-urls", own_peer),
+            *("--initial-cluster", members),
+            *("--heartbeat-interval", str(election_ms // 10), "--election-timeout", str(election_ms)),
+            *("--logger", "zap", "--log-level", "panic"),
+            *flags,
+        ]
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self._arguments, stdout=subprocess.DEVNULL, stderr=(self.directory / "stderr").open("w")
+        )
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class SpareEtcds:
+    """New, empty etcds; the next one starts while a test works with the last."""
+
+    def __init__(self) -> None:
+        self._spare: Etcd | None = None
+
+    def take(self) -> Etcd:
+        taken = self._spare or Etcd()
+        self._spare = Etcd()
+        return taken
+
+    def close(self) -> None:
+        if self._spare is not None:
+            self._spare.remove()
+
+
+def three_members(*flags: str) -> list[Etcd]:
+    """A cluster of three that still has to elect its leader."""
+    peers = {f"m{n}": free_port() for n in range(3)}
+    return [Etcd(name, peers, flags) for name in peers]
