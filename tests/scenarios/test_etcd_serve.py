@@ -164,8 +164,10 @@ def test_wrong_calls(tmp_path: Path) -> None:
         (("--listen-client-urls", "2379"), 2, "the scheme must be http"),
         (("--listen-client-urls", "https://127.0.0.1:0"), 2, "needs --cert-file and --key-file"),
         (("--auto-compaction-mode", "never"), 2, "neither periodic nor revision"),
+        (("--auth-token", "nonsense"), 2, "it is simple, or jwt with its options"),
+        (("--auth-token", "jwt,sign-method=RS256"), 2, "priv-key=FILE"),
         (("--dta-dir", "x"), 2, "did you mean --data-dir?"),
-        (("nothing",), 2, "'nothing'"),
+        (("nothing",), 2, "nothing'"),
         (("--data-dir", str(tmp_path / "real")), 1, "a real etcd's data"),
     ):
         ended = call("etcd", *arguments, home=tmp_path)
