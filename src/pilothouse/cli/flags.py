@@ -14,7 +14,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilothouse.cli.kinds import BOOL, STRING, Kind
 
@@ -81,6 +81,14 @@ class Values(Mapping[str, Any]):
 Run = Callable[[Values], int | None]
 
 
+class Subcommand(NamedTuple):
+    """A command below another; its module is imported when it is called, and `attribute` is the Command in it."""
+
+    module: str
+    summary: str
+    attribute: str = "COMMAND"
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A subcommand: `run` gives the exit code (None: 0), or raises UsageError or Failure."""
@@ -93,8 +101,8 @@ class Command:
     examples: str = ""
     argument: str = ""
     """The name of positional arguments, "" for a command that takes none."""
-    subcommands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Module (with a COMMAND) and summary by name; the command itself is what runs without one."""
+    subcommands: Mapping[str, Subcommand] = field(default_factory=dict)
+    """By name; the command itself is what runs without one."""
     index: dict[str, Flag] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -199,7 +207,9 @@ def help_text(command: Command, width: int = 0) -> str:
     if command.examples:
         parts.append("Examples:\n" + textwrap.indent(textwrap.dedent(command.examples).strip("\n"), "  "))
     if command.subcommands:
-        parts.append("Commands:\n" + columns((name, text) for name, (_, text) in command.subcommands.items()))
+        parts.append(
+            "Commands:\n" + columns((name, entry.summary) for name, entry in command.subcommands.items())
+        )
     for group in command.groups:
         shown = [flag for flag in group.flags if not (flag.hidden or flag.refused or flag.no_effect)]
         if shown:

@@ -84,7 +84,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name == "help":
         print(overview())
         return 0
-    command, rest = _command(name, rest)
+    command = load(name)
     while rest and command.subcommands and not rest[0].startswith("-"):
         command, rest = _subcommand(command, rest[0]), rest[1:]
     try:
@@ -93,17 +93,6 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(help_text(command))
         return 0
     return command.run(values) or 0
-
-
-def _command(name: str, rest: list[str]) -> tuple[Command, list[str]]:
-    """What is meant, and its arguments: `etcd` has commands below it."""
-    if name == "snapshot" and rest and not rest[0].startswith("-"):
-        name, rest = "etcd", ["snapshot", *rest]
-    if name == "etcd":
-        from pilothouse.cli.etcd.commands import choose
-
-        return choose(rest) or (load(name), rest)
-    return load(name), rest
 
 
 def load(name: str) -> Command:
@@ -125,7 +114,7 @@ def _subcommand(command: Command, name: str) -> Command:
         near = difflib.get_close_matches(name, command.subcommands, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"unknown command {name!r}{hint} (see: pilothouse {command.name} --help)")
-    found: Command = importlib.import_module(entry[0]).COMMAND
+    found: Command = getattr(importlib.import_module(entry.module), entry.attribute)
     return found
 
 

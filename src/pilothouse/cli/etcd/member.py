@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cli.etcd import printing, target
-from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values
+from pilothouse.cli.flags import Command, Failure, Flag, Group, Subcommand, UsageError, Values
 from pilothouse.cli.kinds import BOOL, STRINGS
 from pilothouse.etcd.contract import StoreError
 
@@ -245,4 +245,22 @@ PROMOTE = Command(
     description="Give a learner its vote, as soon as it has caught up with the leader.",
     argument="MEMBER",
     groups=_GROUPS,
+)
+
+
+def _which(values: Values) -> None:
+    raise UsageError("pilothouse etcd member wants one of: list, add, remove, promote")
+
+
+COMMAND = Command(
+    name="etcd member",
+    summary="The members of a cluster.",
+    run=_which,
+    description="List a cluster's members, and change them one at a time. Each command has its own --help.",
+    subcommands={
+        "list": Subcommand(__name__, LIST.summary, "LIST"),
+        "add": Subcommand(__name__, ADD.summary, "ADD"),
+        "remove": Subcommand(__name__, REMOVE.summary, "REMOVE"),
+        "promote": Subcommand(__name__, PROMOTE.summary, "PROMOTE"),
+    },
 )

@@ -15,7 +15,7 @@ from pilothouse.cli import running, state
 from pilothouse.cli.etcd import printing, target
 from pilothouse.cli.etcd.managing import FLAGS as MEMBER_FLAGS
 from pilothouse.cli.etcd.progress import bar
-from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values, verbosity
+from pilothouse.cli.flags import Command, Failure, Flag, Group, Subcommand, UsageError, Values, verbosity
 from pilothouse.cli.kinds import BOOL, COUNT, PATH, STRING
 from pilothouse.etcd.contract import StoreError
 
@@ -278,15 +278,18 @@ def _which(values: Values) -> None:
 
 
 COMMAND = Command(
-    name="snapshot",
+    name="etcd snapshot",
     summary="Save, check and restore a store: etcd snapshot, for short.",
     run=_which,
-    description=(
-        "Commands: save FILE, status FILE, restore FILE. Each has its own --help. The files are etcd's own format."
-    ),
+    description="Copies of a store in etcd's own format. Each command has its own --help.",
     examples="""
         pilothouse snapshot save backup.db
         pilothouse snapshot status backup.db
         pilothouse snapshot restore backup.db --data-dir /srv/new
     """,
+    subcommands={
+        "save": Subcommand(__name__, SAVE.summary, "SAVE"),
+        "status": Subcommand(__name__, STATUS.summary, "STATUS"),
+        "restore": Subcommand(__name__, RESTORE.summary, "RESTORE"),
+    },
 )

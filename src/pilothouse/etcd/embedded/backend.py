@@ -185,6 +185,7 @@ class EmbeddedBackend:
     # -- writing ----------------------------------------------------------------------------------------
 
     async def put(self, op: Put) -> PutResult:
+        self._leases.require(op.lease)  # by itself a put is asked for its lease before its key
         result = (await self.txn(Txn((), (op,)))).results[0]
         assert isinstance(result, PutResult)
         return result
