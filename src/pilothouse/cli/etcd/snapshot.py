@@ -278,7 +278,7 @@ def _which(values: Values) -> None:
 
 
 COMMAND = Command(
-    name="etcd snapshot",
+    name="snapshot",
     summary="Save, check and restore a store: etcd snapshot, for short.",
     run=_which,
     description="Copies of a store in etcd's own format. Each command has its own --help.",
