@@ -402,6 +402,7 @@ class WatchCache:
         self._backend = backend
         self._root = root
         self._translate = translate
+        self._alone = not backend.shared
         self._revisions = Revisions(backend, root + b"health")
         self._watch: Watch | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -595,7 +596,7 @@ class WatchCache:
     @property
     def is_fresh(self) -> bool:
         """Whether it is known, without asking, that the cache has all that the store has."""
-        return 0 < self._revisions.known <= self.revision
+        return self._alone and self._backend.revision <= self.revision
 
     async def fresh(self, timeout_s: float) -> None:
         """Until the cache has all that the store had when this was called. TimeoutError, StoreError."""
