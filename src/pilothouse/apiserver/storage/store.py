@@ -131,6 +131,15 @@ class ResourceStore:
                 504, "Timeout", "Timeout: the watch cache is behind the store and does not catch up"
             ) from None
 
+    async def has_news(self) -> bool:
+        """Whether the store has more than the cache had: what was decided on that must be thought over. The cache has
+        it when this returns."""
+        before = self._cache.revision
+        if not self._backend.shared:
+            return False
+        await self.fresh()
+        return self._cache.revision > before
+
     async def is_outdated(self, key: str, item: Item | None) -> bool:
         """Whether what was read of a key is not the newest any more, so that a refusal because of it must be thought
         over (GuaranteedUpdate of k8s.io/apiserver/pkg/storage/etcd3 reads again, too)."""
