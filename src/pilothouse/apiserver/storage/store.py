@@ -44,6 +44,8 @@ T = TypeVar("T")
 OBJECT_BYTES_MAX = 1_572_864
 """etcd's --max-request-bytes."""
 _FRESH_TIMEOUT_S = 3.0
+_LAST_WORD_S = 1.0
+"""How long who is cancelled waits for what became of his write on a shared store."""
 
 
 Items = list[Item]
@@ -413,10 +415,16 @@ async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(sent)
     except asyncio.CancelledError:
-        await asyncio.wait((sent,))
-        if not sent.cancelled():
-            sent.exception()  # nobody else asks for it
+        # Not for ever: a store that is away must not keep a server from stopping.
+        await asyncio.wait((sent,), timeout=_LAST_WORD_S)
+        sent.add_done_callback(_heard)
         raise
+
+
+def _heard(sent: asyncio.Future[Any]) -> None:
+    """Nobody else asks how it ended."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 class UnknownOutcome(errors.ApiError):
