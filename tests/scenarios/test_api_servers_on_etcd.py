@@ -237,6 +237,8 @@ def test_a_whole_control_plane_on_etcd_outlives_its_restart(tmp_path: Path) -> N
         with running("up", *flags, log=log) as process:
             door = Door(ready_line(process, log).split()[4])
             assert {"web", "again"} <= set(names(door, deployments))
+            etcd.kill()
+        assert process.returncode == 0, "an etcd that is away keeps nobody from stopping"
     finally:
         etcd.remove()
 

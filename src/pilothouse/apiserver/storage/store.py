@@ -44,6 +44,8 @@ T = TypeVar("T")
 OBJECT_BYTES_MAX = 1_572_864
 """etcd's --max-request-bytes."""
 _FRESH_TIMEOUT_S = 3.0
+_LAST_WORD_S = 1.0
+"""How long who is cancelled waits for what became of his write on a shared store."""
 
 
 Items = list[Item]
@@ -113,6 +115,11 @@ class ResourceStore:
         """As the cache has it."""
         return self.cached.get(key.encode())
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether `fresh` has nothing to do: asked first where every microsecond counts."""
+        return self._cache.is_fresh
+
     async def fresh(self) -> None:
         """Until the cache has all that the store has now: what a read without a resourceVersion promises."""
         if self._cache.is_fresh:
@@ -125,6 +132,15 @@ class ResourceStore:
             raise errors.ApiError(
                 504, "Timeout", "Timeout: the watch cache is behind the store and does not catch up"
             ) from None
+
+    async def has_news(self) -> bool:
+        """Whether the store has more than the cache had: what was decided on that must be thought over. The cache has
+        it when this returns."""
+        before = self._cache.revision
+        if not self._backend.shared:
+            return False
+        await self.fresh()
+        return self._cache.revision > before
 
     async def is_outdated(self, key: str, item: Item | None) -> bool:
         """Whether what was read of a key is not the newest any more, so that a refusal because of it must be thought
@@ -399,10 +415,16 @@ async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(sent)
     except asyncio.CancelledError:
-        await asyncio.wait((sent,))
-        if not sent.cancelled():
-            sent.exception()  # nobody else asks for it
+        # Not for ever: a store that is away must not keep a server from stopping.
+        await asyncio.wait((sent,), timeout=_LAST_WORD_S)
+        sent.add_done_callback(_heard)
         raise
+
+
+def _heard(sent: asyncio.Future[Any]) -> None:
+    """Nobody else asks how it ended."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 class UnknownOutcome(errors.ApiError):

@@ -266,6 +266,8 @@ class ResourceCache:
         self.stored: Resource | None = None
         """The version that values of a built-in resource are in; those of custom ones have their own."""
         self.head = b""
+        self.listings = 0
+        """How often it began again."""
         self.received = 0
         """Events that came from the store."""
         self.held: list[Event] | None = None
@@ -297,6 +299,7 @@ class ResourceCache:
 
     def reset(self, items: Iterable[Item], revision: int) -> None:
         """Begin again with a fresh listing. What happened before is not known: watchers are ended."""
+        self.listings += 1
         self._items = {item.key: item for item in items}
         self._keys = sorted(self._items)
         self._ring.clear()
@@ -402,6 +405,7 @@ class WatchCache:
         self._backend = backend
         self._root = root
         self._translate = translate
+        self._alone = not backend.shared
         self._revisions = Revisions(backend, root + b"health")
         self._watch: Watch | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -432,10 +436,12 @@ class WatchCache:
     async def fill(self, cache: ResourceCache) -> None:
         """Load one resource that came after `start` (a custom resource)."""
         cache.held = []
+        listings = cache.listings
         try:
             items, revision = await self._read(cache.prefix)
             await self.wait(revision)
-            cache.reset(items, revision)
+            if cache.listings == listings:  # else a reload of everything brought newer ones meanwhile
+                cache.reset(items, revision)
         finally:
             held, cache.held = cache.held, None
             self._bring_in(cache, [e for e in held if e.kv.mod_revision > cache.complete_from])
@@ -595,7 +601,7 @@ class WatchCache:
     @property
     def is_fresh(self) -> bool:
         """Whether it is known, without asking, that the cache has all that the store has."""
-        return 0 < self._revisions.known <= self.revision
+        return self._alone and self._backend.revision <= self.revision
 
     async def fresh(self, timeout_s: float) -> None:
         """Until the cache has all that the store had when this was called. TimeoutError, StoreError."""

@@ -300,6 +300,20 @@ async def test_a_port_that_was_chosen_goes_to_one_of_two_servers_and_comes_back(
         assert (await pair.b.ask("POST", SERVICES, service("d", **chosen))).status == 201
 
 
+async def test_what_another_server_just_freed_can_be_had_at_once() -> None:
+    async with two(service_range="10.0.0.0/28") as pair:
+        chosen = {"ports": [{"port": 80, "nodePort": 30080}], "clusterIP": "10.0.0.9"}
+        assert (await pair.a.ask("POST", SERVICES, service("old", **chosen))).status == 201
+        await pair.b.ask("GET", SERVICES)
+        pair.b.client.hold()
+        assert (await pair.a.ask("DELETE", f"{SERVICES}/old")).status == 200
+        making = asyncio.ensure_future(pair.b.ask("POST", SERVICES, service("new", **chosen)))
+        await asyncio.sleep(0.02)
+        pair.b.client.release()
+        answer = await making
+        assert answer.status == 201, answer
+
+
 async def test_the_endpoints_of_the_api_are_those_of_both_servers() -> None:
     async with two() as pair:
         for server in (pair.a, pair.b):
