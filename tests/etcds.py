@@ -40,7 +40,8 @@ class Etcd:
         self, name: str = "default", cluster: dict[str, int] | None = None, flags: tuple[str, ...] = ()
     ) -> None:
         peers = cluster or {name: free_port()}
-        self.url = f"http://127.0.0.1:{free_port()}"
+        scheme = "https" if any(flag.startswith("--cert-file") for flag in flags) else "http"
+        self.url = f"{scheme}://127.0.0.1:{free_port()}"
         self.directory = Path(
             tempfile.mkdtemp(prefix="etcd-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
         )

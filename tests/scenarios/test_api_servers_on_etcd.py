@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pilothouse.apiserver.pki.certificates import Authority
+from pilothouse.kit.world import World
 from tests.etcds import Etcd
 from tests.scenarios.door import Door
 from tests.scenarios.processes import eventually, ready_line, running
@@ -235,6 +237,33 @@ def test_a_whole_control_plane_on_etcd_outlives_its_restart(tmp_path: Path) -> N
         with running("up", *flags, log=log) as process:
             door = Door(ready_line(process, log).split()[4])
             assert {"web", "again"} <= set(names(door, deployments))
+    finally:
+        etcd.remove()
+
+
+def test_an_etcd_that_asks_for_certificates(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "etcd-pki", World())
+    own = authority.server("etcd", ["127.0.0.1"])
+    client = authority.client("client", "apiserver-etcd-client", ())
+    ca = tmp_path / "etcd-pki" / "ca.crt"
+    etcd = Etcd(
+        flags=(
+            f"--cert-file={own.certificate}",
+            f"--key-file={own.key}",
+            f"--trusted-ca-file={ca}",
+            "--client-cert-auth",
+        ),
+    )
+    flags = (f"--data-dir={tmp_path / 'd'}", f"--etcd-servers={etcd.url}", "--secure-port=0")
+    certificates = (
+        f"--etcd-cafile={ca}",
+        f"--etcd-certfile={client.certificate}",
+        f"--etcd-keyfile={client.key}",
+    )
+    log = tmp_path / "log"
+    try:
+        with running("kube-apiserver", *flags, *certificates, log=log) as process:
+            assert ready_line(process, log)
     finally:
         etcd.remove()
 

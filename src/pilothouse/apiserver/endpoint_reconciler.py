@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 TYPES = ("lease", "none")
 _PERIOD_S = 10.0
 """DefaultEndpointReconcilerInterval."""
+_FAREWELL_S = 2.0
+"""A store that is away must not keep a server from stopping."""
 
 
 class Objects(Protocol):
@@ -54,10 +56,13 @@ class EndpointReconciler:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self._leases.remove(self._facts.advertise_address)
-            await self._write(await self._leases.addresses())
-        except ApiError as error:
+            await self._world.within(_FAREWELL_S, self._leave(self._leases))
+        except (ApiError, TimeoutError) as error:
             log.warning("this server's address stays among the endpoints until its lease ends: %s", error)
+
+    async def _leave(self, leases: MasterLeases) -> None:
+        await leases.remove(self._facts.advertise_address)
+        await self._write(await leases.addresses())
 
     async def _run(self) -> None:
         while True:

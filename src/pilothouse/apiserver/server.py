@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -22,8 +23,8 @@ from pilothouse import __version__
 from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.kubelet import Kubelets
-from pilothouse.api.protobuf import Codec
-from pilothouse.api.resources import Resource
+from pilothouse.api.protobuf import MAGIC, Codec
+from pilothouse.api.resources import CONFIG_MAPS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
@@ -56,6 +57,7 @@ from pilothouse.apiserver.endpoints.subresources import table as subresources
 from pilothouse.apiserver.limits import InFlight
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.pipeline import Pipeline, refusal
+from pilothouse.apiserver.registry import conversion
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
@@ -269,11 +271,22 @@ class ApiServer:
             await store.fresh()
             return
 
-    def _foreign(self, value: bytes) -> Obj:
-        """A protobuf value that an upstream server stored."""
-        obj = self.codec.decode(value)
+    def _foreign(self, value: bytes, stored: Resource) -> Obj | None:
+        """A value of an upstream server: protobuf, or of another version. None when it is as it should be."""
+        if value.startswith(MAGIC):
+            obj = self.codec.decode(value)
+        else:
+            obj = msgspec.json.decode(value)
+        if obj["kind"] != stored.kind:
+            raise ValueError(f"it is a {obj['kind']}, no {stored.kind}")
         group, _, version = obj["apiVersion"].rpartition("/")
-        return self._builtins.decode(group, version, obj["kind"], obj).obj
+        if obj["apiVersion"] != stored.group_version:
+            was = replace(stored, group=group, version=version)
+            to_storage, _ = conversion.pair(was, stored)
+            obj = to_storage(obj) if to_storage is not None else obj
+        elif not value.startswith(MAGIC):
+            return None
+        return self._builtins.decode(stored.group, stored.version, stored.kind, obj).obj
 
     def _add_builtins(self) -> None:
         for served in self.catalog:
@@ -406,6 +419,7 @@ class ApiServer:
         await self._cache.start()
         facts = self._facts()
         await asyncio.gather(*(self._ensure(made) for made in objects(facts, self.catalog)))
+        self._compare_authority()
         await self._repair_services()
         await self._custom.start()
         self._compactor.start()
@@ -420,6 +434,17 @@ class ApiServer:
             if self.options.db_size_period_s > 0 and hasattr(self._backend, "status"):
                 self._chores.append(loop.create_task(self._keep_measuring(), name="store size"))
         self._ready = True
+
+    def _compare_authority(self) -> None:
+        """Servers on one store that do not know each other's certificates are not one cluster's."""
+        found = self.lister.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system") or {}
+        known = (found.get("data") or {}).get("client-ca-file", "")
+        if known and self.options.client_ca_pem and not _shares(known, self.options.client_ca_pem):
+            log.warning(
+                "the store belongs to a cluster with another certificate authority: client certificates and tokens "
+                "of its other servers are not accepted here; stop this server, copy the folder pki/ of theirs into "
+                "its --data-dir, and start it again"
+            )
 
     async def _repair_services(self) -> None:
         try:
@@ -648,6 +673,12 @@ class SystemObjects:
             new = scope.fields.update(item.obj, new, "kube-apiserver", "", self._server.world.timestamp())
             if await store.replace(key, item, new) is not None:
                 return
+
+
+def _shares(known: str, own: str) -> bool:
+    """Whether two bundles of certificates have one in common."""
+    end = "-----END CERTIFICATE-----"
+    return any(part.strip() in own for part in known.split(end) if part.strip())
 
 
 def _with_content(old: Obj, wanted: Obj) -> Obj:

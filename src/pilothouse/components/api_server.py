@@ -30,7 +30,7 @@ from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import ApiServer, Options
 from pilothouse.etcd.contract import Backend, Maintenance
 from pilothouse.etcd.embedded.backend import open_backend
-from pilothouse.etcd.embedded.log import Log, NoLog, SqliteLog
+from pilothouse.etcd.embedded.log import NoLog, SqliteLog
 from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
 from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
 from pilothouse.etcd.snapshots.backups import Backups, Schedule, Source
@@ -139,8 +139,6 @@ class ServedApi:
         self.directory = self._make_directory()
         if self._backend is None:
             self._backend = await self._open_backend()
-            if serving.data_dir is not None and serving.etcd is None and serving.open_store is None:
-                await self._open_etcd_socket(self._backend)
         self._authority = Authority(self.directory / "pki", self._world)
         options = self._options(self._authority)
         if serving.listen:
@@ -164,8 +162,11 @@ class ServedApi:
             from pilothouse.components.etcd import open_cluster
 
             return await open_cluster(serving.etcd, self._world)
-        durable: Log = SqliteLog(self.directory / "store") if serving.data_dir is not None else NoLog()
-        return await open_backend(self._world, durable)
+        if serving.data_dir is None:
+            return await open_backend(self._world, NoLog())
+        embedded = await open_backend(self._world, SqliteLog(self.directory / "store"))
+        await self._open_etcd_socket(embedded)
+        return embedded
 
     async def _open_etcd_socket(self, backend: Backend) -> None:
         """A disk that is full, or a path that is too long for a socket, must not stop the cluster."""

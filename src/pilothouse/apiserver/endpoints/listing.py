@@ -109,7 +109,8 @@ async def get(request: Request, scope: Scope) -> Response:
     form = negotiation.form_of(request)
     revision = request.param("resourceVersion")
     if not revision:
-        await scope.rest.store.fresh()
+        if not scope.rest.store.is_fresh:
+            await scope.rest.store.fresh()
     else:
         try:
             await scope.rest.store.wait_revision(parse_revision(revision))

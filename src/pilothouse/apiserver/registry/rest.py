@@ -147,7 +147,12 @@ class Rest:
         # Mutating admission knows no generated name yet, validating admission does.
         metadata.before_create(ctx.world, obj, ctx.namespace, self.strategy)
         attributes.name = obj["metadata"].get("name", "")
-        reservation = self.strategy.reserve_create(ctx, obj)
+        try:
+            reservation = self.strategy.reserve_create(ctx, obj)
+        except errors.ApiError:
+            if not await self.store.has_news():
+                raise
+            reservation = self.strategy.reserve_create(ctx, obj)
         stored: bool | None = False
         try:
             self._check_create(ctx, obj)

@@ -27,11 +27,6 @@ class Revisions:
         self._next: asyncio.Future[int] | None = None
         self._asking: asyncio.Task[None] | None = None
 
-    @property
-    def known(self) -> int:
-        """The newest revision when nobody but this process writes; of a shared store 0, which is to be asked."""
-        return 0 if self._backend.shared else self._backend.revision
-
     async def newest(self) -> int:
         """A revision that the store had after this call began. StoreError."""
         if not self._backend.shared:

@@ -8,9 +8,8 @@ Writes are compare-and-swap on the object's revision: `None` says that somebody 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
@@ -40,7 +39,6 @@ from pilothouse.etcd.contract import (
 )
 from pilothouse.kit.world import World
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OBJECT_BYTES_MAX = 1_572_864
@@ -105,6 +103,8 @@ class ResourceStore:
         self._requests = requests
         self._clock = (world or World()).clock
         self.cached: ResourceCache = cache.resource(self.prefix.encode())
+        if not custom:
+            self.cached.holds(resource)
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if namespace else f"{self.prefix}{name}"
@@ -112,6 +112,11 @@ class ResourceStore:
     def get(self, key: str) -> Item | None:
         """As the cache has it."""
         return self.cached.get(key.encode())
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether `fresh` has nothing to do: asked first where every microsecond counts."""
+        return self._cache.is_fresh
 
     async def fresh(self) -> None:
         """Until the cache has all that the store has now: what a read without a resourceVersion promises."""
@@ -125,6 +130,15 @@ class ResourceStore:
             raise errors.ApiError(
                 504, "Timeout", "Timeout: the watch cache is behind the store and does not catch up"
             ) from None
+
+    async def has_news(self) -> bool:
+        """Whether the store has more than the cache had: what was decided on that must be thought over. The cache has
+        it when this returns."""
+        before = self._cache.revision
+        if not self._backend.shared:
+            return False
+        await self.fresh()
+        return self._cache.revision > before
 
     async def is_outdated(self, key: str, item: Item | None) -> bool:
         """Whether what was read of a key is not the newest any more, so that a refusal because of it must be thought
@@ -201,7 +215,8 @@ class ResourceStore:
         """Compare and swap. When it returns the cache knows the outcome, or what was in the way."""
         compare = Compare(key, Target.MOD, "=", expected_revision)
         operation = "delete" if isinstance(op, Delete) else "update" if expected_revision else "create"
-        result = await self._ask(operation, self._backend.txn(Txn((compare,), (op,), (Range(key),))))
+        request = self._backend.txn(Txn((compare,), (op,), (Range(key),)))
+        result = await self._ask(operation, _to_the_end(request) if self._backend.shared else request)
         revision = result.revision if result.succeeded else _in_the_way(result)
         if self._cache.revision < revision:
             await self._seen(revision, result.succeeded)
@@ -227,7 +242,7 @@ class ResourceStore:
         except TimeoutError:
             if written:
                 # As good as upstream's writes, which do not wait for the cache at all.
-                log.warning("the watch cache is behind: it has not seen revision %d yet", revision)
+                self._cache.complain(revision)
                 return
             raise errors.ApiError(
                 504,
@@ -389,6 +404,19 @@ def _in_the_way(result: TxnResult) -> int:
     found = result.results[0]
     assert isinstance(found, RangeResult)
     return found.kvs[0].mod_revision if found.kvs else result.revision
+
+
+async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
+    """A caller who is cancelled withdraws nothing that is on its way: he is kept until it is known what became of it,
+    as by the embedded store, for what he holds for it (an address, a port) must not go to somebody else."""
+    sent = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(sent)
+    except asyncio.CancelledError:
+        await asyncio.wait((sent,))
+        if not sent.cancelled():
+            sent.exception()  # nobody else asks for it
+        raise
 
 
 class UnknownOutcome(errors.ApiError):

@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from pilothouse.api import errors
-from pilothouse.apiserver.storage.foreign import Translate, foreign
+from pilothouse.api.resources import Resource
+from pilothouse.apiserver.storage.foreign import Translate, foreign, head
 from pilothouse.apiserver.storage.freshness import Revisions
 from pilothouse.apiserver.storage.item import Item
 from pilothouse.etcd.contract import (
@@ -47,6 +48,7 @@ RING_MAX = 1_024
 _RETRY_S = 1.0
 _PAGE = 10_000
 """Objects that one read of a shared store asks for."""
+_QUIET_S = 10.0
 _ASK_FIRST_S = 0.01
 _ASK_PERIOD_S = 0.1
 """How often a watch is asked for its progress while somebody waits (cacher's conditionalProgressRequester)."""
@@ -261,6 +263,9 @@ class ResourceCache:
         self.prefix = prefix
         self.changed = 0
         self.complete_from = 0
+        self.stored: Resource | None = None
+        """The version that values of a built-in resource are in; those of custom ones have their own."""
+        self.head = b""
         self.received = 0
         """Events that came from the store."""
         self.held: list[Event] | None = None
@@ -273,6 +278,10 @@ class ResourceCache:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def holds(self, stored: Resource) -> None:
+        """What is kept here: other values are translated."""
+        self.stored, self.head = stored, head(stored)
 
     def get(self, key: bytes) -> Item | None:
         return self._items.get(key)
@@ -393,9 +402,11 @@ class WatchCache:
         self._backend = backend
         self._root = root
         self._translate = translate
+        self._alone = not backend.shared
         self._revisions = Revisions(backend, root + b"health")
         self._watch: Watch | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._quiet_until_s = 0.0
         self.bookmarks = 0
         """How often the store said how far the watch has come."""
         self._clock = (world or World()).clock
@@ -467,7 +478,13 @@ class WatchCache:
 
     def item(self, key: bytes, revision: int, value: bytes) -> Item:
         """Of a stored value, which another kind of server may have written."""
-        return Item(key, revision, value if value[:1] == b"{" else self._translate(key, value))
+        cache = self._cache_of(key)
+        return Item(key, revision, value) if cache is None else self._item_of(cache, key, revision, value)
+
+    def _item_of(self, cache: ResourceCache, key: bytes, revision: int, value: bytes) -> Item:
+        if cache.stored is not None and not value.startswith(cache.head):
+            value = self._translate(key, value, cache.stored)
+        return Item(key, revision, value)
 
     async def _reload(self) -> None:
         items, revision = await self._read(self._root)
@@ -535,7 +552,7 @@ class WatchCache:
         batch = []
         for event in events:
             key, value, _, revision, _, _ = event.kv
-            item = None if event.type is EventType.DELETE else self._made(key, revision, value)
+            item = None if event.type is EventType.DELETE else self._made(cache, key, revision, value)
             happened = cache.apply(key, item, revision)
             if happened is not None:
                 batch.append(happened)
@@ -551,12 +568,12 @@ class WatchCache:
         if self._new.get(item.key) is item:
             del self._new[item.key]
 
-    def _made(self, key: bytes, revision: int, value: bytes) -> Item:
+    def _made(self, cache: ResourceCache, key: bytes, revision: int, value: bytes) -> Item:
         item = self._new.pop(key, None)
         if item is not None and item.value == value:
             item.stored_at(revision)
             return item
-        return self.item(key, revision, value)
+        return self._item_of(cache, key, revision, value)
 
     def _cache_of(self, key: bytes) -> ResourceCache | None:
         """By the longest registered prefix: /registry/X/ or /registry/X/Y/."""
@@ -579,11 +596,19 @@ class WatchCache:
     @property
     def is_fresh(self) -> bool:
         """Whether it is known, without asking, that the cache has all that the store has."""
-        return 0 < self._revisions.known <= self.revision
+        return self._alone and self._backend.revision <= self.revision
 
     async def fresh(self, timeout_s: float) -> None:
         """Until the cache has all that the store had when this was called. TimeoutError, StoreError."""
-        await self.wait(await self._revisions.newest(), timeout_s)
+        revision = await self._revisions.newest()
+        if revision > self.revision:
+            self._ask_soon()
+            await self.wait(revision, timeout_s)
+
+    def _ask_soon(self) -> None:
+        if self._asking is None:
+            loop = asyncio.get_running_loop()
+            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
 
     async def wait(self, revision: int, timeout_s: float | None = None) -> None:
         """Until the cache has seen a revision; TimeoutError."""
@@ -593,18 +618,25 @@ class WatchCache:
         future: asyncio.Future[None] = loop.create_future()
         waiter = (revision, future)
         self._waiters.append(waiter)
-        if self._asking is None and self._backend.shared:
-            self._asking = loop.create_task(self._ask_for_progress(), name="watch progress")
+        if self._backend.shared:
+            self._ask_soon()
         try:
             await asyncio.wait_for(future, timeout_s)
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
+    def complain(self, revision: int) -> None:
+        """Of a revision that should have come long ago; once for all who miss it."""
+        now_s = self._clock.monotonic()
+        if now_s >= self._quiet_until_s:
+            self._quiet_until_s = now_s + _QUIET_S
+            log.warning("the watch cache is behind: it is at revision %d, not at %d", self.revision, revision)
+
     async def _ask_for_progress(self) -> None:
         """While somebody waits: no event comes for what happens outside the root."""
         try:
-            await self._clock.sleep(_ASK_FIRST_S)
+            await self._clock.sleep(_ASK_FIRST_S if self._backend.shared else 0)
             while self._waiters:
                 if self._watch is not None:
                     self._watch.request_progress()

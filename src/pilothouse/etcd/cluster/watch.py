@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pilothouse.etcd.cluster.client import EtcdClient, Stream
@@ -29,7 +29,7 @@ from pilothouse.etcd.contract import Compacted, Event, StoreClosed, StoreError, 
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.convert import event_of
 from pilothouse.etcd.wire.errors import CODES, Refused, error_of
-from pilothouse.etcd.wire.methods import MAINTENANCE, WATCH
+from pilothouse.etcd.wire.methods import KV, MAINTENANCE, WATCH
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _SILENCE_S = 1.0
 """After that long without a word the member is asked whether it lives."""
 _REOPEN_WAIT_S = 0.1
+_COMPACTED_WITHIN_S = 5.0
 _ALL_WATCHES = -1
 _EVERYTHING = b"\0"
 _TOKEN_GONE = "etcdserver: invalid auth token"
@@ -79,6 +80,7 @@ class WatchHub:
             self._connection.create(watch)
         if self._running is None:
             self._running = asyncio.get_running_loop().create_task(self._run(), name="etcd watches")
+            self._running.add_done_callback(self._crashed)
         return watch
 
     def _progress_wanted(self, watch: ClusterWatch) -> None:
@@ -94,6 +96,13 @@ class WatchHub:
         self._watches.discard(watch)
         if self._connection is not None:
             self._connection.cancel(watch)
+
+    def _crashed(self, running: asyncio.Task[None]) -> None:
+        """Nobody waits for events that nobody reads any more."""
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.error("the watches of etcd crashed", exc_info=error)
+            self._closed = True
+            self._fail_all(StoreError(f"the watches of etcd crashed: {error}"))
 
     async def _run(self) -> None:
         while not self._closed:
@@ -112,10 +121,11 @@ class WatchHub:
         stream = await self._client.stream(WATCH["Watch"])
         try:
             in_order = await self._trusts(stream.endpoint)
-            connection = _Connection(stream, self._watches, self._heard, in_order=in_order)
+            connection = _Connection(stream, self._watches, self._heard, self._newest, in_order=in_order)
             self._connection = connection
             helpers = (
                 asyncio.ensure_future(connection.write()),
+                asyncio.ensure_future(connection.find_progress()),
                 asyncio.ensure_future(self._listen_for_silence(connection)),
             )
             try:
@@ -150,18 +160,25 @@ class WatchHub:
                 connection.break_off()
                 return
 
+    async def _newest(self) -> int:
+        """By a linearizable read."""
+        request = pb.RangeRequest(key=_EVERYTHING, count_only=True)
+        try:
+            response = await self._client.call(KV["Range"], request)
+        except Refused:
+            return 0  # who may not read this is told how far he is, whatever that is
+        self._heard(response.header.revision, 0)
+        return int(response.header.revision)
+
     async def compacted_at(self) -> int:
-        """The compacted revision by a watch from the first revision; 0 if nothing was compacted."""
+        """The compacted revision, which etcd tells a watch from the first revision; 0 if nothing was compacted."""
         stream = await self._client.stream(WATCH["Watch"])
         try:
-            create = pb.WatchCreateRequest(key=_EVERYTHING, start_revision=1)
-            await stream.write(pb.WatchRequest(create_request=create))
-            while (response := await stream.read()) is not None:
-                if response.compact_revision or response.events:
-                    return int(response.compact_revision)
+            return await self._world.within(_COMPACTED_WITHIN_S, _first_word(stream))
+        except TimeoutError:
+            return 0
         finally:
             stream.cancel()
-        raise StoreUnavailable(f"the etcd member at {stream.endpoint} ended a watch without a word")
 
     def _fail_all(self, error: StoreError) -> None:
         watches, self._watches = self._watches, set()
@@ -179,7 +196,15 @@ class WatchHub:
 class _Connection:
     """One stream: which watch has which id on it, what is to be sent, what came in parts."""
 
-    def __init__(self, stream: Stream, watches: set[ClusterWatch], heard: Heard, *, in_order: bool) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        watches: set[ClusterWatch],
+        heard: Heard,
+        newest: Callable[[], Awaitable[int]],
+        *,
+        in_order: bool,
+    ) -> None:
         self.endpoint = stream.endpoint
         self.heard = 0
         """Counts responses."""
@@ -197,6 +222,11 @@ class _Connection:
         self._tally: Tally | None = None
         self._tally_id = 0
         self._may_tally = True
+        self._newest = newest
+        self._asked: set[ClusterWatch] = set()
+        self._due: dict[ClusterWatch, int] = {}
+        """Who waits to be told that he is as far as this revision."""
+        self._wanted_progress = asyncio.Event()
         for watch in sorted(watches, key=lambda watch: watch.progress):
             self.create(watch)
             self.ask_progress(watch)
@@ -248,6 +278,8 @@ class _Connection:
     def cancel(self, watch: ClusterWatch) -> None:
         if self._tally is not None:
             self._tally.served.discard(watch)
+        self._due.pop(watch, None)
+        self._asked.discard(watch)
         self._cancel_own(watch)
 
     def _cancel_own(self, watch: ClusterWatch) -> None:
@@ -267,7 +299,30 @@ class _Connection:
         if self._in_order:
             self._send(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
         else:
-            watch.answer_progress()
+            self._asked.add(watch)
+            self._wanted_progress.set()
+
+    async def find_progress(self) -> None:
+        """Where etcd's answers are not trusted: what the newest revision is by a read, one for all who asked."""
+        while True:
+            await self._wanted_progress.wait()
+            self._wanted_progress.clear()
+            asked, self._asked = self._asked, set()
+            try:
+                newest = await self._newest()
+            except StoreError as error:
+                log.debug("how far etcd is cannot be read now: %s", error)
+                self._asked |= asked  # asked again with the next one, or by the next connection
+                continue
+            self._due.update(dict.fromkeys(asked, newest))
+            self._answer_due()
+
+    def _answer_due(self) -> None:
+        """Those who are as far as etcd was when they asked; all, if there is no tally to tell."""
+        for watch, newest in list(self._due.items()):
+            if watch.progress >= newest or self._tally is None:
+                del self._due[watch]
+                watch.answer_progress()
 
     def _send(self, request: pb.WatchRequest) -> None:
         self._requests.append(request)
@@ -326,6 +381,7 @@ class _Connection:
                 self._cancel_own(watch)
             elif watch.full:
                 self.cancel(watch)
+            self._answer_due()
 
     def _count(self, events: list[Event]) -> None:
         tally = self._tally
@@ -335,6 +391,7 @@ class _Connection:
             self._cancel_own(watch)
         for watch in [watch for watch in tally.served if watch.full]:
             tally.served.discard(watch)
+        self._answer_due()
 
     def _progress(self, watch_id: int, revision: int) -> None:
         """To all watches, if they can trust it, or to the one that was due for a notice."""
@@ -379,6 +436,16 @@ class _Connection:
             self.endpoint,
             m.cancel_reason,
         )
+
+
+async def _first_word(stream: Stream) -> int:
+    """That history was compacted, or what it begins with."""
+    create = pb.WatchCreateRequest(key=_EVERYTHING, range_end=_EVERYTHING, start_revision=1)
+    await stream.write(pb.WatchRequest(create_request=create))
+    while (response := await stream.read()) is not None:
+        if response.compact_revision or response.events or response.header.revision <= 1:
+            return int(response.compact_revision)
+    raise StoreUnavailable(f"the etcd member at {stream.endpoint} ended a watch without a word")
 
 
 def _reason(text: str) -> StoreError:

@@ -300,6 +300,20 @@ async def test_a_port_that_was_chosen_goes_to_one_of_two_servers_and_comes_back(
         assert (await pair.b.ask("POST", SERVICES, service("d", **chosen))).status == 201
 
 
+async def test_what_another_server_just_freed_can_be_had_at_once() -> None:
+    async with two(service_range="10.0.0.0/28") as pair:
+        chosen = {"ports": [{"port": 80, "nodePort": 30080}], "clusterIP": "10.0.0.9"}
+        assert (await pair.a.ask("POST", SERVICES, service("old", **chosen))).status == 201
+        await pair.b.ask("GET", SERVICES)
+        pair.b.client.hold()
+        assert (await pair.a.ask("DELETE", f"{SERVICES}/old")).status == 200
+        making = asyncio.ensure_future(pair.b.ask("POST", SERVICES, service("new", **chosen)))
+        await asyncio.sleep(0.02)
+        pair.b.client.release()
+        answer = await making
+        assert answer.status == 201, answer
+
+
 async def test_the_endpoints_of_the_api_are_those_of_both_servers() -> None:
     async with two() as pair:
         for server in (pair.a, pair.b):
@@ -360,3 +374,87 @@ async def test_health_tells_of_a_store_that_is_away_and_comes_back(path: str) ->
         assert b"error getting data from etcd" in one.body
         pair.a.client.away = False
         assert (await pair.a.ask("GET", path)).status == 200
+
+
+async def test_keys_stand_under_the_prefix_that_was_chosen() -> None:
+    async with two(etcd_prefix="/mine") as pair:
+        assert (await pair.a.ask("POST", SERVICES, service("s"))).status == 201
+        assert names(await pair.b.ask("GET", SERVICES)) == ["kubernetes", "s"]
+        found = (await pair.store.range(_under(b"/"))).kvs
+        assert {kv.key.split(b"/")[1] for kv in found} == {b"mine"}
+        assert b"/mine/ranges/servicenodeports" in {kv.key for kv in found}
+
+
+async def test_what_a_crash_left_taken_comes_back_when_it_is_seen_twice() -> None:
+    """Not at once: another server may be about to store the service that it was taken for."""
+    async with two() as pair:
+        services = pair.a.served.api._shared.services
+        await services.ports.book.take([30111])  # type: ignore[union-attr]
+        assert await services.ips.claim("10.96.77.77", {"metadata": {"namespace": "default", "name": "gone"}})
+        assert await services.repair(alone=False) == 0
+        assert (await pair.b.ask("GET", "/apis/networking.k8s.io/v1/ipaddresses/10.96.77.77")).status == 200
+        assert await services.repair(alone=False) == 2
+        assert (await pair.b.ask("GET", "/apis/networking.k8s.io/v1/ipaddresses/10.96.77.77")).status == 404
+        chosen = service("now", ports=[{"port": 80, "nodePort": 30111}])
+        assert (await pair.b.ask("POST", SERVICES, chosen)).status == 201
+
+
+async def test_a_list_of_another_servers_revision_is_the_same_list() -> None:
+    """A continue token and an exact revision hold for both, however far one lags behind."""
+    async with two() as pair:
+        for n in range(6):
+            await pair.a.ask("POST", MAPS, config_map(f"m{n}"))
+        first = (await pair.a.ask("GET", f"{MAPS}?limit=3")).body
+        token, revision = first["metadata"]["continue"], first["metadata"]["resourceVersion"]
+        await pair.a.ask("DELETE", f"{MAPS}/m5")
+        rest = await pair.b.ask("GET", f"{MAPS}?limit=10&continue={token}")
+        shown = [i["metadata"]["name"] for i in first["items"]] + names(rest)
+        assert [name for name in shown if name.startswith("m")] == [f"m{n}" for n in range(6)]
+        exact = await pair.b.ask("GET", f"{MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact")
+        assert "m5" in names(exact)
+
+
+async def test_a_watch_that_was_begun_on_one_server_goes_on_at_the_other() -> None:
+    async with two() as pair:
+        revision = (await pair.a.ask("GET", MAPS)).body["metadata"]["resourceVersion"]
+        pair.b.client.hold()
+        created = (await pair.a.ask("POST", MAPS, config_map("one"))).body["metadata"]["resourceVersion"]
+        lines = {}
+        for since in (revision, created):
+            response = await pair.b.raw("GET", f"{MAPS}?watch=1&resourceVersion={since}&timeoutSeconds=2")
+            lines[since] = asyncio.ensure_future(_watched(response))
+        await asyncio.sleep(0.02)
+        pair.b.client.release()
+        await pair.a.ask("POST", MAPS, config_map("two"))
+        assert await lines[revision] == ["one", "two"]
+        assert await lines[created] == ["two"]
+
+
+async def _watched(response: Response) -> list[str]:
+    assert response.status == 200
+    assert not isinstance(response.body, bytes)
+    text = b"".join([piece async for piece in response.body])
+    return [json.loads(line)["object"]["metadata"].get("name", "") for line in text.splitlines()]
+
+
+async def test_a_watch_with_initial_events_begins_with_what_the_store_has() -> None:
+    async with two() as pair:
+        pair.b.client.hold()
+        await pair.a.ask("POST", MAPS, config_map("fresh"))
+        opening = asyncio.ensure_future(
+            pair.b.raw(
+                "GET",
+                f"{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+                "&allowWatchBookmarks=true&timeoutSeconds=1",
+            )
+        )
+        await asyncio.sleep(0.02)
+        assert not opening.done()
+        pair.b.client.release()
+        assert "fresh" in await _watched(await opening)
+
+
+async def test_a_server_of_another_authority_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async with two():
+        pass
+    assert "another certificate authority" in caplog.text

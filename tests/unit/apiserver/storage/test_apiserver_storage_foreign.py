@@ -166,6 +166,44 @@ def test_protobuf_becomes_json_when_it_is_written(ours: Opened) -> None:
     assert stored["data"] == {"a": "1", "b": "2"}
 
 
+@pytest.mark.parametrize("protobuf", [False, True])
+def test_a_value_of_another_version_is_served_in_each(ours: Opened, protobuf: bool) -> None:
+    """As a cluster keeps that was upgraded and whose objects nobody wrote since."""
+    old = {
+        "kind": "HorizontalPodAutoscaler",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {"name": "h", "namespace": "default", "uid": "u"},
+        "spec": {
+            "maxReplicas": 3,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "targetCPUUtilizationPercentage": 70,
+        },
+    }
+    value = Codec(Catalog().definitions).encode(old) if protobuf else msgspec.json.encode(old)
+    ours.put(b"/registry/horizontalpodautoscalers/default/h", value)
+    path = "/namespaces/default/horizontalpodautoscalers/h"
+    status, new = ours.ask("GET", f"/apis/autoscaling/v2{path}")
+    assert (status, new["apiVersion"]) == (200, "autoscaling/v2")
+    assert new["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70
+    same = ours.ask("GET", f"/apis/autoscaling/v1{path}")[1]
+    assert same["spec"]["targetCPUUtilizationPercentage"] == 70
+
+
+def test_a_version_that_is_not_served_is_read_where_its_shape_is_the_same(ours: Opened) -> None:
+    """1.36 stores these policies as v1beta1."""
+    binding = {
+        "kind": "MutatingAdmissionPolicyBinding",
+        "apiVersion": "admissionregistration.k8s.io/v1beta1",
+        "metadata": {"name": "b", "uid": "u"},
+        "spec": {"policyName": "p"},
+    }
+    ours.put(b"/registry/mutatingadmissionpolicybindings/b", msgspec.json.encode(binding))
+    path = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings/b"
+    status, found = ours.ask("GET", path)
+    assert (status, found["apiVersion"]) == (200, "admissionregistration.k8s.io/v1")
+    assert found["spec"] == {"policyName": "p"}
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

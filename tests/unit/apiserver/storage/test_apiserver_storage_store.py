@@ -461,6 +461,17 @@ async def test_a_resource_that_comes_later_is_filled(room: Room) -> None:
 
 
 @in_room
+async def test_a_revision_that_moved_outside_the_objects_holds_up_no_read(room: Room) -> None:
+    """As a compaction does, and whoever uses the store for something else."""
+    await room.create("a")
+    await room.backend.put(Put(b"compact_rev_key", b"7"))
+    began = room.world.clock.monotonic()
+    await room.pods.fresh()
+    assert room.world.clock.monotonic() - began < 0.01
+    assert (await room.pods.list()).revision == room.backend.revision
+
+
+@in_room
 async def test_compaction_keeps_one_interval(room: Room) -> None:
     compactor = Compactor(room.backend, room.world, 300)
     compactor.start()
