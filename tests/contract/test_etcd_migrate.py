@@ -10,6 +10,7 @@ import pytest
 
 from pilothouse.cli import main
 from tests.real_etcd import real_etcd, required
+from tests.scenarios.processes import eventually, ready_line, running
 
 KEYS = {f"/registry/pods/default/pod-{i:03d}": f"value {i}" for i in range(300)}
 
@@ -118,3 +119,24 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, capsys: pytest.
         captured = capsys.readouterr()
         assert text in captured.err, captured.err
         assert captured.err.count("\n") == 1, captured.err
+
+
+def test_a_served_store_is_saved_by_etcdctl_and_by_the_clock(tmp_path: Path) -> None:
+    """`pilothouse etcd --snapshot-every`, and what etcdctl takes from it while it runs, hold the same."""
+    home, log, copy = tmp_path / "home", tmp_path / "log", tmp_path / "copy.db"
+    flags = ("--listen-client-urls", "http://127.0.0.1:0", "--snapshot-every", "1s", "--snapshot-keep", "0")
+    with running("etcd", "--data-dir", str(home), *flags, log=log) as process:
+        address = ready_line(process, log).split()[4].rstrip(",").removeprefix("http://")
+        fill(address)
+        newest = revision(address)
+        etcdctl(address, "snapshot", "save", str(copy))
+
+        def saved() -> list[Path]:
+            return list((home / "snapshots").glob(f"snapshot-*-r{newest}.db"))
+
+        eventually(lambda: bool(saved()))
+        ours = etcdctl("", "snapshot", "status", str(saved()[0]))
+    assert ours == etcdctl("", "snapshot", "status", str(copy))
+    with real_etcd(tmp_path / "two") as two:
+        assert main.run(["migrate", "--from", str(copy), "--to", f"etcd://{two}"]) == 0
+        assert contents(two) == KEYS

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilothouse.cli import backups
 from pilothouse.cli.flags import Flag, Group, Values, no_effect, refused
 from pilothouse.cli.kinds import (
     BOOL,
@@ -33,7 +34,6 @@ from pilothouse.cli.kinds import (
 if TYPE_CHECKING:
     from pilothouse.api.types import Obj
     from pilothouse.components.api_server import Etcd, Serving
-    from pilothouse.etcd.snapshots.backups import Schedule
 
 RECONCILERS = ("lease", "none")
 AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
@@ -98,18 +98,6 @@ DATA = Group(
             "The time in seconds that each lease is reused. A lower value could avoid large number of objects reusing "
             "the same lease. Notice that a too small value may cause performance problems at storage layer.",
         ),
-    ),
-)
-
-
-BACKUPS = Group(
-    "Backups",
-    (
-        Flag(
-            "snapshot-every", DURATION, 0.0, "Save a snapshot of the store this often, such as 30m; 0: never."
-        ),
-        Flag("snapshot-keep", COUNT, 5, "How many scheduled snapshots are kept; 0: all."),
-        Flag("snapshot-dir", PATH, None, "Where they are saved (default DATA_DIR/snapshots)."),
     ),
 )
 
@@ -396,7 +384,7 @@ def groups(bind_address: str = "127.0.0.1", secure_port: int = 6443) -> tuple[Gr
     """In the order of the help."""
     return (
         DATA,
-        BACKUPS,
+        backups.GROUP,
         serving(bind_address, secure_port),
         NETWORK,
         AUTHENTICATION,
@@ -466,30 +454,9 @@ def options(values: Values) -> Serving:
         signing_key_file=values["service-account-signing-key-file"],
         key_files=values["service-account-key-file"],
         server=server,
-        snapshots=snapshots(values, home),
+        snapshots=backups.schedule(values, home, ephemeral=values["ephemeral"]),
         etcd=_etcd(values),
     )
-
-
-_SNAPSHOT_S_MIN = 1.0
-
-
-def snapshots(values: Values, home: Path) -> Schedule | None:
-    """What the flags of BACKUPS ask for."""
-    from pilothouse.cli.flags import UsageError
-    from pilothouse.etcd.snapshots.backups import Schedule
-
-    every_s, directory = values["snapshot-every"], values["snapshot-dir"]
-    if not every_s:
-        for name in ("snapshot-keep", "snapshot-dir"):
-            if name in values.given:
-                raise UsageError(f"--{name} belongs to --snapshot-every: say how often")
-        return None
-    if every_s < _SNAPSHOT_S_MIN:
-        raise UsageError("--snapshot-every: a second is the least")
-    if directory is None and values["ephemeral"]:
-        raise UsageError("an ephemeral cluster's snapshots need a place: name it with --snapshot-dir")
-    return Schedule(every_s, values["snapshot-keep"], directory or home / "snapshots")
 
 
 def _etcd(values: Values) -> Etcd | None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -95,10 +94,32 @@ async def test_what_is_written_meanwhile_is_not_in_it(tmp_path: Path) -> None:
     await play(backend, 2, 20)
     await backend.compact(backend.revision)
     assert await save_pieces(pieces, tmp_path / "copy.db") == pieces.size
+    # What the compaction left on the disk for the copy goes with the next one.
+    await backend.put(Put(b"k0", b"last"))
+    await backend.compact(backend.revision)
+    live = (await backend.range(ALL)).count
     await backend.close()
+    log = SqliteLog(tmp_path / "old")
+    assert len(list(log.load())) == live
+    log.close()
     copy = await open_backend(World(), restored(tmp_path / "copy.db", tmp_path / "new", 0))
     assert copy.revision == revision
     assert await history(copy) == expected
+    await copy.close()
+
+
+async def test_two_snapshots_at_a_time_and_one_that_is_forgotten(tmp_path: Path) -> None:
+    backend = await open_backend(World(), SqliteLog(tmp_path / "old"))
+    await play(backend, 1, 50)
+    expected = (await backend.range(ALL)).kvs
+    backend.snapshot()  # and never read
+    await asyncio.gather(
+        save(backend, tmp_path / "a.db"), save(backend, tmp_path / "b.db"), play(backend, 2, 20)
+    )
+    await backend.close()
+    assert (tmp_path / "a.db").read_bytes() == (tmp_path / "b.db").read_bytes()
+    copy = await open_backend(World(), restored(tmp_path / "a.db", tmp_path / "new"))
+    assert (await copy.range(ALL)).kvs == expected
     await copy.close()
 
 
@@ -106,17 +127,14 @@ async def test_writes_go_on_while_a_snapshot_is_made(tmp_path: Path) -> None:
     backend = await open_backend(World(), SqliteLog(tmp_path / "old"))
     for begin in range(0, 50_000, 1000):
         await backend.txn(Txn((), [Put(b"key%d" % i, b"v" * 200) for i in range(begin, begin + 1000)]))
-    slowest_s, writes = 0.0, 0
+    writes = 0
     saving = asyncio.create_task(save(backend, tmp_path / "copy.db"))
     while not saving.done():
-        before = time.perf_counter()
         await backend.put(Put(b"beside", b"%d" % writes))
-        slowest_s = max(slowest_s, time.perf_counter() - before)
         writes += 1
     await saving
     await backend.close()
-    assert writes > 10
-    assert slowest_s < 0.5
+    assert writes > 10, "as many as there are slices of the log at least"
     assert snapshot_file.status(tmp_path / "copy.db").revision == 51
 
 

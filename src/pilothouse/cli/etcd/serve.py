@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pilothouse.cli import running, state
+from pilothouse.cli import backups, running, state
 from pilothouse.cli.flags import (
     Command,
     Failure,
@@ -23,6 +23,7 @@ from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, PATH, STRING, STRI
 
 if TYPE_CHECKING:
     from pilothouse.etcd.server.options import ServerOptions, TlsFiles
+    from pilothouse.etcd.snapshots.backups import Schedule
 
 _URLS = "http://localhost:2379"
 _PEERS = "http://localhost:2380"
@@ -39,7 +40,7 @@ def _run(values: Values) -> None:
     _refuse_cluster(values)
     options = _options(values)
     directory = store_directory(home)
-    running.serve(values, _serve(options, home, directory))
+    running.serve(values, _serve(options, home, directory, backups.schedule(values, home)))
 
 
 def store_directory(home: Path) -> Path:
@@ -129,7 +130,7 @@ def _retention(values: Values) -> float:
         raise UsageError(f"--auto-compaction-retention: {text!r}: {error}, and no number of hours") from None
 
 
-async def _serve(options: ServerOptions, home: Path, directory: Path) -> None:
+async def _serve(options: ServerOptions, home: Path, directory: Path, snapshots: Schedule | None) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
@@ -138,22 +139,30 @@ async def _serve(options: ServerOptions, home: Path, directory: Path) -> None:
     from pilothouse.etcd.embedded.log import SqliteLog
     from pilothouse.etcd.server.lazy import SOCKET_FILE
     from pilothouse.etcd.server.server import EtcdServer
+    from pilothouse.etcd.snapshots.backups import Backups
+    from pilothouse.kit.tasks import Tasks
     from pilothouse.kit.world import World
 
     stop = running.Stop()
     world = World()
+    copies = Tasks("snapshots")
     backend = await open_backend(world, SqliteLog(directory))
     options.socket = home / SOCKET_FILE
     try:
         server = EtcdServer(backend, cast(Maintenance, backend), world, options)
         try:
             await server.start()
+            if snapshots is not None:
+                copies.start(
+                    "schedule", Backups(backend, snapshots, world, server.service.core.metrics.registry).run()
+                )
             seconds = time.monotonic() - running.started()
             running.say(f"Ready in {seconds:.2f} s: {','.join(server.urls)}  data: {home}")
             garbage.settle()
             await stop.wait()
         finally:
             await server.stop()
+            await copies.stop()
     finally:
         await backend.close()
 
@@ -324,5 +333,5 @@ COMMAND = Command(
         etcdctl --endpoints localhost:2379 put greeting hello
         pilothouse etcd --listen-client-urls https://0.0.0.0:2379 --cert-file server.crt --key-file server.key
     """,
-    groups=_GROUPS,
+    groups=(*_GROUPS, backups.GROUP),
 )

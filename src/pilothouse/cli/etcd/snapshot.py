@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,10 +150,11 @@ def _restored(path: Path, data_dir: Path, bump: int, *, check_hash: bool) -> Non
     from pilothouse.etcd.snapshots.restore import check_empty, restore
 
     check_empty(data_dir)
-    with bar("Checking", path.stat().st_size) as progress:
-        reading = file.reading(path, check_hash=check_hash, progress=progress)
-        with reading as database:
-            done = restore(database, data_dir, bump)
+    with ExitStack() as reading:
+        with bar("Checking", path.stat().st_size) as checked:
+            database = reading.enter_context(file.reading(path, check_hash=check_hash, progress=checked))
+        with bar("Restoring", 0, of_bytes=False) as progress:
+            done = restore(database, data_dir, bump, progress)
     running.say(f"Restored {path} to {data_dir}: {done.rows} rows, {done.leases} leases.")
     if bump:
         running.say(

@@ -16,9 +16,12 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from pilothouse.etcd.contract import (
     API_VERSION,
@@ -43,7 +46,7 @@ from pilothouse.etcd.contract import (
 )
 from pilothouse.etcd.embedded.log import Batch, Log, Sizes
 from pilothouse.etcd.mvcc.leases import Leases
-from pilothouse.etcd.mvcc.store import Record, Store
+from pilothouse.etcd.mvcc.store import PLACE_BITS, Record, Store, Versions
 from pilothouse.kit.world import World
 
 if TYPE_CHECKING:
@@ -66,6 +69,11 @@ _PAGE_EVENTS = 1_000
 """How many events of the history a watch looks at, before others have their turn."""
 
 Settled = Callable[[bool], None]
+T = TypeVar("T")
+Row = tuple[KeyValue, int]
+"""A version and its place in its revision."""
+
+_ROWS_AT_ONCE = 1000
 
 
 class _Waiting(NamedTuple):
@@ -112,6 +120,7 @@ class EmbeddedBackend:
         self._garbage: list[KeyValue] = []
         """Rows that no read can need and that are still in the log."""
         self._jobs: deque[_Job] = deque()
+        self._copies: WeakSet[Copy] = WeakSet()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._load()
@@ -315,7 +324,9 @@ class EmbeddedBackend:
 
     async def _drop_garbage(self) -> None:
         """Rows that the disk refuses to drop now are dropped by the next compaction."""
-        garbage, self._garbage = self._garbage, []
+        garbage: list[KeyValue] = []
+        if not any(copy.reads for copy in self._copies):
+            garbage, self._garbage = self._garbage, []
 
         def settled(done: bool) -> None:
             if not done:
@@ -420,22 +431,40 @@ class EmbeddedBackend:
             raise StoreClosed
         if self._thread is None:
             return
-        job = _Job(self._log.defragment, asyncio.get_running_loop().create_future())
+        await self._between_commits(self._log.defragment)
+
+    async def _between_commits(self, work: Callable[[], T]) -> T:
+        """The result of work on the log, in the writer's thread."""
+        if self._closed:
+            raise StoreClosed
+        found: list[T] = []
+        job = _Job(lambda: found.append(work()), asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._start_writing()
         await job.done
+        return found[0]
 
     def snapshot(self) -> Copy:
-        """As the store is now; what is written while it is read is not in it. The copy is made in a thread, of a list
-        of what there is: nothing waits for it, neither writes nor a compaction."""
+        """As the store is now; what is written while it is read is not in it. Rows are read from the log, some
+        between two commits. A compaction meanwhile leaves its rows to the next one."""
         if self._closed:
             raise StoreClosed
         from pilothouse.etcd.snapshots.stream import Copy  # it needs protobuf, which `up` does without
 
+        durable = self._thread is not None
+        rows = self._logged_rows(self._store.revision) if durable else _known_rows(self._store.versions())
         leases = self._leases.granted()
-        return Copy(
-            self._store.versions(), self._store.compact_revision, leases, self._records, self._log.directory
-        )
+        copy = Copy(rows, self._store.compact_revision, leases, self._records, self._log.directory)
+        if durable:
+            self._copies.add(copy)
+        return copy
+
+    async def _logged_rows(self, revision: int) -> AsyncIterator[list[Row]]:
+        after = 0
+        while some := await self._between_commits(partial(self._log.rows, after, revision)):
+            yield some
+            newest, place = some[-1]
+            after = newest.mod_revision << PLACE_BITS | place
 
     # -- leases that run out ----------------------------------------------------------------------------
 
@@ -469,6 +498,12 @@ class EmbeddedBackend:
         if self._thread is not None:
             self._thread.shutdown(wait=True)
         self._log.close()
+
+
+async def _known_rows(versions: Versions) -> AsyncIterator[list[Row]]:
+    rows = versions.in_order()
+    while some := await asyncio.to_thread(lambda: list(islice(rows, _ROWS_AT_ONCE))):
+        yield some
 
 
 def _writer() -> ThreadPoolExecutor:

@@ -46,8 +46,11 @@ _PRAGMAS = (
 )
 
 
+_SELECT = "SELECT key, value, create_revision, id, version, lease FROM log"
 _INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"
 _FILL_ROWS = 10_000
+_READ_ROWS = 1000
+_READ_BYTES = 1 << 20
 
 
 class Batch(NamedTuple):
@@ -89,6 +92,10 @@ class Log(Protocol):
     def leases(self) -> list[tuple[int, int]]: ...
     def records(self) -> dict[str, bytes]: ...
     def sizes(self) -> Sizes: ...
+    def rows(self, after: int, revision: int) -> list[tuple[KeyValue, int]]:
+        """Some of the rows behind the id `after`, up to `revision`, each with its place; [] at their end. May be
+        called in another thread between a batch's commit and the next."""
+
     def stage(self, batch: Batch) -> None:
         """Prepare to commit; StoreUnavailable, with nothing staged."""
 
@@ -129,6 +136,9 @@ class NoLog:
     def sizes(self) -> Sizes:
         """What keys and values take in memory, about."""
         return Sizes(self._bytes, self._bytes)
+
+    def rows(self, after: int, revision: int) -> list[tuple[KeyValue, int]]:
+        return []
 
     def stage(self, batch: Batch) -> None:
         """Forgotten at once, but for its size."""
@@ -186,8 +196,7 @@ class SqliteLog:
         )
 
     def load(self) -> Iterator[KeyValue]:
-        query = "SELECT key, value, create_revision, id, version, lease FROM log ORDER BY id"
-        for key, value, created, row, version, lease in self._rows(query):
+        for key, value, created, row, version, lease in self._rows(f"{_SELECT} ORDER BY id"):
             kv = KeyValue(key, value, created, row >> PLACE_BITS, version, lease)
             place = row & PLACE_MASK
             if place:
@@ -212,10 +221,22 @@ class SqliteLog:
         )
         return Sizes(page * pages, page * (pages - free))
 
-    def _rows(self, query: str) -> Iterator[Any]:
+    def rows(self, after: int, revision: int) -> list[tuple[KeyValue, int]]:
+        found: list[tuple[KeyValue, int]] = []
+        size = 0
+        query = f"{_SELECT} WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+        limits = (after, (revision + 1) << PLACE_BITS, _READ_ROWS)
+        for key, value, created, row, version, lease in self._rows(query, limits):
+            found.append((KeyValue(key, value, created, row >> PLACE_BITS, version, lease), row & PLACE_MASK))
+            size += len(value)
+            if size > _READ_BYTES:
+                break
+        return found
+
+    def _rows(self, query: str, limits: tuple[int, ...] = ()) -> Iterator[Any]:
         """StoreError for a file that is damaged."""
         try:
-            yield from self._db.execute(query)
+            yield from self._db.execute(query, limits)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 

@@ -19,10 +19,12 @@ from pilothouse.etcd.contract import KeyValue, StoreError
 from pilothouse.etcd.embedded.log import SqliteLog
 from pilothouse.etcd.snapshots.auth import auth_records
 from pilothouse.etcd.snapshots.database import Database
-from pilothouse.etcd.snapshots.file import PART, sync_directory
+from pilothouse.etcd.snapshots.file import PART, Progress, sync_directory
 
 BUMP = 1_000_000_000
 STORE = "store"
+
+_TELL_ROWS = 1000
 
 _MAY_STAY = (
     "pki",
@@ -64,13 +66,16 @@ def check_empty(data_dir: Path) -> None:
         )
 
 
-def restore(database: Database, data_dir: Path, bump: int = BUMP) -> Restored:
-    """Make DATA_DIR/store. StoreError when there is something, or the snapshot is damaged; nothing is left then."""
+def restore(
+    database: Database, data_dir: Path, bump: int = BUMP, progress: Progress = lambda rows: None
+) -> Restored:
+    """Make DATA_DIR/store. StoreError when there is something, or the snapshot is damaged; nothing is left then.
+    `progress` is told how many rows are done."""
     check_empty(data_dir)
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = data_dir / (STORE + PART)
     try:
-        restored = _fill(database, part, bump)
+        restored = _fill(database, part, bump, progress)
         part.rename(data_dir / STORE)
         sync_directory(data_dir)
     except BaseException:
@@ -82,24 +87,27 @@ def restore(database: Database, data_dir: Path, bump: int = BUMP) -> Restored:
 class _Counted:
     """Rows on their way, and how far they came."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, progress: Progress) -> None:
         self._database = database
+        self._progress = progress
         self.rows = 0
 
     def __iter__(self) -> Iterator[tuple[KeyValue, int]]:
         for kv, place in self._database.rows():
             self.rows += 1
+            if self.rows % _TELL_ROWS == 0:
+                self._progress(self.rows)
             yield kv, place
 
 
-def _fill(database: Database, directory: Path, bump: int) -> Restored:
+def _fill(database: Database, directory: Path, bump: int, progress: Progress) -> Restored:
     old = database.revision()
     revision = old + bump
     compacted = revision if bump else database.compact_revision
     leases = database.leases()
     log = SqliteLog(directory)
     try:
-        rows = _Counted(database)
+        rows = _Counted(database, progress)
         log.fill(rows, compacted, leases, auth_records(database.auth()))
     finally:
         log.close()
