@@ -77,8 +77,11 @@ _REQUIRE_LEADER = ("hasleader", "true")
 Metadata = tuple[tuple[str, str], ...]
 
 
+_UNTOLD = -1
+
+
 class Vital(NamedTuple):
-    """What a member says of itself; `leader` is 0 while it knows none."""
+    """What a member says of itself; `leader` is 0 while it knows none, _UNTOLD when this user may not ask."""
 
     term: int
     leader: int
@@ -200,7 +203,7 @@ class EtcdClient:
             return None
         except StoreError as error:
             log.debug("%s is alive, and says: %s", endpoint, error)
-            return Vital(self._term, 0)
+            return Vital(self._term, _UNTOLD)
         return Vital(status.raftTerm, status.leader)
 
     # -- calls ------------------------------------------------------------------------------------------

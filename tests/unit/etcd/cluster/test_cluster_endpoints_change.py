@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from pilothouse.etcd.cluster.client import EtcdClient, Retry
+from pilothouse.etcd.cluster.client import EtcdClient, Retry, Vital
+from pilothouse.etcd.cluster.watch import WatchHub
 from pilothouse.etcd.contract import OutcomeUnknown, StoreClosed
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.methods import KV, MAINTENANCE, WATCH
@@ -114,3 +115,33 @@ async def test_a_closed_client_says_so(serve: Serve) -> None:
     await client.close()
     with pytest.raises(StoreClosed):
         await asyncio.wait_for(reading, 5)
+
+
+async def test_a_member_that_has_lost_its_leader_loses_its_watches(serve: Serve) -> None:
+    """etcd itself ends them seconds later; one that does not tell keeps them."""
+    lonely, well = await serve(_answers), await serve(_answers)
+    world = World()
+    client = EtcdClient([lonely, well], None, world, timeout_s=10)
+    leaders = {lonely: 1, well: 1}
+    opened: list[str] = []
+    moved = asyncio.Event()
+    open_stream = client.stream
+
+    async def stream(*arguments: Any, **options: Any) -> Any:
+        found = await open_stream(*arguments, **options)
+        opened.append(found.endpoint)
+        if found.endpoint == well:
+            moved.set()
+        leaders[lonely] = 0
+        return found
+
+    async def vital(endpoint: str) -> Vital:
+        return Vital(2, leaders[endpoint])
+
+    client.stream, client.vital = stream, vital  # type: ignore[method-assign]
+    hub = WatchHub(world, client, lambda revision, compacted: None)
+    hub.watch(b"x", b"", 1, 0, prev=False)
+    await asyncio.wait_for(moved.wait(), 10)
+    assert opened == [lonely, well]
+    await hub.close()
+    await client.close()
