@@ -77,8 +77,11 @@ _REQUIRE_LEADER = ("hasleader", "true")
 Metadata = tuple[tuple[str, str], ...]
 
 
+_UNTOLD = -1
+
+
 class Vital(NamedTuple):
-    """What a member says of itself; `leader` is 0 while it knows none."""
+    """What a member says of itself; `leader` is 0 while it knows none, _UNTOLD when this user may not ask."""
 
     term: int
     leader: int
@@ -200,7 +203,7 @@ class EtcdClient:
             return None
         except StoreError as error:
             log.debug("%s is alive, and says: %s", endpoint, error)
-            return Vital(self._term, 0)
+            return Vital(self._term, _UNTOLD)
         return Vital(status.raftTerm, status.leader)
 
     # -- calls ------------------------------------------------------------------------------------------
@@ -229,6 +232,8 @@ class EtcdClient:
                     raise _not_sent(f"the etcd member at {url} does not answer")
                 return await self._attempt(url, method, request, until_s, needs_leader, repeatable)
             except _CallFailed as failed:
+                if self._closed:
+                    raise StoreClosed from None
                 verdict = judge(failed.failure, repeatable=repeatable)
             if verdict.leave and not endpoint:
                 log.debug("%s is left for another: %s", url, verdict.error)
@@ -266,12 +271,10 @@ class EtcdClient:
         channel = await self._connected(url, until_s)
         metadata = await self._metadata(url, method, needs_leader)
         limit_s = max(until_s - self._now(), 0.001)
-        if method.request_streams:
-            call = _kind(channel.stream_stream, method)(timeout=limit_s, metadata=metadata)
-            answer = asyncio.ensure_future(_first_answer(call, request))
-        else:
-            call = _kind(channel.unary_unary, method)(request, timeout=limit_s, metadata=metadata)
-            answer = asyncio.ensure_future(_answer(call))
+        try:
+            call, answer = _begin(channel, method, request, limit_s, metadata)
+        except grpc.aio.UsageError as error:
+            raise _not_sent(_NO_MEMBER) from error
         response = await self._watched(url, call, answer, method, repeatable)
         self._endpoints.answered(url)
         self._term, self._term_heard_s = max(self._term, response.header.raft_term), self._now()
@@ -350,7 +353,10 @@ class EtcdClient:
         ended, to `leave` the endpoint, and to open another."""
         until_s = self._now() + self.timeout_s
         url, channel, metadata = await self._prepare(method, endpoint, until_s, require_leader)
-        return Stream(url, _kind(channel.stream_stream, method)(metadata=metadata))
+        try:
+            return Stream(url, _kind(channel.stream_stream, method)(metadata=metadata))
+        except grpc.aio.UsageError as error:
+            raise StoreUnavailable(_NO_MEMBER) from error
 
     async def responses(
         self, method: Method, request: Message, *, endpoint: str | None = None, timeout_s: float | None = None
@@ -358,8 +364,12 @@ class EtcdClient:
         """The messages of a call on which the server streams; `timeout_s` (None: no limit) is for all of them."""
         until_s = self._now() + (timeout_s or self.timeout_s)
         url, channel, metadata = await self._prepare(method, endpoint, until_s, False)
-        call = _kind(channel.unary_stream, method)(request, metadata=metadata, timeout=timeout_s)
-        stream = Stream(url, call)
+        try:
+            stream = Stream(
+                url, _kind(channel.unary_stream, method)(request, metadata=metadata, timeout=timeout_s)
+            )
+        except grpc.aio.UsageError as error:
+            raise StoreUnavailable(_NO_MEMBER) from error
         try:
             while (message := await stream.read()) is not None:
                 yield message
@@ -440,6 +450,14 @@ def _lost(url: str, vital: Vital | None, term: int, repeatable: bool) -> str:
     return ""
 
 
+_NO_MEMBER = "the connection was closed: this is no member any more"
+
+
+def _closed_under_way() -> _CallFailed:
+    """The channel was closed, for its member was removed or the client is being closed."""
+    return _CallFailed(Failure(grpc.StatusCode.CANCELLED, _NO_MEMBER))
+
+
 def _not_sent(message: str) -> _CallFailed:
     return _CallFailed(Failure(grpc.StatusCode.UNAVAILABLE, message, sent=False))
 
@@ -453,6 +471,17 @@ def _kind(invocation: Any, method: Method) -> Any:
     )
 
 
+def _begin(
+    channel: Any, method: Method, request: Message, limit_s: float, metadata: Metadata
+) -> tuple[Any, asyncio.Future[Any]]:
+    """The call and its answer to come. UsageError when the channel is closed."""
+    if method.request_streams:
+        call = _kind(channel.stream_stream, method)(timeout=limit_s, metadata=metadata)
+        return call, asyncio.ensure_future(_first_answer(call, request))
+    call = _kind(channel.unary_unary, method)(request, timeout=limit_s, metadata=metadata)
+    return call, asyncio.ensure_future(_answer(call))
+
+
 async def _first_answer(call: Any, request: Message) -> Any:
     """One request and its answer on a call that streams."""
     try:
@@ -461,7 +490,7 @@ async def _first_answer(call: Any, request: Message) -> Any:
     except asyncio.CancelledError:
         if _is_being_cancelled():
             raise
-        raise StoreClosed from None
+        raise _closed_under_way() from None
     except grpc.aio.AioRpcError as error:
         raise _CallFailed(_failure_of(error)) from error
     except asyncio.InvalidStateError as error:
@@ -478,7 +507,7 @@ async def _answer(call: Any) -> Any:
     except asyncio.CancelledError:
         if _is_being_cancelled():
             raise
-        raise StoreClosed from None  # its channel was closed
+        raise _closed_under_way() from None
     except grpc.aio.AioRpcError as error:
         raise _CallFailed(_failure_of(error)) from error
 
@@ -502,6 +531,6 @@ async def _ready(channel: Any, state: grpc.ChannelConnectivity) -> None:
         await channel.wait_for_state_change(state)
         state = channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.SHUTDOWN:
-            raise StoreClosed
+            raise _not_sent(_NO_MEMBER)
         if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             raise _not_sent("failed to connect to the etcd member")
