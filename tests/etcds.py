@@ -37,10 +37,13 @@ class Etcd:
     """One process, alone or a member of `cluster` (name → peer port)."""
 
     def __init__(
-        self, name: str = "default", cluster: dict[str, int] | None = None, flags: tuple[str, ...] = ()
+        self,
+        name: str = "default",
+        cluster: dict[str, int] | None = None,
+        flags: tuple[str, ...] = (),
+        scheme: str = "http",
     ) -> None:
         peers = cluster or {name: free_port()}
-        scheme = "https" if any(flag.startswith("--cert-file") for flag in flags) else "http"
         self.url = f"{scheme}://127.0.0.1:{free_port()}"
         self.directory = Path(
             tempfile.mkdtemp(prefix="etcd-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)

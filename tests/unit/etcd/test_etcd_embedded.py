@@ -17,18 +17,21 @@ from pathlib import Path
 import pytest
 
 from pilothouse.etcd.contract import (
+    Compacted,
     Compare,
     Delete,
     EventType,
     KeyValue,
     Put,
     Range,
+    StoreClosed,
     StoreError,
     StoreUnavailable,
     Target,
     Txn,
     prefix_end,
 )
+from pilothouse.etcd.embedded import backend as embedded
 from pilothouse.etcd.embedded.backend import EmbeddedBackend, open_backend
 from pilothouse.etcd.embedded.log import Batch, NoLog, SqliteLog
 from pilothouse.kit.virtual_loop import run_virtual
@@ -318,3 +321,95 @@ def _killed_writer(tmp_path: Path, lines: int) -> Iterator[str]:
     rest = process.stdout.read()
     process.wait()
     yield from rest.splitlines()[: rest.count("\n")]
+
+
+# -- beside the keys, and slow watches ------------------------------------------------------------------------
+
+
+async def test_records_are_durable_and_no_keys(tmp_path: Path) -> None:
+    backend = await open_backend(World(), SqliteLog(tmp_path / "store"))
+    assert await backend.record("users") == b""
+    await backend.keep_record("users", b"\0root")
+    await backend.keep_record("alarms", b"x")
+    await backend.keep_record("alarms", b"")
+    assert backend.revision == 1
+    await backend.close()
+    backend = await open_backend(World(), SqliteLog(tmp_path / "store"))
+    assert (await backend.record("users"), await backend.record("alarms")) == (b"\0root", b"")
+    await backend.close()
+    with pytest.raises(StoreClosed):
+        await backend.keep_record("users", b"")
+
+
+async def test_status_tells_the_size(tmp_path: Path) -> None:
+    backend = await open_backend(World(), SqliteLog(tmp_path / "store"))
+    empty = await backend.status()
+    assert 0 < empty.db_size_in_use <= empty.db_size
+    for n in range(200):
+        await backend.put(Put(b"a", b"%d" % n * 5000))
+    full = await backend.status()
+    assert full.db_size > empty.db_size + 1_000_000
+    await backend.compact(backend.revision)
+    compacted = await backend.status()
+    assert compacted.db_size == full.db_size
+    assert compacted.db_size_in_use < full.db_size_in_use / 10
+    await backend.close()
+
+
+async def test_asking_for_the_size_says_nothing_of_a_full_disk(tmp_path: Path) -> None:
+    """What commits nothing always fits."""
+    backend = await open_backend(World(), SqliteLog(tmp_path / "store"))
+    backend._fault = "full"
+    assert (await backend.status()).errors == ("full",)
+    assert await backend.health() == "full"
+    await backend.put(Put(b"a", b""))
+    assert await backend.health() == ""
+    await backend.close()
+
+
+async def test_a_key_deleted_and_put_in_one_revision_outlives_compaction(tmp_path: Path) -> None:
+    """Both rows have one revision and one key: forgetting the tombstone must spare the other."""
+    backend = await open_backend(World(), SqliteLog(tmp_path / "store"))
+    await backend.put(Put(b"a", b"old"))
+    await backend.txn(Txn((), (Delete(b"a", b"\0"), Put(b"a", b"new"))))
+    await backend.put(Put(b"b", b""))
+    await backend.compact(backend.revision)
+    await backend.close()
+    backend = await open_backend(World(), SqliteLog(tmp_path / "store"))
+    (kv,) = (await backend.range(Range(b"a"))).kvs
+    assert (kv.value, kv.create_revision, kv.version) == (b"new", 3, 1)
+    await backend.close()
+
+
+async def test_a_watch_that_nobody_reads_goes_on_from_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_EVENTS_WAITING_MAX", 5)
+    monkeypatch.setattr(embedded, "_PAGE_EVENTS", 3)
+    backend = await open_backend(World(), NoLog())
+    watch = backend.watch(b"a", b"b")
+    for n in range(30):
+        await backend.txn(Txn((), (Put(b"a%d" % n, b""), Put(b"b", b""), Put(b"aa", b""))))
+        assert len(watch._events) <= 6
+    found: list[tuple[int, bytes]] = []
+    while len(found) < 60:
+        assert watch.progress_revision == 1 + len(found) // 2
+        batch = await watch.next()
+        found += [(e.kv.mod_revision, e.kv.key) for e in batch]
+        assert batch[-1].kv.key == b"aa"  # whole revisions
+    assert found == [(n + 2, key) for n in range(30) for key in (b"a%d" % n, b"aa")]
+    await backend.put(Put(b"a", b"live"))
+    assert [e.kv.value for e in await watch.next()] == [b"live"]
+    await backend.close()
+
+
+async def test_a_watch_that_is_too_slow_for_history_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_EVENTS_WAITING_MAX", 5)
+    backend = await open_backend(World(), NoLog())
+    watch = backend.watch(b"a")
+    for _i in range(20):
+        await backend.put(Put(b"a", b""))
+    await backend.compact(15)
+    for _again in range(2):
+        with pytest.raises(Compacted):
+            await watch.next()
+    assert not backend._watches
+    await backend.close()

@@ -96,6 +96,8 @@ class EmbeddedBackend:
         self._fault = ""
         self._thread = _writer() if durable.in_thread else None
         self._expiry: asyncio.Task[None] | None = None
+        self.on_commit: Callable[[float], object] | None = None
+        """Told how many seconds each commit took."""
         self._records = durable.records()
         self._garbage: list[KeyValue] = []
         """Rows that no read can need and that are still in the log."""
@@ -161,6 +163,7 @@ class EmbeddedBackend:
     # -- writing ----------------------------------------------------------------------------------------
 
     async def put(self, op: Put) -> PutResult:
+        self._leases.require(op.lease)  # by itself a put is asked for its lease before its key
         result = (await self.txn(Txn((), (op,)))).results[0]
         assert isinstance(result, PutResult)
         return result
@@ -226,8 +229,16 @@ class EmbeddedBackend:
         if self._thread is None:
             self._written(group, None)
             return
-        committed = asyncio.get_running_loop().run_in_executor(self._thread, self._log.commit)
+        commit = self._log.commit if self.on_commit is None else self._timed_commit
+        committed = asyncio.get_running_loop().run_in_executor(self._thread, commit)
         committed.add_done_callback(lambda future: self._written(group, future.exception()))
+
+    def _timed_commit(self) -> None:
+        """In the writer's thread."""
+        begun_s = self._world.clock.monotonic()
+        self._log.commit()
+        if self.on_commit is not None:
+            self.on_commit(self._world.clock.monotonic() - begun_s)
 
     def _written(self, group: list[_Waiting], error: BaseException | None) -> None:
         if error is None:

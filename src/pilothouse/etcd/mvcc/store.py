@@ -145,7 +145,10 @@ class Store:
         require_once(txn)
         revision = self._pending_revision + 1
         changes = _Changes()
-        result = self._evaluate(self._choose(txn), revision, changes, require_lease)
+        chosen = self._choose(txn)
+        self._check_puts(chosen, require_lease)
+        self._check_ranges(chosen)
+        result = self._evaluate(chosen, revision, changes)
         if changes:
             self._pending_revision = revision
             self._pending.update(changes.newest)
@@ -203,27 +206,44 @@ class Store:
         ops = txn.then if held else txn.otherwise
         return _Chosen(held, [self._choose(op) if isinstance(op, Txn) else op for op in ops])
 
-    def _evaluate(
-        self, chosen: _Chosen, revision: int, changes: _Changes, require_lease: RequireLease
-    ) -> TxnResult:
-        results = [self._run(op, revision, changes, require_lease) for op in chosen.ops]
+    def _check_puts(self, chosen: _Chosen, require_lease: RequireLease) -> None:
+        """All puts, and then all ranges, before anything is done (etcdserver/apply.go, checkRequests): so of several
+        faults the one that is told is not always the first."""
+        for op in chosen.ops:
+            if isinstance(op, Put):
+                if (op.ignore_value or op.ignore_lease) and self.newest(op.key) is None:
+                    raise InvalidRequest("etcdserver: key not found")
+                require_lease(op.lease)
+            elif isinstance(op, _Chosen):
+                self._check_puts(op, require_lease)
+
+    def _check_ranges(self, chosen: _Chosen) -> None:
+        for op in chosen.ops:
+            if isinstance(op, Range):
+                self._check_revision(op.revision)
+            elif isinstance(op, _Chosen):
+                self._check_ranges(op)
+
+    def _check_revision(self, revision: int) -> None:
+        if revision > self.revision:
+            raise FutureRevision
+        if 0 < revision < self.compact_revision:
+            raise Compacted(self.compact_revision)
+
+    def _evaluate(self, chosen: _Chosen, revision: int, changes: _Changes) -> TxnResult:
+        results = [self._run(op, revision, changes) for op in chosen.ops]
         return TxnResult(chosen.held, revision if changes else self._pending_revision, results)
 
     def _run(
-        self,
-        op: Put | Delete | Range | _Chosen,
-        revision: int,
-        changes: _Changes,
-        require_lease: RequireLease,
+        self, op: Put | Delete | Range | _Chosen, revision: int, changes: _Changes
     ) -> PutResult | DeleteResult | RangeResult | TxnResult:
         if isinstance(op, Put):
-            require_lease(op.lease)
             return self._put(op, revision, changes)
         if isinstance(op, Delete):
             return self._delete(op, revision, changes)
         if isinstance(op, Range):
             return self._pending_range(op, changes)
-        return self._evaluate(op, revision, changes, require_lease)
+        return self._evaluate(op, revision, changes)
 
     def _put(self, op: Put, revision: int, changes: _Changes) -> PutResult:
         prev = self._newest(op.key, changes)
@@ -298,10 +318,7 @@ class Store:
 
     def range(self, op: Range) -> RangeResult:
         """Durable state, now or at a past revision."""
-        if op.revision > self.revision:
-            raise FutureRevision
-        if 0 < op.revision < self.compact_revision:
-            raise Compacted(self.compact_revision)
+        self._check_revision(op.revision)
         if 0 < op.revision < self.revision:
             return _limited(list(self._at(op.key, op.range_end, op.revision)), op, self.revision)
         if not op.range_end:

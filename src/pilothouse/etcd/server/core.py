@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from pilothouse.etcd.contract import Backend, Maintenance
+from pilothouse.etcd.contract import Backend, Maintenance, StoreUnavailable
 from pilothouse.etcd.server.metrics import Metrics
 from pilothouse.etcd.server.options import ServerOptions
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.kit.world import World
+
+log = logging.getLogger(__name__)
 
 _RECORD = "server"
 
@@ -51,8 +54,8 @@ class NoGuard:
 
 Unary = Callable[[Any, Call], Awaitable[Message]]
 """`(request, call) -> response`; StoreErrors become gRPC's."""
-Send = Callable[[Message], Awaitable[None]]
-"""Waits while the client does not read."""
+Send = Callable[[Message | bytes], Awaitable[None]]
+"""A message, or its bytes. Waits while the client does not read."""
 Streaming = Callable[[Any, Send, Call], Awaitable[None]]
 """`(request or iterator of requests, send, call)`: a stream of answers, which ends when it returns."""
 Requests = AsyncIterator[Any]
@@ -114,5 +117,9 @@ async def make_headers(backend: Backend, maintenance: Maintenance, world: World)
         "member_id": known.get("member_id") or world.random.getrandbits(63) | 1 << 62,
         "term": known.get("term", 1) + 1,
     }
-    await maintenance.keep_record(_RECORD, json.dumps(kept).encode())
+    try:
+        await maintenance.keep_record(_RECORD, json.dumps(kept).encode())
+    except StoreUnavailable as error:
+        # A full disk must not keep out who comes to make room.
+        log.warning("the server's ids are not kept: %s", error)
     return Headers(kept["cluster_id"], kept["member_id"], kept["term"], backend)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,10 @@ from enum import Enum
 from pathlib import Path
 from typing import cast
 
+from pilothouse.etcd.contract import StoreError
 from pilothouse.kit.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 _PREFACE = b"PRI * HTTP/2.0\r\n"
 _FIRST_BYTES_MAX = 1 << 16
@@ -162,8 +166,9 @@ class Front:
         try:
             path = await self._route(protocol, tls)
             _, server = await loop.create_unix_connection(lambda: _Side(self), path)
-        except OSError:
-            client.abort()  # who is to serve it stops, or has no room: the client tries again
+        except (OSError, StoreError) as error:
+            log.warning("a connection cannot be served: %s", error)
+            client.abort()
             return
         client.join(server)
 

@@ -153,7 +153,9 @@ class Gateway:
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
             await response.prepare(http)
 
-            async def send(message: Message) -> None:
+            async def send(message: Message | bytes) -> None:
+                if isinstance(message, bytes):
+                    message = bound.method.response.FromString(message)
                 await response.write(_dumps({"result": _as_json(message)}).encode() + b"\n")
 
             call = HttpCall(bound.method.path, messages[0].ByteSize(), http)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -112,11 +113,9 @@ class HttpApp:
         return web.json_response(body, dumps=_compact)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        text = await self._core.metrics.text(self._core.maintenance)
+        text = await self._core.metrics.text(self._core.backend, self._core.maintenance)
         return web.Response(body=text, headers={"Content-Type": _TEXT})
 
 
 def _compact(value: Any) -> str:
-    import json
-
     return json.dumps(value, separators=(",", ":"))

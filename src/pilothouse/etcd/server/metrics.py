@@ -6,9 +6,11 @@ import platform
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pilothouse.etcd.contract import API_VERSION, Maintenance
+from pilothouse.etcd.contract import API_VERSION, Backend, Maintenance, Range
+from pilothouse.etcd.server.options import QUOTA_BYTES_DEFAULT
 from pilothouse.kit.metrics import counter, exponential_buckets, gauge, histogram, new_registry
 
+_ALL_KEYS = Range(b"\0", b"\0", count_only=True)
 _CALL = ("grpc_code", "grpc_method", "grpc_service", "grpc_type")
 
 
@@ -32,7 +34,7 @@ class CallMetrics:
 class Metrics:
     """What the services count; sizes are asked for when somebody looks."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, quota_bytes: int = 0, registry: CollectorRegistry | None = None) -> None:
         self.registry = new_registry() if registry is None else registry
         self.handled = self._counter(
             "grpc_server_handled_total",
@@ -82,6 +84,7 @@ class Metrics:
         self.quota = self._gauge(
             "etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes."
         )
+        self.quota.set(quota_bytes or QUOTA_BYTES_DEFAULT)
         self._constants()
 
     def _constants(self) -> None:
@@ -107,9 +110,12 @@ class Metrics:
     def _gauge(self, name: str, help: str, labels: tuple[str, ...] = ()) -> Gauge:
         return gauge(self.registry, name, help, labels)
 
-    async def text(self, maintenance: Maintenance) -> bytes:
+    async def text(self, backend: Backend, maintenance: Maintenance) -> bytes:
         """In Prometheus' text format."""
         status = await maintenance.status()
         self._size.set(status.db_size)
         self._in_use.set(status.db_size_in_use)
+        self.keys.set((await backend.range(_ALL_KEYS)).count)
+        self.revision.set(backend.revision)
+        self.compacted.set(backend.compact_revision)
         return generate_latest(self.registry)

@@ -8,6 +8,8 @@ from pathlib import Path
 GRPC_OVERHEAD_BYTES = 512 * 1024
 """What a message may have beside its request (embed.grpcOverheadBytes)."""
 
+QUOTA_BYTES_DEFAULT = 2 * 1024**3
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:

@@ -145,8 +145,8 @@ def _bidirectional(core: Core, bound: Bound, counts: CallMetrics) -> Any:
 
 
 def _sender(context: Context) -> Any:
-    async def send(message: Message) -> None:
-        await context.write(message.SerializeToString())
+    async def send(message: Message | bytes) -> None:
+        await context.write(message if isinstance(message, bytes) else message.SerializeToString())
 
     return send
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from pilothouse.etcd.contract import Backend, Maintenance
+from pilothouse.etcd.embedded.backend import EmbeddedBackend
 from pilothouse.etcd.server.core import Core, NoGuard, make_headers
 from pilothouse.etcd.server.front import Protocol
 from pilothouse.etcd.server.http import HttpApp
@@ -54,9 +55,10 @@ class EtcdService:
     async def start(self) -> None:
         """ValueError for TLS files that do not hold what they should."""
         headers = await make_headers(self._backend, self._maintenance, self._world)
-        core = Core(
-            self._backend, self._maintenance, self._world, self._options, headers, Metrics(), NoGuard()
-        )
+        metrics = Metrics(self._options.quota_bytes)
+        if isinstance(self._backend, EmbeddedBackend):
+            self._backend.on_commit = metrics.commit_seconds.observe
+        core = Core(self._backend, self._maintenance, self._world, self._options, headers, metrics, NoGuard())
         self._core = core
         self._services, bound = bind(core)
         for service in self._services:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from pilothouse.etcd.contract import Compacted, Event, EventType, StoreError, Watch
 from pilothouse.etcd.server.core import Call, Core, Requests, Send, Service, Streaming, Unary
+from pilothouse.etcd.server.events import EncodedEvents, answers
 from pilothouse.etcd.server.options import GRPC_OVERHEAD_BYTES
-from pilothouse.etcd.wire import convert
 from pilothouse.etcd.wire import etcd_pb2 as pb
 
 _NOBODY = -1
@@ -31,12 +31,16 @@ _FILTERED = {pb.WatchCreateRequest.NOPUT: EventType.PUT, pb.WatchCreateRequest.N
 
 
 class WatchService(Service):
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
+        self._encoded = EncodedEvents()
+
     def handlers(self) -> Mapping[str, Unary | Streaming]:
         return {"Watch": self.watch}
 
     async def watch(self, requests: Requests, send: Send, call: Call) -> None:
         self.core.metrics.watch_streams.inc()
-        stream = _Stream(self.core, send, call)
+        stream = _Stream(self.core, send, call, self._encoded)
         try:
             await stream.run(requests)
         finally:
@@ -68,6 +72,7 @@ class _Stream:
     core: Core
     send: Send
     call: Call
+    encoded: EncodedEvents
     _watches: dict[int, _Watching] = field(default_factory=dict)
     _next_id: int = 0
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -214,18 +219,13 @@ class _Stream:
             return
         watching.quiet = False
         revision = max(watching.source.progress_revision, events[-1].kv.mod_revision)
-        message = pb.WatchResponse(
-            header=self.core.headers.at(revision),
-            watch_id=watching.id,
-            events=convert.event_messages(events, prev=watching.request.prev_kv),
-        )
+        request = watching.request
+        head = pb.WatchResponse(header=self.core.headers.at(revision), watch_id=watching.id)
+        bytes_max = self.core.options.request_bytes_max + GRPC_OVERHEAD_BYTES if request.fragment else 0
         self.core.metrics.events.inc(len(events))
-        if watching.request.fragment:
-            await self._answer(*fragments(message, self.core.options.request_bytes_max + GRPC_OVERHEAD_BYTES))
-        else:
-            await self._answer(message)
+        await self._answer(*answers(head, self.encoded.encode(events, prev=request.prev_kv), bytes_max))
 
-    async def _answer(self, *messages: pb.WatchResponse) -> None:
+    async def _answer(self, *messages: pb.WatchResponse | bytes) -> None:
         async with self._sending:
             for message in messages:
                 await self.send(message)
@@ -289,28 +289,3 @@ class _Stream:
                     watching.notice_due = True
                     watching.source.request_progress()
                 watching.quiet = True
-
-
-def fragments(message: pb.WatchResponse, bytes_max: int) -> list[pb.WatchResponse]:
-    """A message in parts of at most so many bytes where events allow it; all but the last are marked."""
-    if message.ByteSize() < bytes_max or len(message.events) < 2:
-        return [message]
-    parts: list[pb.WatchResponse] = []
-    room = 0
-    for event in message.events:
-        size = event.ByteSize() + _EVENT_OVERHEAD_BYTES
-        if not parts or size > room:
-            parts.append(_empty_like(message))
-            room = bytes_max - parts[-1].ByteSize()
-        parts[-1].events.append(event)
-        room -= size
-    parts[-1].fragment = False
-    return parts
-
-
-_EVENT_OVERHEAD_BYTES = 6
-"""Tag and length of an event in its message."""
-
-
-def _empty_like(message: pb.WatchResponse) -> pb.WatchResponse:
-    return pb.WatchResponse(header=message.header, watch_id=message.watch_id, fragment=True)
