@@ -305,6 +305,8 @@ class EtcdClient:
                 call.cancel()
                 answer.cancel()
                 await asyncio.wait((answer,))
+            if not answer.cancelled():
+                answer.exception()  # who asked may have been cancelled, and does not take it
 
     async def _connected(self, url: str, until_s: float, *, streams: bool = False) -> Any:
         """A channel with a connection: what goes wrong before there is one was certainly not sent."""
