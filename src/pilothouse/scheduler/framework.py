@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -64,12 +64,14 @@ class PreFilterResult(NamedTuple):
 
 class Nomination(NamedTuple):
     """What a PostFilter found: a node to nominate ("": the pod's nomination is void, None: it stays as it is) and
-    what must be done to make room there, or why there is none; `final`: no further plugin is asked."""
+    what must be done to make room there, at the cost of how many `victims`, or why there is none; `final`: no further
+    plugin is asked."""
 
     node: str | None = None
     message: str = ""
     effect: Callable[[], Coroutine[Any, Any, None]] | None = None
     final: bool = False
+    victims: int = 0
 
 
 class Verdict(NamedTuple):
@@ -161,6 +163,23 @@ class BindPlugin(Plugin):
 class PostBindPlugin(Plugin):
     @abstractmethod
     def post_bind(self, cycle: Cycle, node: str) -> None: ...
+
+
+INTERFACES: Mapping[str, type[Plugin]] = {
+    "preEnqueue": PreEnqueuePlugin,
+    "queueSort": QueueSortPlugin,
+    "preFilter": PreFilterPlugin,
+    "filter": FilterPlugin,
+    "postFilter": PostFilterPlugin,
+    "preScore": PreScorePlugin,
+    "score": ScorePlugin,
+    "reserve": ReservePlugin,
+    "permit": PermitPlugin,
+    "preBind": PreBindPlugin,
+    "bind": BindPlugin,
+    "postBind": PostBindPlugin,
+}
+"""What a plugin must be to run at an extension point, as a configuration names the points."""
 
 
 def normalized(scores: Column, *, reverse: bool = False) -> Column:

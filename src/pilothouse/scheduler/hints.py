@@ -26,6 +26,7 @@ class Action(Flag):
     UPDATE_NODE_TAINT = auto()
     UPDATE_NODE_CONDITION = auto()
     UPDATE_NODE_ANNOTATION = auto()
+    UPDATE_NODE_DECLARED_FEATURE = auto()
     UPDATE_POD_LABEL = auto()
     UPDATE_POD_SCALE_DOWN = auto()
     UPDATE_POD_TOLERATIONS = auto()
@@ -89,6 +90,8 @@ def node_changes(old: Obj, new: Obj) -> Action:
         changes |= Action.UPDATE_NODE_CONDITION
     if old["metadata"].get("annotations") != new["metadata"].get("annotations"):
         changes |= Action.UPDATE_NODE_ANNOTATION
+    if (old_status.get("declaredFeatures") or []) != (new_status.get("declaredFeatures") or []):
+        changes |= Action.UPDATE_NODE_DECLARED_FEATURE
     return changes
 
 
