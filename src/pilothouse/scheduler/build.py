@@ -6,7 +6,7 @@ Plugins are our own, by `plugins.registry`, or somebody else's: those handed in,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 
 from pilothouse.api import field
@@ -14,9 +14,13 @@ from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import profiles as plan
 from pilothouse.scheduler.config.plugin_sets import enabled_names
 from pilothouse.scheduler.config.profiles import ProfileError
-from pilothouse.scheduler.config.validation import validate
+from pilothouse.scheduler.config.validation import timeout_s, validate
+from pilothouse.scheduler.extenders.extender import NAME as EXTENDER
+from pilothouse.scheduler.extenders.extender import Extender, ExtenderBinder
+from pilothouse.scheduler.extenders.http import HttpSender
 from pilothouse.scheduler.framework import INTERFACES, Plugin
 from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.hints import ANYTHING
 from pilothouse.scheduler.plugins import registry
 from pilothouse.scheduler.profile import Profile
 
@@ -34,7 +38,23 @@ def checked(config: Obj) -> Obj:
     return config
 
 
-def profiles(config: Obj, handle: Handle, more: Mapping[str, Factory] | None = None) -> dict[str, Profile]:
+def extenders(config: Obj) -> list[Extender]:
+    """ProfileError for TLS settings that cannot be used."""
+    found = []
+    for each in config.get("extenders") or ():
+        try:
+            found.append(Extender(each, HttpSender(each, timeout_s(each))))
+        except ValueError as error:
+            raise ProfileError(f"extender {each['urlPrefix']}: {error}") from error
+    return found
+
+
+def profiles(
+    config: Obj,
+    handle: Handle,
+    more: Mapping[str, Factory] | None = None,
+    extenders: Sequence[Extender] = (),
+) -> dict[str, Profile]:
     """Profiles by scheduler name; `more` are plugins that are no entry points. ProfileError in upstream's words."""
     found: dict[str, Profile] = {}
     foreign = out_of_tree(config, more or {})
@@ -42,12 +62,21 @@ def profiles(config: Obj, handle: Handle, more: Mapping[str, Factory] | None = N
     for each in config["profiles"]:
         name = each["schedulerName"]
         try:
-            found[name] = _profile(each, config, handle, ask, foreign)
+            found[name] = _extended(_profile(each, config, handle, ask, foreign), extenders)
         except ValueError as error:
             raise ProfileError(
                 f"initializing profiles: creating profile for scheduler name {name}: {error}"
             ) from error
     return found
+
+
+def _extended(profile: Profile, extenders: Sequence[Extender]) -> Profile:
+    """An extender that binds goes before the plugins that do; nobody knows what would change its mind."""
+    if extenders:
+        binders = [ExtenderBinder(extender) for extender in extenders if extender.does("bind")]
+        profile.bind = (*binders, *profile.bind)
+        profile.registrations[EXTENDER] = ANYTHING
+    return profile
 
 
 def _profile(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pilothouse.scheduler.hints import Registration
+from pilothouse.scheduler.hints import ANYTHING, Registration
 from pilothouse.scheduler.node_table import Column, Mask, NodeTable
 from pilothouse.scheduler.pod_info import PodInfo
 
@@ -86,8 +86,9 @@ class Plugin(ABC):
     name: ClassVar[str]
 
     def registrations(self) -> Iterable[Registration]:
-        """The events after which a pod that this plugin refused may try again (EnqueueExtensions)."""
-        return ()
+        """The events after which a pod that this plugin refused may try again (EnqueueExtensions). Who does not say is
+        taken to hope for any."""
+        return ANYTHING
 
 
 class PreEnqueuePlugin(Plugin):

@@ -65,7 +65,13 @@ class Registration(NamedTuple):
             return False
         if event.resource == UNSCHEDULED_POD and _object(event)["metadata"]["uid"] != info.uid:
             return False
+        if event.resource == ASSIGNED_POD and _object(event)["metadata"]["uid"] == info.uid:
+            return False  # its own binding failed: that it left the node is no news
         return self.hint is None or self.hint(info, event)
+
+
+ANYTHING = tuple(Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD))
+"""For those who cannot say what would help."""
 
 
 def _object(event: Event) -> Obj:

@@ -37,6 +37,9 @@ class Enough(NamedTuple):
         return min(max(nodes * self.percentage // 100, self.least), nodes)
 
 
+_ENOUGH = Enough()
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One node, and whom it would cost, the most important first. `violations` are those among them whose
@@ -48,7 +51,7 @@ class Candidate:
 
 
 def candidates(
-    cycle: Cycle, diagnosis: Diagnosis, budgets: Sequence[Obj], enough: Enough = Enough()
+    cycle: Cycle, diagnosis: Diagnosis, budgets: Sequence[Obj], enough: Enough = _ENOUGH
 ) -> tuple[list[Candidate], dict[str, int]]:
     """Ways to make room, from a random node on and no more than are worth comparing, as long as one of them breaks no
     budget; and why the other nodes are none."""

@@ -100,6 +100,7 @@ class DefaultPreemption(PostFilterPlugin):
             message,
             action="Preempting",
             related={**info.pod, "kind": "Pod", "apiVersion": "v1"},
+            component=scheduler,
         )
 
     def _condition(self, victim: PodInfo, scheduler: str) -> Obj:
