@@ -55,6 +55,11 @@ class SchedulerComponent:
             extenders=self._extenders,
         )
 
+    def problem(self) -> str:
+        """What it waits for before it can schedule (readyz informer-sync); "" for a scheduler that does not lead."""
+        waiting = self.informers.waiting
+        return f"informers not started yet: {waiting}" if waiting else ""
+
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
         try:
