@@ -82,6 +82,10 @@ class Verdict(NamedTuple):
     refusal: str = ""
 
 
+class PluginFailed(Exception):
+    """A plugin of somebody else's raised: the pod is not scheduled this time, and the scheduler goes on."""
+
+
 class Plugin(ABC):
     name: ClassVar[str]
 

@@ -21,7 +21,7 @@ from pilothouse.scheduler.cycle import Unschedulable, decide, post_filter
 from pilothouse.scheduler.extenders import asking
 from pilothouse.scheduler.extenders.extender import Extender
 from pilothouse.scheduler.extenders.wire import ExtenderError
-from pilothouse.scheduler.framework import Cycle, Nomination
+from pilothouse.scheduler.framework import Cycle, Nomination, PluginFailed
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
@@ -113,6 +113,9 @@ class Scheduler:
         except Unschedulable as refusal:
             self._unschedulable(entry, cycle, refusal, post_filter(cycle, refusal.diagnosis), began_s)
             return
+        except PluginFailed as error:
+            self._failed(entry, error, began_s)
+            return
         self._assign(entry, cycle, node, began_s)
 
     async def _schedule_with_extenders(self, entry: Waiting) -> None:
@@ -127,7 +130,7 @@ class Scheduler:
             nomination = await asking.post_filter(cycle, refusal.diagnosis, self._extenders)
             if not self._is_settled(entry):
                 self._unschedulable(entry, cycle, refusal, nomination, began_s)
-        except ExtenderError as error:
+        except (ExtenderError, PluginFailed) as error:
             if not self._is_settled(entry):
                 self._failed(entry, error, began_s)
         else:

@@ -140,10 +140,7 @@ def test_a_pod_that_makes_a_node_more_even_is_welcome_there() -> None:
     """https://github.com/kubernetes/kubernetes/pull/135573: no change scores 75."""
     room = {"cpu": "4", "memory": "4Gi", "pods": "9"}
     table = b.table(
-        [
-            b.node("even", {"cpu": "4", "memory": "4Gi", "pods": "9"}),
-            b.node("lopsided", {"cpu": "4", "memory": "4Gi", "pods": "9"}),
-        ],
+        [b.node("even", room), b.node("lopsided", room)],
         [b.pod(requests={"memory": "2Gi"}, on="lopsided")],
     )
     assert scored(BalancedAllocation(), b.pod(requests={"cpu": "2", "memory": "2Gi"}), table) == {
