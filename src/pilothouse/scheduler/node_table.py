@@ -296,6 +296,11 @@ class NodeTable:
         row = self._row_of.get(uid)
         return None if row is None else self._pods[row][uid]
 
+    @property
+    def pod_count(self) -> int:
+        """Pods on known nodes."""
+        return len(self._row_of)
+
     def pods_on(self, row: int) -> list[PodInfo]:
         return list(self._pods[row].values())
 

@@ -93,6 +93,16 @@ class SchedulingQueue:
         """Pods by place (scheduler_pending_pods)."""
         return {place: len(entries) for place, entries in self._at.items()}
 
+    def refused(self) -> dict[tuple[str, str], int]:
+        """Pods by plugin that refused them, and profile (scheduler_unschedulable_pods)."""
+        found: dict[tuple[str, str], int] = {}
+        for place in ("unschedulable", "gated"):
+            for entry in self._at[place].values():
+                for plugin in entry.rejected_by | ({entry.gate} - {""}):
+                    key = (plugin, entry.profile.name)
+                    found[key] = found.get(key, 0) + 1
+        return found
+
     def get(self, uid: str) -> Waiting | None:
         return self._entries.get(uid)
 

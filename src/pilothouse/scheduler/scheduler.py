@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
@@ -26,9 +27,11 @@ from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.outcome import Reporter
+from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
 from pilothouse.scheduler.pod_info import PodInfo, pod_info
 from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import Patience, SchedulingQueue, Waiting
+from pilothouse.scheduler.timed import SAMPLE, Stopwatch, timed
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +57,11 @@ class Scheduler:
         self._world = handle.world
         self.cache = Cache()
         self.queue = SchedulingQueue(handle.world, patience or Patience())
-        self.permits = Permits(handle.world)
-        self._metrics = SchedulerMetrics(metrics, self.queue)
+        self.permits = Permits(handle.world, lambda result, seconds: self._metrics.permitted(result, seconds))
+        self._metrics = SchedulerMetrics(metrics, self.queue, self.cache)
+        self._stopwatch = Stopwatch(handle.world.clock.monotonic)
+        self._timed = {name: timed(profile, self._stopwatch) for name, profile in profiles.items()}
+        self._cycles = 0
         self._reporter = Reporter(handle)
         self._tasks = Tasks("scheduler")
         self._pods = handle.informers.informer(PODS)
@@ -99,9 +105,15 @@ class Scheduler:
         return self.queue.get(info.uid) is not entry
 
     def _cycle(self, entry: Waiting) -> Cycle:
-        return Cycle(
-            entry.info, entry.profile, self.cache.table, self._world.random, self._handle.nominator.pods()
-        )
+        """One in ten is timed plugin by plugin."""
+        self._cycles += 1
+        profile = entry.profile if self._cycles % SAMPLE else self._timed[entry.profile.name]
+        return Cycle(entry.info, profile, self.cache.table, self._world.random, self._handle.nominator.pods())
+
+    def _note_plugins(self, cycle: Cycle, entry: Waiting) -> None:
+        """How long they took, if this was a timed cycle."""
+        if cycle.profile is not entry.profile:
+            self._metrics.plugins(self._stopwatch.read(), entry.profile.name)
 
     def _schedule(self, entry: Waiting) -> None:
         if self._is_settled(entry):
@@ -112,11 +124,11 @@ class Scheduler:
             node = decide(cycle)
         except Unschedulable as refusal:
             self._unschedulable(entry, cycle, refusal, post_filter(cycle, refusal.diagnosis), began_s)
-            return
         except PluginFailed as error:
             self._failed(entry, error, began_s)
-            return
-        self._assign(entry, cycle, node, began_s)
+        else:
+            self._assign(entry, cycle, node, began_s)
+        self._note_plugins(cycle, entry)
 
     async def _schedule_with_extenders(self, entry: Waiting) -> None:
         """The pod may be gone, or bound by somebody else, when the extenders have answered."""
@@ -136,9 +148,11 @@ class Scheduler:
         else:
             if not self._is_settled(entry):
                 self._assign(entry, cycle, node, began_s)
+        self._note_plugins(cycle, entry)
 
     def _assign(self, entry: Waiting, cycle: Cycle, node: str, began_s: float) -> None:
         info = entry.info
+        self._metrics.algorithm(began_s, self._world)
         self.cache.assume(info, node)
         self._handle.nominator.remove(info.uid)
         try:
@@ -160,6 +174,8 @@ class Scheduler:
         elif nomination.node is not None:
             self._handle.nominator.remove(cycle.info.uid)
         self._metrics.attempt("unschedulable", entry.profile.name, began_s, self._world)
+        if any(isinstance(plugin, DefaultPreemption) for plugin in entry.profile.post_filter):
+            self._metrics.preemption(nomination)
         self.queue.put_back(entry, diagnosis.rejected_by)
         self._start(self._reporter.unschedulable(entry.info, diagnosis.text(), nomination.node))
         if nomination.effect is not None:
@@ -207,6 +223,13 @@ class Scheduler:
             self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, freed.pod))
 
     # -- what the informers say -------------------------------------------------------------------------
+
+    @contextmanager
+    def handling(self, event: str) -> Iterator[None]:
+        """Time what follows from an event."""
+        began_s = self._world.clock.monotonic()
+        yield
+        self._metrics.event(event, self._world.clock.monotonic() - began_s)
 
     def pod_seen(self, pod: Obj) -> None:
         if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
@@ -261,13 +284,20 @@ class _PodHandler(Handler):
         self._scheduler = scheduler
 
     def on_add(self, obj: Obj) -> None:
-        self._scheduler.pod_seen(obj)
+        with self._scheduler.handling(f"{_kind(obj)}Add"):
+            self._scheduler.pod_seen(obj)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        self._scheduler.pod_seen(new)
+        with self._scheduler.handling(f"{_kind(new)}Update"):
+            self._scheduler.pod_seen(new)
 
     def on_delete(self, obj: Obj) -> None:
-        self._scheduler.pod_gone(obj)
+        with self._scheduler.handling(f"{_kind(obj)}Delete"):
+            self._scheduler.pod_gone(obj)
+
+
+def _kind(pod: Obj) -> str:
+    return "AssignedPod" if pod["spec"].get("nodeName") else "UnscheduledPod"
 
 
 class _NodeHandler(Handler):
@@ -275,10 +305,13 @@ class _NodeHandler(Handler):
         self._scheduler = scheduler
 
     def on_add(self, obj: Obj) -> None:
-        self._scheduler.node_seen(None, obj)
+        with self._scheduler.handling("NodeAdd"):
+            self._scheduler.node_seen(None, obj)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        self._scheduler.node_seen(old, new)
+        with self._scheduler.handling("NodeUpdate"):
+            self._scheduler.node_seen(old, new)
 
     def on_delete(self, obj: Obj) -> None:
-        self._scheduler.node_gone(obj)
+        with self._scheduler.handling("NodeDelete"):
+            self._scheduler.node_gone(obj)
