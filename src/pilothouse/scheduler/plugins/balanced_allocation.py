@@ -37,21 +37,36 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
         (https://github.com/kubernetes/kubernetes/pull/135573)."""
         table, requests = cycle.table, cycle.info.requests
         looked_at = [name for name in self._resources if counts(cycle.info, name)]
-        capacity = np.array([table.allocatable[name][rows] for name in looked_at])
-        before = np.array([table.requested[name][rows] for name in looked_at])
-        asked = np.array([[requests.get(name, 0)] for name in looked_at])
-        gained = _evenness(before + asked, capacity) - _evenness(before, capacity)
+        capacity = [table.allocatable[name][rows] for name in looked_at]
+        before = [table.requested[name][rows] for name in looked_at]
+        after = [used + requests.get(name, 0) for name, used in zip(looked_at, before, strict=True)]
         half = SCORE_MAX // 2
-        score: Column = half + (half + gained) // 2
+        score: Column = half + (half + _evenness(after, capacity) - _evenness(before, capacity)) // 2
         return score
 
 
-def _evenness(used: NDArray[np.int64], capacity: NDArray[np.int64]) -> Column:
+def _evenness(used: Sequence[Column], capacity: Sequence[Column]) -> Column:
     """100 less the standard deviation of the shares in use, in hundredths."""
-    known = capacity > 0
-    shares = np.where(known, np.minimum(used / np.maximum(capacity, 1), 1.0), 0.0)
-    even: Column = ((1 - _deviation(shares, known)) * SCORE_MAX).astype(np.int64)
+    if len(used) == 2:
+        deviation = _deviation_of_two(*(_share(u, c) for u, c in zip(used, capacity, strict=True)))
+        deviation[(capacity[0] == 0) | (capacity[1] == 0)] = 0.0
+    else:
+        known = np.array(capacity) > 0
+        shares = np.array([_share(u, c) for u, c in zip(used, capacity, strict=True)])
+        deviation = _deviation(np.where(known, shares, 0.0), known)
+    even: Column = ((1 - deviation) * SCORE_MAX).astype(np.int64)
     return even
+
+
+def _share(used: Column, capacity: Column) -> NDArray[np.float64]:
+    share: NDArray[np.float64] = np.minimum(used / np.maximum(capacity, 1), 1.0)
+    return share
+
+
+def _deviation_of_two(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What nearly every configuration has, and a shorter formula."""
+    deviation: NDArray[np.float64] = np.abs(one - other) / 2
+    return deviation
 
 
 def _deviation(shares: NDArray[np.float64], known: Mask) -> NDArray[np.float64]:
