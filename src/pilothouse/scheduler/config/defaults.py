@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import plugin_sets
-from pilothouse.scheduler.config.structure import API_VERSION, KIND, args_of
+from pilothouse.scheduler.config.structure import API_VERSION, KIND, has_args
 
 DEFAULT_SCHEDULER = "default-scheduler"
 NO_LIMIT = -1
@@ -71,20 +71,20 @@ def _profile(given: Obj) -> Obj:
     config = [_with_defaults(entry) for entry in given.get("pluginConfig") or ()]
     told = {entry["name"] for entry in config}
     for name in plugin_sets.enabled_names(plugins):
-        if name not in told and args_of(name) is not None:
+        if name not in told and has_args(name):
             config.append({"name": name, "args": plugin_args(name, {})})
     return {**given, "plugins": plugins, "pluginConfig": config}
 
 
 def _with_defaults(entry: Obj) -> Obj:
-    if args_of(entry["name"]) is None:
+    if not has_args(entry["name"]):
         return entry
     return {**entry, "args": plugin_args(entry["name"], entry.get("args") or {})}
 
 
 def plugin_args(name: str, given: Obj) -> Obj:
     """The arguments of one of upstream's plugins, complete; {} for one that takes none."""
-    if args_of(name) is None:
+    if not has_args(name):
         return given
     made: Obj = {**given, "apiVersion": API_VERSION, "kind": f"{name}Args"}
     _ARGS.get(name, _as_given)(made)

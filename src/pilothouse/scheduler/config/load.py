@@ -15,7 +15,7 @@ from pilothouse.api.schema.decode import Decoders, Mismatch
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import defaults
-from pilothouse.scheduler.config.structure import API_VERSION, CONFIGURATION, GROUP, KIND, args_of
+from pilothouse.scheduler.config.structure import API_VERSION, CONFIGURATION, GROUP, KIND, args_of, has_args
 
 _SCHEME = "pkg/scheduler/apis/config/scheme/scheme.go:30"
 _decoders = Decoders()
@@ -67,7 +67,7 @@ def _check_kind(value: Any) -> None:
 
 
 def _is_args(kind: str) -> bool:
-    return kind.endswith("Args") and args_of(kind.removesuffix("Args")) is not None
+    return kind.endswith("Args") and has_args(kind.removesuffix("Args"))
 
 
 def _decoded(type_: Type, value: Any, problems: list[str]) -> Obj:

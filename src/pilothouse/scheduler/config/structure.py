@@ -226,10 +226,15 @@ _ARGS: dict[str, Callable[[], Type]] = {
 }
 
 
+def has_args(plugin: str) -> bool:
+    """Whether a plugin has arguments of upstream's."""
+    return plugin in _ARGS
+
+
 @cache
 def args_of(plugin: str) -> Type | None:
     """The type of a plugin's arguments; None for plugins that have none of upstream's, whose arguments are taken as
-    they are."""
+    they are. Some need the published definitions, which takes a moment to read."""
     make = _ARGS.get(plugin)
     return make() if make is not None else None
 
