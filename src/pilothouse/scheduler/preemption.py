@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,10 +22,22 @@ from pilothouse.scheduler.pod_info import PodInfo
 
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
-_CANDIDATES_MIN = 100
-_CANDIDATES_SHARE = 0.1
 _PRIORITY_OFFSET = 2**31
 """So that fewer victims of negative priority count as less than more of them."""
+
+
+class Enough(NamedTuple):
+    """How many candidates are worth comparing: a share of the nodes that may be ones, and no fewer than `least`
+    (DefaultPreemptionArgs)."""
+
+    percentage: int = 10
+    least: int = 100
+
+    def of(self, nodes: int) -> int:
+        return min(max(nodes * self.percentage // 100, self.least), nodes)
+
+
+_ENOUGH = Enough()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +51,24 @@ class Candidate:
 
 
 def candidates(
-    cycle: Cycle, diagnosis: Diagnosis, budgets: Sequence[Obj]
+    cycle: Cycle, diagnosis: Diagnosis, budgets: Sequence[Obj], enough: Enough = _ENOUGH
 ) -> tuple[list[Candidate], dict[str, int]]:
-    """Ways to make room, from a random node on and no more than are worth comparing (10 % of the nodes, at least
-    100), and why the other nodes are none."""
+    """Ways to make room, from a random node on and no more than are worth comparing, as long as one of them breaks no
+    budget; and why the other nodes are none."""
     rows = np.flatnonzero(diagnosis.resolvable)
     reasons: dict[str, int] = {}
     if len(cycle.table) > len(rows):
         reasons[NOT_HELPFUL] = len(cycle.table) - len(rows)
-    enough = max(_CANDIDATES_MIN, int(len(cycle.table) * _CANDIDATES_SHARE))
+    limit = enough.of(len(rows))
     found: list[Candidate] = []
+    harmless = False
     start = cycle.random.randrange(len(rows)) if len(rows) else 0
     for row in np.roll(rows, -start):
         candidate = on_row(cycle, int(row), budgets, reasons)
         if candidate is not None:
             found.append(candidate)
-            if len(found) >= enough:
+            harmless = harmless or not candidate.violations
+            if harmless and len(found) >= limit:
                 break
     return found, reasons
 
