@@ -27,14 +27,14 @@ class SchedulerComponent:
         self._recorder = EventRecorder(client, DEFAULT_NAME, world, modern=True)
         handle = Handle(client, self.informers, world, self._recorder, Nominator())
         profile = registry.default_profile(handle)
-        self._scheduler = Scheduler(handle, {profile.name: profile}, metrics)
+        self.scheduler = Scheduler(handle, {profile.name: profile}, metrics)
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
         try:
             self.informers.start()
             self._tasks.start("events", self._recorder.run())
-            self._tasks.start("scheduling", self._scheduler.run())
+            self._tasks.start("scheduling", self.scheduler.run())
             await self._tasks.wait()
         finally:
             await self._tasks.stop()
