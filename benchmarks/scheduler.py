@@ -29,6 +29,7 @@ from benchmarks.scheduler_perf.metrics import histograms
 from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, WorkloadError, labelled, read, select
 from benchmarks.scheduler_perf.resolve import resolved
 from benchmarks.scheduler_perf.run import Run
+from pilothouse.api.errors import ApiError
 
 UNIT = "pods/s"
 
@@ -47,6 +48,7 @@ async def measure(report: Report, case: Case, workload: Workload, *, durable: bo
             for bucket, value in figures.items():
                 report.add(f"{prefix}/{bucket}", value, UNIT)
             report.add(f"{prefix}/overall", window.throughput.overall, UNIT)
+            report.add(f"{prefix}/cpu", window.cpu_us, "us/pod")
             if workload.selector.name == THROUGHPUT and workload.threshold(topic):
                 bucket = workload.selector.bucket
                 reached = figures["average" if bucket == "Average" else bucket]
@@ -129,7 +131,7 @@ def main() -> int:
         if profile is not None:
             profile.dump_stats(options.profile)
         report.write(options.json)
-    except (WorkloadError, OSError) as error:
+    except (WorkloadError, ApiError, OSError) as error:
         print(f"benchmarks.scheduler: {error}", file=sys.stderr)
         return 1
     return 0
