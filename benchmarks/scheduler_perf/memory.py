@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pilothouse.scheduler.framework import Plugin
 from pilothouse.scheduler.node_table import NodeTable
+from pilothouse.scheduler.profile import Profile
 
-_SHARED = (type, ModuleType, FunctionType)
+_SHARED = (type, ModuleType, FunctionType, Plugin, Profile)
 
 
 def per_node_and_pod(table: NodeTable) -> tuple[float, float]:

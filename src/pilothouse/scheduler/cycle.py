@@ -6,7 +6,8 @@ PreFilter → Filter, as things are and with the pods that nodes are nominated f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -47,10 +48,11 @@ def feasible(cycle: Cycle) -> Mask:
     """The nodes that every filter lets through; Unschedulable when there are none."""
     diagnosis = Diagnosis(len(cycle.table), cycle.table.valid.copy())
     left = _pre_filtered(cycle, diagnosis)
-    left = filtered(cycle, left, diagnosis)
-    if not left.any():
+    found = _with_guests(cycle, left, _passing)
+    if not found.any():
+        filtered(cycle, left, diagnosis)
         raise Unschedulable(diagnosis)
-    return left
+    return found
 
 
 def _pre_filtered(cycle: Cycle, diagnosis: Diagnosis) -> Mask:
@@ -70,16 +72,40 @@ def _pre_filtered(cycle: Cycle, diagnosis: Diagnosis) -> Mask:
 
 
 def filtered(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
-    """What is left of some rows after every filter, with and without the pods that nodes are nominated for: they
-    may come or not, and a node must do either way (RunFilterPluginsWithNominatedPods)."""
-    left = _filtered_as_is(cycle, rows, diagnosis)
+    """What is left of some rows after every filter; `diagnosis` is told of the others."""
+    return _with_guests(cycle, rows, lambda cycle, rows: _filtered_as_is(cycle, rows, diagnosis))
+
+
+def _with_guests(cycle: Cycle, rows: Mask, filters: Callable[[Cycle, Mask], Mask]) -> Mask:
+    """With and without the pods that nodes are nominated for: they may come or not, and a node must do either way
+    (RunFilterPluginsWithNominatedPods)."""
+    left = filters(cycle, rows)
     guests = [g for g in cycle.guests if g.uid != cycle.info.uid and g.priority >= cycle.info.priority]
+    if not guests:
+        return left
     shared = _rows_of(cycle, guests) & left
     if not shared.any():
         return left
     with cycle.table.beside(guests):
-        still = _filtered_as_is(cycle, shared, diagnosis)
+        still = filters(cycle, shared)
     return (left & ~shared) | still
+
+
+def _passing(cycle: Cycle, rows: Mask) -> Mask:
+    """What every filter lets through, without reasons: most pods fit somewhere, and nobody asks then why other nodes
+    would not do."""
+    left = rows.copy()
+    others = []
+    for plugin in cycle.profile.filter:
+        key = plugin.filter_key(cycle)
+        if key is None:
+            others.append(plugin)
+        else:
+            left &= cycle.table.remembered.column((plugin, key), partial(plugin.passes, cycle))
+    for plugin in others:
+        for rejection in plugin.filter(cycle, left):
+            left = left & ~rejection.mask
+    return left
 
 
 def _rows_of(cycle: Cycle, guests: Sequence[PodInfo]) -> Mask:
@@ -125,15 +151,32 @@ def post_filter(cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
 
 def scores(cycle: Cycle, rows: Rows) -> Column:
     """The weighted sum for each of some feasible rows."""
-    total: Column = np.zeros(len(rows), dtype=np.int64)
-    for plugin in _scorers(cycle, rows):
+    alone, others = _scorers(cycle, rows)
+    total: Column = _remembered_scores(cycle, alone)[rows]
+    for plugin in others:
         total += cycle.profile.weight(plugin) * plugin.score(cycle, rows)
     return total
 
 
-def _scorers(cycle: Cycle, rows: Rows) -> list[ScorePlugin]:
-    return [
-        plugin
-        for plugin in cycle.profile.score
-        if not isinstance(plugin, PreScorePlugin) or plugin.pre_score(cycle, rows)
-    ]
+def _scorers(cycle: Cycle, rows: Rows) -> tuple[list[tuple[ScorePlugin, Hashable]], list[ScorePlugin]]:
+    """Those whose score of a row depends on that row alone, each with its key, and the others."""
+    alone, others = [], []
+    for plugin in cycle.profile.score:
+        if isinstance(plugin, PreScorePlugin) and not plugin.pre_score(cycle, rows):
+            continue
+        key = plugin.score_key(cycle)
+        if key is None:
+            others.append(plugin)
+        else:
+            alone.append((plugin, key))
+    return alone, others
+
+
+def _remembered_scores(cycle: Cycle, keyed: list[tuple[ScorePlugin, Hashable]]) -> Column:
+    def total(rows: Rows) -> Column:
+        column: Column = np.zeros(len(rows), dtype=np.int64)
+        for plugin, _ in keyed:
+            column += cycle.profile.weight(plugin) * plugin.score(cycle, rows)
+        return column
+
+    return cycle.table.remembered.column((cycle.profile, *keyed), total)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -112,6 +112,15 @@ class FilterPlugin(Plugin):
         """Which of the rows in `left` are out. `left` must not be changed; what a mask says of rows outside it
         does not count."""
 
+    def filter_key(self, cycle: Cycle) -> Hashable | None:
+        """What of the pod the verdict on a row depends on, when it depends on nothing else but the row: then it is
+        asked for by `passes` and remembered until the row changes. None: other rows count too."""
+        return None
+
+    def passes(self, cycle: Cycle, rows: Rows) -> Mask:
+        """Which of some rows are not out; for plugins with a `filter_key`."""
+        raise NotImplementedError(f"{self.name} has a filter_key and must have passes")
+
 
 class PostFilterPlugin(Plugin):
     @abstractmethod
@@ -129,6 +138,11 @@ class ScorePlugin(Plugin):
     @abstractmethod
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """One number from 0 to SCORE_MAX for each of `rows`."""
+
+    def score_key(self, cycle: Cycle) -> Hashable | None:
+        """As `filter_key`: what of the pod a row's score depends on besides the row. PreScore must then depend on the
+        pod alone."""
+        return None
 
 
 class ReservePlugin(Plugin):

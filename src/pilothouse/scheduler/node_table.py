@@ -26,6 +26,7 @@ from pilothouse.api.types import Obj
 from pilothouse.scheduler.columns import Columns
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
+from pilothouse.scheduler.row_cache import RowCache
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -89,6 +90,8 @@ class NodeTable:
         """Per term that any pod carries, how many pods on each row do."""
         self._selections: OrderedDict[Selection, Column] = OrderedDict()
         """Counted on first use, kept up to date since; the least recently used go."""
+        self.remembered = RowCache()
+        """Columns that rules worked out of rows alone."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._pods: list[dict[str, PodInfo]] = []
@@ -127,6 +130,7 @@ class NodeTable:
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = self._take_row()
+        self.remembered.changed(row)
         self.nodes[row] = node
         self.valid[row] = True
         self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
@@ -148,6 +152,7 @@ class NodeTable:
         for info in list(self._pods[row].values()):
             self.remove_pod(info.uid)
             self._homeless.setdefault(name, {})[info.uid] = info
+        self.remembered.changed(row)
         self.valid[row] = False
         self.unschedulable[row] = False
         self.nodes[row] = None
@@ -175,6 +180,7 @@ class NodeTable:
 
     def _grow(self, size: int) -> None:
         old = self.size
+        self.remembered.resized(size)
         self.nodes += [None] * (size - old)
         self._pods += [{} for _ in range(size - old)]
         self._free = list(range(size - 1, old - 1, -1))
@@ -316,6 +322,7 @@ class NodeTable:
                 self.remove_pod(info.uid)
 
     def _count(self, row: int, info: PodInfo, sign: int) -> None:
+        self.remembered.changed(row)
         requested, scored = self.requested, self.scored
         for name, value in info.requests.items():
             requested[name][row] += sign * value

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
         """Best-effort pods would all go to the node that is most even
         (https://github.com/kubernetes/kubernetes/issues/129138)."""
         return any(cycle.info.requests.get(name) for name in self._resources)
+
+    def score_key(self, cycle: Cycle) -> Hashable:
+        return tuple(cycle.info.requests.get(name, 0) for name in self._resources)
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """100 less the standard deviation of the shares in use, in hundredths."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
 
@@ -48,6 +48,19 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
                 too_small = short & (asked > allocatable)
                 yield Rejection(too_small, insufficient(name), resolvable=False)
                 yield Rejection(short & ~too_small, insufficient(name))
+
+    def filter_key(self, cycle: Cycle) -> Hashable:
+        return tuple(cycle.info.requests.items())
+
+    def passes(self, cycle: Cycle, rows: Rows) -> Mask:
+        table = cycle.table
+        fine: Mask = table.requested[PODS][rows] < table.allocatable[PODS][rows]
+        for name, asked in cycle.info.requests.items():
+            fine &= asked <= table.allocatable[name][rows] - table.requested[name][rows]
+        return fine
+
+    def score_key(self, cycle: Cycle) -> Hashable:
+        return tuple(cycle.info.scored.get(name, 0) for name in self._weights)
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """The share that would be free, averaged over the resources that the node has."""
