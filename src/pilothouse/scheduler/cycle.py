@@ -6,15 +6,18 @@ PreFilter → Filter, as things are and with the pods that nodes are nominated f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
 
 from pilothouse.scheduler.diagnosis import Diagnosis
-from pilothouse.scheduler.framework import Cycle, Nomination, PreScorePlugin, Rows, ScorePlugin
+from pilothouse.scheduler.framework import Cycle, FilterPlugin, Nomination, PreScorePlugin, Rows, ScorePlugin
 from pilothouse.scheduler.node_table import Column, Mask
 from pilothouse.scheduler.pod_info import PodInfo
+
+_Filters = Callable[[Cycle, Mask], Mask]
+"""What is left of some rows."""
 
 
 class Unschedulable(Exception):
@@ -48,7 +51,7 @@ def feasible(cycle: Cycle) -> Mask:
     """The nodes that every filter lets through; Unschedulable when there are none."""
     diagnosis = Diagnosis(len(cycle.table), cycle.table.valid.copy())
     left = _pre_filtered(cycle, diagnosis)
-    found = _with_guests(cycle, left, _passing)
+    found = _with_guests(cycle, left, _passing, _passing_few)
     if not found.any():
         filtered(cycle, left, diagnosis)
         raise Unschedulable(diagnosis)
@@ -73,21 +76,25 @@ def _pre_filtered(cycle: Cycle, diagnosis: Diagnosis) -> Mask:
 
 def filtered(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
     """What is left of some rows after every filter; `diagnosis` is told of the others."""
-    return _with_guests(cycle, rows, lambda cycle, rows: _filtered_as_is(cycle, rows, diagnosis))
+
+    def told(cycle: Cycle, rows: Mask) -> Mask:
+        return _filtered_as_is(cycle, rows, diagnosis)
+
+    return _with_guests(cycle, rows, told, told)
 
 
-def _with_guests(cycle: Cycle, rows: Mask, filters: Callable[[Cycle, Mask], Mask]) -> Mask:
+def _with_guests(cycle: Cycle, rows: Mask, without: _Filters, beside: _Filters) -> Mask:
     """With and without the pods that nodes are nominated for: they may come or not, and a node must do either way
     (RunFilterPluginsWithNominatedPods)."""
-    left = filters(cycle, rows)
-    guests = [g for g in cycle.guests if g.uid != cycle.info.uid and g.priority >= cycle.info.priority]
+    left = without(cycle, rows)
+    guests = cycle.weighty_guests()
     if not guests:
         return left
     shared = _rows_of(cycle, guests) & left
     if not shared.any():
         return left
     with cycle.table.beside(guests):
-        still = filters(cycle, shared)
+        still = beside(cycle, shared)
     return (left & ~shared) | still
 
 
@@ -102,7 +109,24 @@ def _passing(cycle: Cycle, rows: Mask) -> Mask:
             others.append(plugin)
         else:
             left &= cycle.table.remembered.column((plugin, key), partial(plugin.passes, cycle))
-    for plugin in others:
+    return _let_through(cycle, left, others)
+
+
+def _passing_few(cycle: Cycle, rows: Mask) -> Mask:
+    """The same for a few rows, of which nothing is remembered."""
+    left = rows.copy()
+    others = []
+    few = np.flatnonzero(rows)
+    for plugin in cycle.profile.filter:
+        if plugin.filter_key(cycle) is None:
+            others.append(plugin)
+        else:
+            left[few] &= plugin.passes(cycle, few)
+    return _let_through(cycle, left, others)
+
+
+def _let_through(cycle: Cycle, left: Mask, plugins: Iterable[FilterPlugin]) -> Mask:
+    for plugin in plugins:
         for rejection in plugin.filter(cycle, left):
             left = left & ~rejection.mask
     return left

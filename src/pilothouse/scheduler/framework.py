@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -44,6 +44,11 @@ class Cycle:
     random: random.Random
     guests: Sequence[PodInfo] = ()
     state: dict[str, Any] = field(default_factory=dict)
+
+    def weighty_guests(self) -> list[PodInfo]:
+        """Guests that this pod must leave room for: those at least as important."""
+        own = self.info
+        return [g for g in self.guests if g.priority >= own.priority and g.uid != own.uid]
 
 
 class Rejection(NamedTuple):
@@ -120,6 +125,19 @@ class FilterPlugin(Plugin):
     def passes(self, cycle: Cycle, rows: Rows) -> Mask:
         """Which of some rows are not out; for plugins with a `filter_key`."""
         raise NotImplementedError(f"{self.name} has a filter_key and must have passes")
+
+    def counts_pods(self, cycle: Cycle) -> bool:
+        """Whether other pods' coming or going could change a verdict for this pod. False lets preemption try many
+        nodes at once (`scheduler.room`)."""
+        return True
+
+    def asks(self, cycle: Cycle) -> Mapping[str, int] | None:
+        """The amounts by resource that must be free on a row, if that is all the plugin looks at."""
+        return None
+
+    def lacks(self, resource: str) -> str:
+        """The reason when one of `asks` is not free."""
+        raise NotImplementedError(f"{self.name} has asks and must have lacks")
 
 
 class PostFilterPlugin(Plugin):

@@ -300,26 +300,37 @@ class NodeTable:
     def without(self, infos: Iterable[PodInfo]) -> Iterator[None]:
         """As if these pods were gone, until the block ends. Others may be put back inside it."""
         taken = [info for info in infos if info.uid in self._row_of]
-        for info in taken:
-            self.remove_pod(info.uid)
-        try:
-            yield
-        finally:
+        with self._supposing():
             for info in taken:
-                if info.uid not in self._row_of:
-                    self.put_pod(info)
+                self.remove_pod(info.uid)
+            try:
+                yield
+            finally:
+                for info in taken:
+                    if info.uid not in self._row_of:
+                        self.put_pod(info)
 
     @contextmanager
     def beside(self, infos: Iterable[PodInfo]) -> Iterator[None]:
         """As if these pods were on their nodes, until the block ends."""
         added = [info for info in infos if info.uid not in self._row_of and info.node in self._rows]
-        for info in added:
-            self.put_pod(info)
+        with self._supposing():
+            for info in added:
+                self.put_pod(info)
+            try:
+                yield
+            finally:
+                for info in added:
+                    self.remove_pod(info.uid)
+
+    @contextmanager
+    def _supposing(self) -> Iterator[None]:
+        """What is remembered is put aside: after the block it is true again, as the rows are what they were."""
+        aside, self.remembered = self.remembered, RowCache(self.size)
         try:
             yield
         finally:
-            for info in added:
-                self.remove_pod(info.uid)
+            self.remembered = aside
 
     def _count(self, row: int, info: PodInfo, sign: int) -> None:
         self.remembered.changed(row)

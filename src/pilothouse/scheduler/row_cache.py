@@ -42,8 +42,8 @@ class RowCache:
 
     __slots__ = ("_known", "_noted", "_notes", "_size")
 
-    def __init__(self) -> None:
-        self._size = 0
+    def __init__(self, size: int = 0) -> None:
+        self._size = size
         self._notes: list[int] = []
         self._noted = 0
         """The number of the first note."""

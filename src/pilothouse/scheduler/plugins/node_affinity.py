@@ -49,6 +49,9 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
                 rows[row] = True
         return PreFilterResult(rows)
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         pod = cycle.info.pod
         if not pod["spec"].get("nodeSelector") and not node_selector.node_affinity(pod).get(

@@ -37,6 +37,12 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
             Registration(NODE, Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _grows),
         )
 
+    def asks(self, cycle: Cycle) -> Mapping[str, int]:
+        return {PODS: 1, **cycle.info.requests}
+
+    def lacks(self, resource: str) -> str:
+        return TOO_MANY if resource == PODS else insufficient(resource)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         """What no eviction could cure, as the node is too small even when empty, is unresolvable."""
         table = cycle.table

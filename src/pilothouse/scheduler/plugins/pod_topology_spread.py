@@ -80,6 +80,9 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     # -- filter -----------------------------------------------------------------------------------------
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return bool(constraints_of(cycle.info, "DoNotSchedule"))
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         constraints = constraints_of(cycle.info, "DoNotSchedule")
         table = cycle.table

@@ -28,6 +28,9 @@ class TaintToleration(FilterPlugin, ScorePlugin):
             Registration(UNSCHEDULED_POD, Action.UPDATE_POD_TOLERATIONS),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         table = cycle.table
         verdicts = [taints.untolerated(cycle.info.pod, found) is not None for found in table.taint_sets]
