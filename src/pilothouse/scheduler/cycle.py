@@ -30,10 +30,11 @@ class Unschedulable(Exception):
 
 def decide(cycle: Cycle) -> str:
     """The name of the best node, one of the best at random. Raises Unschedulable."""
-    rows = np.flatnonzero(feasible(cycle))
-    own = _nominated_row(cycle, rows)
+    left = feasible(cycle)
+    own = _nominated_row(cycle, left)
     if own is not None:
         return cycle.table.name(own)
+    rows = np.flatnonzero(left)
     if len(rows) == 1:
         return cycle.table.name(int(rows[0]))
     total = scores(cycle, rows)
@@ -41,10 +42,10 @@ def decide(cycle: Cycle) -> str:
     return cycle.table.name(int(best[cycle.random.randrange(len(best))]))
 
 
-def _nominated_row(cycle: Cycle, rows: Rows) -> int | None:
+def _nominated_row(cycle: Cycle, left: Mask) -> int | None:
     """The pod's own nominated node comes first, as room was made for it there."""
     row = cycle.table.row(cycle.info.nominated) if cycle.info.nominated else None
-    return row if row is not None and row in rows else None
+    return row if row is not None and left[row] else None
 
 
 def feasible(cycle: Cycle) -> Mask:
@@ -108,7 +109,8 @@ def _passing(cycle: Cycle, rows: Mask) -> Mask:
         if key is None:
             others.append(plugin)
         else:
-            left &= cycle.table.remembered.column((plugin, key), partial(plugin.passes, cycle))
+            passes, one = partial(plugin.passes, cycle), partial(plugin.passes_one, cycle)
+            left &= cycle.table.remembered.column((plugin, key), passes, one)
     return _let_through(cycle, left, others)
 
 
@@ -197,10 +199,15 @@ def _scorers(cycle: Cycle, rows: Rows) -> tuple[list[tuple[ScorePlugin, Hashable
 
 
 def _remembered_scores(cycle: Cycle, keyed: list[tuple[ScorePlugin, Hashable]]) -> Column:
+    weighted = [(plugin, cycle.profile.weight(plugin)) for plugin, _ in keyed]
+
     def total(rows: Rows) -> Column:
         column: Column = np.zeros(len(rows), dtype=np.int64)
-        for plugin, _ in keyed:
-            column += cycle.profile.weight(plugin) * plugin.score(cycle, rows)
+        for plugin, weight in weighted:
+            column += weight * plugin.score(cycle, rows)
         return column
 
-    return cycle.table.remembered.column((cycle.profile, *keyed), total)
+    def one(row: int) -> int:
+        return sum(weight * plugin.score_one(cycle, row) for plugin, weight in weighted)
+
+    return cycle.table.remembered.column((cycle.profile, *keyed), total, one)

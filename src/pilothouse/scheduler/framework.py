@@ -126,6 +126,10 @@ class FilterPlugin(Plugin):
         """Which of some rows are not out; for plugins with a `filter_key`."""
         raise NotImplementedError(f"{self.name} has a filter_key and must have passes")
 
+    def passes_one(self, cycle: Cycle, row: int) -> bool:
+        """The same for one row, which is what has mostly changed since the last pod: arrays of one are slow."""
+        return bool(self.passes(cycle, np.array([row], dtype=np.intp))[0])
+
     def counts_pods(self, cycle: Cycle) -> bool:
         """Whether other pods' coming or going could change a verdict for this pod. False lets preemption try many
         nodes at once (`scheduler.room`)."""
@@ -161,6 +165,10 @@ class ScorePlugin(Plugin):
         """As `filter_key`: what of the pod a row's score depends on besides the row. PreScore must then depend on the
         pod alone."""
         return None
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        """The score of one row; see `passes_one`."""
+        return int(self.score(cycle, np.array([row], dtype=np.intp))[0])
 
 
 class ReservePlugin(Plugin):

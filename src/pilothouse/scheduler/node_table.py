@@ -261,8 +261,12 @@ class NodeTable:
 
     def put_pod(self, info: PodInfo) -> None:
         """A pod that runs, or is taken to run, on its node; replaces what was known of it."""
-        self.remove_pod(info.uid)
         row = self._rows.get(info.node)
+        at = self._row_of.get(info.uid)
+        if at is not None and at == row and _counts_alike(self._pods[at][info.uid], info):
+            self._pods[at][info.uid] = info
+            return
+        self.remove_pod(info.uid)
         if row is None:
             self._homeless.setdefault(info.node, {})[info.uid] = info
             return
@@ -349,6 +353,21 @@ class NodeTable:
             for selection, column in self._selections.items():
                 if selection.holds(namespace, meta):
                     column[row] += sign
+
+
+def _counts_alike(old: PodInfo, new: PodInfo) -> bool:
+    """Whether a pod's new state changes no number: it was assumed to be where it is, or only its status is new."""
+    if old.requests is not new.requests and old.requests != new.requests:
+        return False
+    if old.scored is not new.scored and old.scored != new.scored:
+        return False
+    before, after = old.pod["metadata"], new.pod["metadata"]
+    return (
+        old.ports == new.ports
+        and old.terms == new.terms
+        and before.get("labels") == after.get("labels")
+        and before.get("deletionTimestamp") == after.get("deletionTimestamp")
+    )
 
 
 def _grown(mask: Mask, size: int) -> Mask:

@@ -22,9 +22,13 @@ Rows = NDArray[np.intp]
 Values = NDArray[Any]
 Compute = Callable[[Rows], Values]
 """One value for each of some rows; may depend on nothing but the row and the key."""
+ComputeOne = Callable[[int], int]
+"""The same for one row."""
 
 _KEYS_MAX = 64
 _NOTES_MAX = 20_000
+_FEW = 4
+"""So many rows are quicker done one by one than in arrays."""
 _PART_MAX = 4
 """With more than this part of the rows changed it is as quick to do all of them."""
 
@@ -59,7 +63,7 @@ class RowCache:
         self._size = size
         self._known.clear()
 
-    def column(self, key: Hashable, compute: Compute) -> Values:
+    def column(self, key: Hashable, compute: Compute, one: ComputeOne) -> Values:
         """A value for every row, of rows that are free any. Not to be changed."""
         now = self._noted + len(self._notes)
         known = self._known.get(key)
@@ -69,15 +73,19 @@ class RowCache:
             if len(self._known) > _KEYS_MAX:
                 self._known.popitem(last=False)
         elif rows:
-            self._refresh(known, rows, compute)
+            self._refresh(known.values, rows, compute, one)
         known.since = now
         self._known.move_to_end(key)
         return known.values
 
     @staticmethod
-    def _refresh(known: _Known, rows: set[int], compute: Compute) -> None:
+    def _refresh(values: Values, rows: set[int], compute: Compute, one: ComputeOne) -> None:
+        if len(rows) <= _FEW:
+            for row in rows:
+                values[row] = one(row)
+            return
         at = np.fromiter(rows, dtype=np.intp, count=len(rows))
-        known.values[at] = compute(at)
+        values[at] = compute(at)
 
     def _since(self, note: int) -> set[int] | None:
         """The rows that changed; None for too many, or too long ago."""

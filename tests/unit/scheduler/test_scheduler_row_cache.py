@@ -63,12 +63,16 @@ def test_only_rows_that_changed_are_worked_out_again() -> None:
         asked.append(rows.tolist())
         return rows * 10
 
+    def one(row: int) -> int:
+        asked.append([row])
+        return row * 10
+
     cache = RowCache(100)
-    cache.column("k", compute)
+    cache.column("k", compute, one)
     cache.changed(3)
     cache.changed(3)
-    cache.column("k", compute)
-    cache.column("k", compute)
+    cache.column("k", compute, one)
+    cache.column("k", compute, one)
     assert asked == [list(range(100)), [3]]
 
 
@@ -79,11 +83,14 @@ def test_after_very_many_changes_all_rows_are_worked_out_again() -> None:
         asked.append(len(rows))
         return rows
 
+    def one(row: int) -> int:
+        raise AssertionError("what has changed is not known any more")
+
     cache = RowCache(100)
-    cache.column("k", compute)
+    cache.column("k", compute, one)
     for _ in range(30_000):
         cache.changed(1)
-    cache.column("k", compute)
+    cache.column("k", compute, one)
     assert asked == [100, 100]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -43,6 +44,16 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
         score: Column = ((1 - _deviation(shares, known)) * SCORE_MAX).astype(np.int64)
         return score
 
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        table, own = cycle.table, cycle.info.requests
+        shares = []
+        for name in self._resources:
+            capacity = int(table.allocatable[name][row])
+            if capacity > 0:
+                used = int(table.requested[name][row]) + own.get(name, 0)
+                shares.append(min(used / capacity, 1.0))
+        return evenness(shares)
+
 
 def _deviation(shares: NDArray[np.float64], known: Mask) -> NDArray[np.float64]:
     """Per node. Two shares have a shorter formula, and upstream's rounding with it; one has no deviation."""
@@ -68,5 +79,15 @@ def balance(info: PodInfo, node: Obj, others: list[PodInfo]) -> int:
         if capacity:
             used = info.requests.get(name, 0) + sum(o.requests.get(name, 0) for o in others)
             shares.append(min(used / capacity, 1.0))
-    deviation = abs(shares[0] - shares[1]) / 2 if len(shares) == 2 else 0.0
+    return evenness(shares)
+
+
+def evenness(shares: Sequence[float]) -> int:
+    """100 less the standard deviation of the shares in use, in hundredths."""
+    deviation = 0.0
+    if len(shares) == 2:
+        deviation = abs(shares[0] - shares[1]) / 2
+    elif len(shares) > 2:
+        mean = sum(shares) / len(shares)
+        deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
     return int((1 - deviation) * SCORE_MAX)

@@ -56,6 +56,8 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         """A node counts for the first of the three reasons."""
+        if not cycle.info.terms and not cycle.table.carriers:
+            return ()
         lonely = left & ~self._has_company(cycle)
         disliked = left & ~lonely & self._has_what_it_avoids(cycle)
         unwanted = left & ~lonely & ~disliked & self._is_avoided(cycle)

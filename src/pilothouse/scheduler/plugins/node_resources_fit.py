@@ -65,6 +65,15 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
             fine &= asked <= table.allocatable[name][rows] - table.requested[name][rows]
         return fine
 
+    def passes_one(self, cycle: Cycle, row: int) -> bool:
+        table = cycle.table
+        if table.requested[PODS][row] >= table.allocatable[PODS][row]:
+            return False
+        return all(
+            asked <= table.allocatable[name][row] - table.requested[name][row]
+            for name, asked in cycle.info.requests.items()
+        )
+
     def score_key(self, cycle: Cycle) -> Hashable:
         return tuple(cycle.info.scored.get(name, 0) for name in self._weights)
 
@@ -80,6 +89,13 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
             total += share * weight
             weights += (capacity > 0) * weight
         return total // np.maximum(weights, 1)
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        table, own = cycle.table, cycle.info.scored
+        return least_requested(
+            (weight, int(table.allocatable[name][row]), int(table.scored[name][row]) + own.get(name, 0))
+            for name, weight in self._weights.items()
+        )
 
 
 def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
@@ -98,14 +114,23 @@ def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
 def least_allocated(info: PodInfo, node: Obj, others: list[PodInfo]) -> int:
     """The plain score of one node (leastResourceScorer)."""
     allocatable = amounts((node.get("status") or {}).get("allocatable"))
+    return least_requested(
+        (
+            weight,
+            allocatable.get(name, 0),
+            info.scored.get(name, 0) + sum(other.scored.get(name, 0) for other in others),
+        )
+        for name, weight in _SCORED.items()
+    )
+
+
+def least_requested(resources: Iterable[tuple[int, int, int]]) -> int:
+    """From each resource's weight, capacity and what would be in use of it."""
     total = weights = 0
-    for name, weight in _SCORED.items():
-        capacity = allocatable.get(name, 0)
-        if not capacity:
-            continue
-        used = info.scored.get(name, 0) + sum(other.scored.get(name, 0) for other in others)
-        total += weight * (max(capacity - used, 0) * SCORE_MAX // capacity)
-        weights += weight
+    for weight, capacity, used in resources:
+        if capacity:
+            total += weight * (max(capacity - used, 0) * SCORE_MAX // capacity)
+            weights += weight
     return total // weights if weights else 0
 
 

@@ -85,6 +85,8 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         constraints = constraints_of(cycle.info, "DoNotSchedule")
+        if not constraints:
+            return
         table = cycle.table
         counted = _with_all_keys(table, constraints)
         out = table.empty_mask()
