@@ -97,7 +97,7 @@ class Run:
 
     async def _perform(self, number: int, operation: Operation) -> None:
         self._say(f"operation {number}: {operation.opcode} {_brief(operation.values)}")
-        await _METHODS[operation.opcode](self, operation.values, number)
+        await OPERATIONS[operation.opcode](self, operation.values, number)
 
     def _say(self, text: str) -> None:
         print(f"  {text}", file=sys.stderr, flush=True)
@@ -578,7 +578,7 @@ def _brief(values: Values) -> str:
     return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
-_METHODS: Mapping[str, Callable[[Run, Values, int], Awaitable[None]]] = {
+OPERATIONS: Mapping[str, Callable[[Run, Values, int], Awaitable[None]]] = {
     "createNodes": Run.create_nodes,
     "createNamespaces": Run.create_namespaces,
     "createPods": Run.create_pods,
