@@ -9,7 +9,15 @@ import numpy as np
 
 from pilothouse.api import taints
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.framework import Cycle, FilterPlugin, Rejection, Rows, ScorePlugin, normalized
+from pilothouse.scheduler.framework import (
+    SCORE_MAX,
+    Cycle,
+    FilterPlugin,
+    Rejection,
+    Rows,
+    ScorePlugin,
+    normalized,
+)
 from pilothouse.scheduler.hints import NODE, UNSCHEDULED_POD, Action, Event, Registration
 from pilothouse.scheduler.node_table import Column, Mask
 from pilothouse.scheduler.pod_info import PodInfo
@@ -46,6 +54,10 @@ class TaintToleration(FilterPlugin, ScorePlugin):
         """100 for nodes without a soft taint that is not tolerated, 0 for those with the most."""
         counts = [soft_taints(cycle.info.pod, found) for found in cycle.table.taint_sets]
         return normalized(np.array(counts, dtype=np.int64)[cycle.table.taints[rows]], reverse=True)
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        """Asked only without soft taints."""
+        return SCORE_MAX
 
 
 def fits(pod: Obj, node: Obj) -> bool:
