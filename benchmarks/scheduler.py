@@ -26,7 +26,7 @@ from benchmarks.report import Report, arguments
 from benchmarks.scheduler_perf import memory
 from benchmarks.scheduler_perf.cluster import BenchmarkCluster
 from benchmarks.scheduler_perf.metrics import histograms
-from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, WorkloadError, labelled, read, select
+from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, labelled, read, select
 from benchmarks.scheduler_perf.resolve import resolved
 from benchmarks.scheduler_perf.run import Run
 from pilothouse.api.errors import ApiError
@@ -39,7 +39,7 @@ async def measure(report: Report, case: Case, workload: Workload, *, durable: bo
     operations = resolved(case, workload)
     name = f"{case.name}/{workload.name}"
     print(f"{name}: {'durable' if durable else 'ephemeral'} store", file=sys.stderr)
-    async with BenchmarkCluster(durable=durable) as cluster:
+    async with BenchmarkCluster(durable=durable, config=case.scheduler_config) as cluster:
         run = Run(cluster, case)
         await run.perform(operations)
         for number, window in enumerate(run.windows):
@@ -131,7 +131,7 @@ def main() -> int:
         if profile is not None:
             profile.dump_stats(options.profile)
         report.write(options.json)
-    except (WorkloadError, ApiError, OSError) as error:
+    except (ValueError, ApiError, OSError) as error:
         print(f"benchmarks.scheduler: {error}", file=sys.stderr)
         return 1
     return 0

@@ -22,6 +22,7 @@ from pilothouse.kit import garbage
 from pilothouse.kit.metrics import new_registry
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
+from pilothouse.scheduler.config import load
 from pilothouse.scheduler.node_table import NodeTable
 
 _WITHOUT = ("ServiceAccount", "TaintNodesByCondition", "Priority")
@@ -29,9 +30,11 @@ _WITHOUT = ("ServiceAccount", "TaintNodesByCondition", "Priority")
 
 
 class BenchmarkCluster:
-    """`durable`: on the disk, every write acknowledged after it is there."""
+    """`durable`: on the disk, every write acknowledged after it is there. `config` is a KubeSchedulerConfiguration
+    file; ValueError for what is wrong in it."""
 
-    def __init__(self, *, durable: bool) -> None:
+    def __init__(self, *, durable: bool, config: Path | None = None) -> None:
+        self._config = load.read(config) if config is not None else None
         self.world = World()
         self.metrics = new_registry()
         self._directory = tempfile.TemporaryDirectory(prefix="benchmark-") if durable else None

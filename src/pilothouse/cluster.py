@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilothouse.api.types import Obj
 from pilothouse.apiserver.authn.service_account import user_info
 from pilothouse.apiserver.inprocess import InProcessTransport
 from pilothouse.apiserver.request import UserInfo
@@ -37,7 +38,7 @@ _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes")
 class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
     None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
-    seldom set; the fields beside it go first."""
+    seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -47,6 +48,7 @@ class ClusterOptions:
     controllers: tuple[str, ...] = ("*",)
     stages: tuple[Path, ...] = ()
     node_events: str = "warnings"
+    scheduler: Obj | None = None
     server: Options = field(default_factory=Options)
     serving: Serving = field(default_factory=Serving)
 
@@ -137,7 +139,7 @@ class Cluster:
         from pilothouse.components import scheduler
 
         client = self.client(scheduler.USER, ())
-        component = scheduler.SchedulerComponent(client, self.world, self.metrics)
+        component = scheduler.SchedulerComponent(client, self.world, self.metrics, self.options.scheduler)
         self._run("kube-scheduler", component.run())
 
     def _start_nodes(self) -> None:

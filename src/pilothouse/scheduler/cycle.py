@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from pilothouse.scheduler import sampling
 from pilothouse.scheduler.diagnosis import Diagnosis
 from pilothouse.scheduler.framework import Cycle, FilterPlugin, Nomination, PreScorePlugin, Rows, ScorePlugin
 from pilothouse.scheduler.node_table import Column, Mask
@@ -31,31 +32,35 @@ class Unschedulable(Exception):
 def decide(cycle: Cycle) -> str:
     """The name of the best node, one of the best at random. Raises Unschedulable."""
     left = feasible(cycle)
-    own = _nominated_row(cycle, left)
+    own = nominated_row(cycle, left)
     if own is not None:
         return cycle.table.name(own)
     rows = np.flatnonzero(left)
     if len(rows) == 1:
         return cycle.table.name(int(rows[0]))
+    rows = sampling.some(rows, len(cycle.table), cycle.profile.percentage, cycle.random)
     total = scores(cycle, rows)
     best = rows[total == total.max()]
     return cycle.table.name(int(best[cycle.random.randrange(len(best))]))
 
 
-def _nominated_row(cycle: Cycle, left: Mask) -> int | None:
+def nominated_row(cycle: Cycle, left: Mask) -> int | None:
     """The pod's own nominated node comes first, as room was made for it there."""
     row = cycle.table.row(cycle.info.nominated) if cycle.info.nominated else None
     return row if row is not None and left[row] else None
 
 
-def feasible(cycle: Cycle) -> Mask:
-    """The nodes that every filter lets through; Unschedulable when there are none."""
-    diagnosis = Diagnosis(len(cycle.table), cycle.table.valid.copy())
-    left = _pre_filtered(cycle, diagnosis)
-    found = _with_guests(cycle, left, _passing, _passing_few)
+def feasible(cycle: Cycle, diagnosis: Diagnosis | None = None) -> Mask:
+    """The nodes that every filter lets through; Unschedulable when there are none. `diagnosis` gets why not others."""
+    told = diagnosis or Diagnosis(len(cycle.table), cycle.table.valid.copy())
+    left = _pre_filtered(cycle, told)
+    if diagnosis is None:
+        found = _with_guests(cycle, left, _passing, _passing_few)
+        if found.any():
+            return found
+    found = filtered(cycle, left, told)
     if not found.any():
-        filtered(cycle, left, diagnosis)
-        raise Unschedulable(diagnosis)
+        raise Unschedulable(told)
     return found
 
 
@@ -161,18 +166,36 @@ def _filtered_as_is(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
 def post_filter(cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
     """What can be done about it: the first plugin that finds a node decides. `diagnosis` gets what they say
     otherwise."""
-    messages, node = [], None
+    round_ = PostFilterRound(diagnosis)
     for plugin in cycle.profile.post_filter:
-        found = plugin.post_filter(cycle, diagnosis)
-        if found.node:
-            return found
-        node = found.node if node is None else node
-        if found.message:
-            messages.append(found.message)
-        if found.final:
+        if round_.ends_with(plugin.post_filter(cycle, diagnosis)):
             break
-    diagnosis.post_filter_message = ", ".join(messages)
-    return Nomination(node)
+    return round_.outcome()
+
+
+class PostFilterRound:
+    """What the plugins say one after the other, until one has found a node."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self._diagnosis = diagnosis
+        self._found: Nomination | None = None
+        self._node: str | None = None
+        self._messages: list[str] = []
+
+    def ends_with(self, said: Nomination) -> bool:
+        if said.node:
+            self._found = said
+            return True
+        self._node = said.node if self._node is None else self._node
+        if said.message:
+            self._messages.append(said.message)
+        return said.final
+
+    def outcome(self) -> Nomination:
+        if self._found is not None:
+            return self._found
+        self._diagnosis.post_filter_message = ", ".join(self._messages)
+        return Nomination(self._node)
 
 
 def scores(cycle: Cycle, rows: Rows) -> Column:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pilothouse.scheduler.hints import Registration
+from pilothouse.scheduler.hints import ANYTHING, Registration
 from pilothouse.scheduler.node_table import Column, Mask, NodeTable
 from pilothouse.scheduler.pod_info import PodInfo
 
@@ -69,12 +69,14 @@ class PreFilterResult(NamedTuple):
 
 class Nomination(NamedTuple):
     """What a PostFilter found: a node to nominate ("": the pod's nomination is void, None: it stays as it is) and
-    what must be done to make room there, or why there is none; `final`: no further plugin is asked."""
+    what must be done to make room there, at the cost of how many `victims`, or why there is none; `final`: no further
+    plugin is asked."""
 
     node: str | None = None
     message: str = ""
     effect: Callable[[], Coroutine[Any, Any, None]] | None = None
     final: bool = False
+    victims: int = 0
 
 
 class Verdict(NamedTuple):
@@ -85,12 +87,17 @@ class Verdict(NamedTuple):
     refusal: str = ""
 
 
+class PluginFailed(Exception):
+    """A plugin of somebody else's raised: the pod is not scheduled this time, and the scheduler goes on."""
+
+
 class Plugin(ABC):
     name: ClassVar[str]
 
     def registrations(self) -> Iterable[Registration]:
-        """The events after which a pod that this plugin refused may try again (EnqueueExtensions)."""
-        return ()
+        """The events after which a pod that this plugin refused may try again (EnqueueExtensions). Who does not say is
+        taken to hope for any."""
+        return ANYTHING
 
 
 class PreEnqueuePlugin(Plugin):
@@ -201,6 +208,23 @@ class BindPlugin(Plugin):
 class PostBindPlugin(Plugin):
     @abstractmethod
     def post_bind(self, cycle: Cycle, node: str) -> None: ...
+
+
+INTERFACES: Mapping[str, type[Plugin]] = {
+    "preEnqueue": PreEnqueuePlugin,
+    "queueSort": QueueSortPlugin,
+    "preFilter": PreFilterPlugin,
+    "filter": FilterPlugin,
+    "postFilter": PostFilterPlugin,
+    "preScore": PreScorePlugin,
+    "score": ScorePlugin,
+    "reserve": ReservePlugin,
+    "permit": PermitPlugin,
+    "preBind": PreBindPlugin,
+    "bind": BindPlugin,
+    "postBind": PostBindPlugin,
+}
+"""What a plugin must be to run at an extension point, as a configuration names the points."""
 
 
 def normalized(scores: Column, *, reverse: bool = False) -> Column:

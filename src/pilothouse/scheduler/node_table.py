@@ -7,6 +7,7 @@ Rows are reused. CPU counts in millicores, memory and other sizes in bytes, ever
     taints      the number of the node's set of taints: nodes have few different ones, so that a rule about taints
                 looks at each set once instead of at each node
     ports       per protocol, number and address, how many pods take it
+    images      per image that somebody asks for, which nodes have it
     pods        per selection that somebody asks for, how many of a node's pods it holds; per affinity term, how many of
                 a node's pods carry it
 """
@@ -24,6 +25,7 @@ from pilothouse.api import taints
 from pilothouse.api.pod_requests import ANY_ADDRESS, Port, amounts
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.columns import Columns
+from pilothouse.scheduler.images import Image, Images
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
 from pilothouse.scheduler.row_cache import RowCache
@@ -85,6 +87,7 @@ class NodeTable:
         """Per row the number of its set in `taint_sets`."""
         self._taint_numbers: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
         self._labels: dict[str, Labels] = {}
+        self._images = Images()
         self._ports: dict[tuple[str, int], dict[str, Column]] = {}
         self.carriers: dict[Term, Column] = {}
         """Per term that any pod carries, how many pods on each row do."""
@@ -131,6 +134,7 @@ class NodeTable:
         if row is None:
             row = self._rows[name] = self._take_row()
         self.remembered.changed(row)
+        self._images.put(row, self.nodes[row], node)
         self.nodes[row] = node
         self.valid[row] = True
         self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
@@ -161,6 +165,7 @@ class NodeTable:
             table.clear(row)
         for labels in self._labels.values():
             labels.set(row, None)
+        self._images.remove(row)
         self._free.append(row)
 
     def _taint_number(self, found: list[Obj]) -> int:
@@ -191,6 +196,7 @@ class NodeTable:
             table.grow(size)
         for labels in self._labels.values():
             labels.grow(size)
+        self._images.grow(size)
         more = np.zeros(size - old, dtype=np.int64)
         for addresses in self._ports.values():
             for address, column in addresses.items():
@@ -210,6 +216,9 @@ class NodeTable:
             for row in self._rows.values():
                 found.set(row, (self.node(row)["metadata"].get("labels") or {}).get(key))
         return found
+
+    def image(self, name: str) -> Image:
+        return self._images.of(name, self.nodes)
 
     def port_taken(self, port: Port) -> Mask:
         """The rows where a pod has a port that conflicts with this one."""
@@ -296,6 +305,11 @@ class NodeTable:
         """A pod on a known node."""
         row = self._row_of.get(uid)
         return None if row is None else self._pods[row][uid]
+
+    @property
+    def pod_count(self) -> int:
+        """Pods on known nodes."""
+        return len(self._row_of)
 
     def pods_on(self, row: int) -> list[PodInfo]:
         return list(self._pods[row].values())

@@ -68,11 +68,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _facts(pod: Obj) -> _Facts:
-    spec, status = pod["spec"], pod.get("status") or {}
-    held: tuple[object, ...] = ()
-    if spec.get("nodeName"):
-        kubelets = (status.get("containerStatuses"), status.get("initContainerStatuses"))
-        held = (*kubelets, status.get("conditions")) if any(kubelets) else ()
+    spec = pod["spec"]
     containers = [
         (c["name"], c.get("resources"), c.get("ports"), c.get("restartPolicy"))
         for group in ("containers", "initContainers")
@@ -87,7 +83,7 @@ def _facts(pod: Obj) -> _Facts:
             spec.get("overhead"),
             spec.get("affinity"),
             pod["metadata"].get("labels") if spec.get("affinity") else None,
-            held,
+            _held(pod) if spec.get("nodeName") else None,
         )
     )
     found = _known.get(key)
@@ -96,6 +92,19 @@ def _facts(pod: Obj) -> _Facts:
         if len(_known) > _KNOWN_MAX:
             _known.popitem(last=False)
     return found
+
+
+def _held(pod: Obj) -> list[object]:
+    """What a kubelet says that a pod holds, and whether it can be resized."""
+    status = pod.get("status") or {}
+    held: list[object] = [status.get("resources"), status.get("allocatedResources")]
+    for group in ("containerStatuses", "initContainerStatuses"):
+        for entry in status.get(group) or ():
+            held.append((entry["name"], entry.get("allocatedResources"), entry.get("resources")))
+    if len(held) > 2 or any(held):
+        for condition in status.get("conditions") or ():
+            held.append((condition["type"], condition.get("status"), condition.get("reason")))
+    return held
 
 
 def _worked_out(pod: Obj) -> _Facts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,10 +24,22 @@ from pilothouse.scheduler.room import Lower
 
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
-_CANDIDATES_MIN = 100
-_CANDIDATES_SHARE = 0.1
 _PRIORITY_OFFSET = 2**31
 """So that fewer victims of negative priority count as less than more of them."""
+
+
+class Enough(NamedTuple):
+    """How many candidates are worth comparing: a share of the nodes that may be ones, and no fewer than `least`
+    (DefaultPreemptionArgs)."""
+
+    percentage: int = 10
+    least: int = 100
+
+    def of(self, nodes: int) -> int:
+        return min(max(nodes * self.percentage // 100, self.least), nodes)
+
+
+_ENOUGH = Enough()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +53,28 @@ class Candidate:
 
 
 def candidates(
-    cycle: Cycle, diagnosis: Diagnosis, budgets: Sequence[Obj]
+    cycle: Cycle, diagnosis: Diagnosis, budgets: Sequence[Obj], enough: Enough = _ENOUGH
 ) -> tuple[list[Candidate], dict[str, int]]:
-    """Ways to make room, from a random node on and no more than are worth comparing (10 % of the nodes, at least
-    100), and why the other nodes are none."""
+    """Ways to make room, from a random node on and no more than are worth comparing, as long as one of them breaks no
+    budget; and why the other nodes are none."""
     rows = np.flatnonzero(diagnosis.resolvable)
     reasons: dict[str, int] = {}
     if len(cycle.table) > len(rows):
         reasons[NOT_HELPFUL] = len(cycle.table) - len(rows)
-    enough = max(_CANDIDATES_MIN, int(len(cycle.table) * _CANDIDATES_SHARE))
-    start = cycle.random.randrange(len(rows)) if len(rows) else 0
+    limit = enough.of(len(rows))
     found: list[Candidate] = []
-    for candidate in one_by_one(cycle, np.roll(rows, -start), budgets, reasons, enough):
+    harmless = False
+    start = cycle.random.randrange(len(rows)) if len(rows) else 0
+    for candidate in one_by_one(cycle, np.roll(rows, -start), budgets, reasons, limit):
         found.append(candidate)
-        if len(found) >= enough:
+        harmless = harmless or not candidate.violations
+        if harmless and len(found) >= limit:
             break
     return found, reasons
 
 
 def one_by_one(
-    cycle: Cycle, rows: Rows, budgets: Sequence[Obj], reasons: dict[str, int], enough: int
+    cycle: Cycle, rows: Rows, budgets: Sequence[Obj], reasons: dict[str, int], at_once: int
 ) -> Iterator[Candidate]:
     """The candidates among some rows, in order; `reasons` are those of the rows that were passed on the way."""
     rule = room.rule(cycle)
@@ -69,8 +84,8 @@ def one_by_one(
             if candidate is not None:
                 yield candidate
         return
-    for first in range(0, len(rows), enough):
-        lower = [_lower(cycle, int(row), budgets) for row in rows[first : first + enough]]
+    for first in range(0, len(rows), at_once):
+        lower = [_lower(cycle, int(row), budgets) for row in rows[first : first + at_once]]
         crowded = [each for each in lower if each.pods]
         outcomes = iter(room.outcomes(cycle, rule, crowded) if crowded else ())
         for each in lower:

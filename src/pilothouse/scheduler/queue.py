@@ -24,21 +24,30 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from pilothouse.kit.world import World
 from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, Registration, pod_changes
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.profile import Profile
 
-BACKOFF_S_MIN = 1.0
-BACKOFF_S_MAX = 10.0
-UNSCHEDULABLE_S_MAX = 300.0
 _WAIT_S_MIN = 0.001
 _WAIT_S_MAX = 3600.0
 
 _Kind = tuple[Profile, frozenset[str]]
 """A profile, and the names of its plugins that refused a pod."""
+
+
+class Patience(NamedTuple):
+    """How long pods wait: after the first failed attempt, at most after later ones, and at most as unschedulable
+    (podInitialBackoffSeconds, podMaxBackoffSeconds, --pod-max-in-unschedulable-pods-duration)."""
+
+    backoff_s_min: float = 1.0
+    backoff_s_max: float = 10.0
+    unschedulable_s_max: float = 300.0
+
+
+_PATIENCE = Patience()
 
 Place = Literal["active", "backoff", "error-backoff", "unschedulable", "gated", "in-flight"]
 
@@ -70,8 +79,9 @@ class Waiting:
 class SchedulingQueue:
     """Pods by UID; use from one event loop."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, patience: Patience = _PATIENCE) -> None:
         self._world = world
+        self._patience = patience
         self._entries: dict[str, Waiting] = {}
         self._at: dict[Place, dict[str, Waiting]] = {place: {} for place in get_args(Place)}
         """By place, in the order in which they came there."""
@@ -90,6 +100,16 @@ class SchedulingQueue:
     def sizes(self) -> dict[Place, int]:
         """Pods by place (scheduler_pending_pods)."""
         return {place: len(entries) for place, entries in self._at.items()}
+
+    def refused(self) -> dict[tuple[str, str], int]:
+        """Pods by plugin that refused them, and profile (scheduler_unschedulable_pods)."""
+        found: dict[tuple[str, str], int] = {}
+        for place in ("unschedulable", "gated"):
+            for entry in self._at[place].values():
+                for plugin in entry.rejected_by | ({entry.gate} - {""}):
+                    key = (plugin, entry.profile.name)
+                    found[key] = found.get(key, 0) + 1
+        return found
 
     def get(self, uid: str) -> Waiting | None:
         return self._entries.get(uid)
@@ -166,7 +186,7 @@ class SchedulingQueue:
         now = self._world.clock.monotonic()
         entry.rejected_by = rejected_by
         entry.since_s = now
-        entry.ready_s = now + min(BACKOFF_S_MIN * 2.0 ** min(entry.attempts - 1, 10), BACKOFF_S_MAX)
+        entry.ready_s = now + self._backoff_s(entry.attempts)
         helped = any(_helps(entry, event) for event in self._missed(entry))
         if helped or not rejected_by:
             self._retry(entry, "ScheduleAttemptFailure")
@@ -174,6 +194,10 @@ class SchedulingQueue:
             self._move(entry, "unschedulable")
             self._note(entry, "ScheduleAttemptFailure")
         self._forget_events()
+
+    def _backoff_s(self, attempts: int) -> float:
+        patience = self._patience
+        return min(patience.backoff_s_min * 2.0 ** min(attempts - 1, 30), patience.backoff_s_max)
 
     def _missed(self, entry: Waiting) -> list[Event]:
         return [event for at, event in enumerate(self._events, self._events_from) if at >= entry.seen]
@@ -205,7 +229,7 @@ class SchedulingQueue:
         times = [entry.ready_s for entry in self._at["error-backoff"].values()]
         oldest = next(iter(self._at["unschedulable"].values()), None)
         if oldest is not None:
-            times.append(oldest.since_s + UNSCHEDULABLE_S_MAX)
+            times.append(oldest.since_s + self._patience.unschedulable_s_max)
         wait_s = min(times, default=math.inf) - self._world.clock.monotonic()
         return min(max(wait_s, _WAIT_S_MIN), _WAIT_S_MAX)
 
@@ -219,7 +243,7 @@ class SchedulingQueue:
             if _current(item):
                 self._enqueue(item[2], "BackoffComplete")
         for entry in list(self._at["unschedulable"].values()):
-            if now - entry.since_s < UNSCHEDULABLE_S_MAX:
+            if now - entry.since_s < self._patience.unschedulable_s_max:
                 break
             self._enqueue(entry, "UnschedulableTimeout")
 
