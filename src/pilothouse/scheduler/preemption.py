@@ -84,7 +84,7 @@ def one_by_one(
             if candidate is not None:
                 yield candidate
         return
-    for first in range(0, len(rows), at_once):
+    for first in range(0, len(rows), max(at_once, 1)):
         lower = [_lower(cycle, int(row), budgets) for row in rows[first : first + at_once]]
         crowded = [each for each in lower if each.pods]
         outcomes = iter(room.outcomes(cycle, rule, crowded) if crowded else ())
