@@ -522,7 +522,10 @@ def _within(kv: KeyValue, bounds: Bounds) -> bool:
 
 
 def _without_values(kvs: list[KeyValue]) -> list[KeyValue]:
-    return [kv._replace(value=b"") for kv in kvs]
+    return [
+        KeyValue(key, b"", created, modified, version, lease)
+        for key, _, created, modified, version, lease in kvs
+    ]
 
 
 def _compare(compare: Compare, kv: KeyValue | None) -> bool:

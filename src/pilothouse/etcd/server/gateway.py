@@ -134,7 +134,10 @@ class Gateway:
                 request = next(_messages(bound, await http.read()))
                 call = HttpCall(bound.method.path, request.ByteSize(), http)
                 await self._core.guard.check(call, request)
-                return web.json_response(_as_json(await handler(request, call)), dumps=_dumps)
+                answer = await handler(request, call)
+                if isinstance(answer, bytes):
+                    answer = bound.method.response.FromString(answer)
+                return web.json_response(_as_json(answer), dumps=_dumps)
             except _Malformed as error:
                 return _refusal(Code.INVALID_ARGUMENT, str(error))
             except StoreError as error:

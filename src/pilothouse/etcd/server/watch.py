@@ -207,10 +207,11 @@ class _Stream:
                 )
             )
             await self._tell_progress()
-        except StoreError as error:
+        except Exception as error:
+            # Not in silence: a watch that hears nothing more looks as one with nothing to hear.
             self._fail(error)
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: Exception) -> None:
         if self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
 
