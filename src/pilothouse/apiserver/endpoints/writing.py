@@ -113,7 +113,8 @@ def _stored(scope: Scope, obj: Obj) -> Obj:
 async def answer(request: Request, scope: Scope, item: Item, form: Form, status: int = 200) -> Response:
     await scope.ready((item.obj,))
     if scope.kind.from_storage is None:
-        return render.one(request, scope.kind, item.obj, item.raw, form, status)
+        raw = None if request.in_process else item.raw
+        return render.one(request, scope.kind, item.obj, raw, form, status)
     return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form, status)
 
 

@@ -45,10 +45,9 @@ class Binder:
         now = self._server.world.timestamp()
         await pods.rest.amend(ctx, name, lambda old: _bound(old, binding, now), uid=meta.get("uid", ""))
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-        response = render.document(body, negotiation.Form(), 201)
         if request.in_process:
-            response.obj = body
-        return response
+            return Response(201, b"", obj=body)
+        return render.document(body, negotiation.Form(), 201)
 
 
 def _check_target(target: Obj) -> None:
