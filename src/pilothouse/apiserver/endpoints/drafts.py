@@ -45,6 +45,9 @@ class Drafts:
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, Draft] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def find(self, key: bytes) -> Draft | None:
         draft = self._kept.get(key)
         if draft is not None:
