@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from pilothouse.apiserver.request import Request, UserInfo
+from pilothouse.apiserver.request import Request, Response, UserInfo
 from pilothouse.apiserver.server import Options
 from pilothouse.components.api_server import ServedApi, Serving
 from pilothouse.kit.world import World
@@ -66,10 +66,13 @@ class Api:
             user,
             peer_certificate,
         )
-        response = self._runner.run(self.served.api.handle(request))
+        response = self.run(request)
         assert isinstance(response.body, bytes)
         is_json = response.headers.get("Content-Type", "").startswith("application/json")
         return Answer(response.status, json.loads(response.body) if is_json else response.body)
+
+    def run(self, request: Request) -> Response:
+        return self._runner.run(self.served.api.handle(request))
 
 
 @contextmanager

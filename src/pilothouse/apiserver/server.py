@@ -49,6 +49,7 @@ from pilothouse.apiserver.endpoints.apply.field_set import LEAF
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
+from pilothouse.apiserver.endpoints.drafts import Drafts
 from pilothouse.apiserver.endpoints.health import Health
 from pilothouse.apiserver.endpoints.openapi import OpenApi
 from pilothouse.apiserver.endpoints.protobuf_answers import ProtobufAnswers
@@ -314,6 +315,7 @@ class ApiServer:
             fields=self._field_manager(kind, "", versions, walkers),
             status_fields=self._field_manager(kind, "status", versions, walkers),
             known_kind=self.catalog.is_registered,
+            drafts=Drafts() if kind.strategy.from_templates else None,
         )
         self.router.add_scope(scope)
         return scope

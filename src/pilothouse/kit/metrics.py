@@ -8,7 +8,7 @@ costs more than counting.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from prometheus_client import (
@@ -71,6 +71,20 @@ def _family(
     if not isinstance(family, kind):
         raise TypeError(f"metric {name} is a {type(family).__name__}, not a {kind.__name__}")
     return family
+
+
+class Children(Generic[M]):
+    """The children of one family by their labels, which are a few: kept, as looking one up costs more than counting."""
+
+    def __init__(self, family: M) -> None:
+        self._family = family
+        self._kept: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *labels: str) -> M:
+        child = self._kept.get(labels)
+        if child is None:
+            child = self._kept[labels] = self._family.labels(*labels)
+        return child
 
 
 class QueueMetrics:

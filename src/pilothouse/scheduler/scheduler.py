@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -224,11 +223,10 @@ class Scheduler:
 
     # -- what the informers say -------------------------------------------------------------------------
 
-    @contextmanager
-    def handling(self, event: str) -> Iterator[None]:
-        """Time what follows from an event."""
+    def handle(self, event: str, what: Callable[..., None], *objects: Obj | None) -> None:
+        """Do what follows from an event, and time it."""
         began_s = self._world.clock.monotonic()
-        yield
+        what(*objects)
         self._metrics.event(event, self._world.clock.monotonic() - began_s)
 
     def pod_seen(self, pod: Obj) -> None:
@@ -284,16 +282,13 @@ class _PodHandler(Handler):
         self._scheduler = scheduler
 
     def on_add(self, obj: Obj) -> None:
-        with self._scheduler.handling(f"{_kind(obj)}Add"):
-            self._scheduler.pod_seen(obj)
+        self._scheduler.handle(f"{_kind(obj)}Add", self._scheduler.pod_seen, obj)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        with self._scheduler.handling(f"{_kind(new)}Update"):
-            self._scheduler.pod_seen(new)
+        self._scheduler.handle(f"{_kind(new)}Update", self._scheduler.pod_seen, new)
 
     def on_delete(self, obj: Obj) -> None:
-        with self._scheduler.handling(f"{_kind(obj)}Delete"):
-            self._scheduler.pod_gone(obj)
+        self._scheduler.handle(f"{_kind(obj)}Delete", self._scheduler.pod_gone, obj)
 
 
 def _kind(pod: Obj) -> str:
@@ -305,13 +300,10 @@ class _NodeHandler(Handler):
         self._scheduler = scheduler
 
     def on_add(self, obj: Obj) -> None:
-        with self._scheduler.handling("NodeAdd"):
-            self._scheduler.node_seen(None, obj)
+        self._scheduler.handle("NodeAdd", self._scheduler.node_seen, None, obj)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        with self._scheduler.handling("NodeUpdate"):
-            self._scheduler.node_seen(old, new)
+        self._scheduler.handle("NodeUpdate", self._scheduler.node_seen, old, new)
 
     def on_delete(self, obj: Obj) -> None:
-        with self._scheduler.handling("NodeDelete"):
-            self._scheduler.node_gone(obj)
+        self._scheduler.handle("NodeDelete", self._scheduler.node_gone, obj)

@@ -299,6 +299,8 @@ def _field_manager(manager: str, path: str) -> f.Errors:
     out: f.Errors = []
     if len(manager.encode()) > _FIELD_MANAGER_LENGTH_MAX:
         out.append(f.too_long(path, manager, _FIELD_MANAGER_LENGTH_MAX))
+    if manager.isprintable():
+        return out
     position = 0
     for char in manager:
         if not char.isprintable():

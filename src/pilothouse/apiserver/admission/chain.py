@@ -19,7 +19,7 @@ from pilothouse.apiserver.admission.event_rate_limit import EventRateLimit
 from pilothouse.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
 from pilothouse.apiserver.admission.hard_anti_affinity import LimitPodHardAntiAffinityTopology
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
-from pilothouse.apiserver.admission.metrics import AdmissionMetrics
+from pilothouse.apiserver.admission.metrics import AdmissionMetrics, Latencies
 from pilothouse.apiserver.admission.namespace_autoprovision import NamespaceAutoProvision
 from pilothouse.apiserver.admission.namespace_exists import NamespaceExists
 from pilothouse.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
@@ -103,8 +103,12 @@ NOT_SERVED = frozenset(
 """Upstream's, but not here yet: they may be left out, not asked for."""
 
 
-_Call = tuple[str, Callable[[Attributes], Awaitable[None]]]
-"""A plugin's name and its admit or validate."""
+class _Call(NamedTuple):
+    """A plugin's admit or validate, and how long it took so far."""
+
+    plugin: str
+    ask: Callable[[Attributes], Awaitable[None]]
+    latencies: Latencies
 
 
 class _Chosen(NamedTuple):
@@ -120,7 +124,7 @@ class Chain:
     def __init__(self, plugins: Sequence[Plugin], clock: Clock, metrics: AdmissionMetrics) -> None:
         self._plugins = plugins
         self._clock = clock
-        self._metrics = metrics
+        self._latencies = metrics.latencies
         self._chosen: dict[tuple[Operation, Resource, str], _Chosen] = {}
 
     @property
@@ -134,22 +138,21 @@ class Chain:
         await self._run("validate", a, self._of(a).validating)
 
     async def _run(self, step: str, a: Attributes, calls: list[_Call]) -> None:
-        monotonic, observe = self._clock.monotonic, self._metrics.observe
+        monotonic = self._clock.monotonic
         began_s = started_s = monotonic()
-        rejected = True
-        name = ""
+        plugin = ""
         try:
-            for name, call in calls:
-                await call(a)
+            for plugin, ask, latencies in calls:  # noqa: B007 - who refused is told below
+                await ask(a)
                 ended_s = monotonic()
-                observe(name, step, a.operation, False, ended_s - started_s)
+                latencies.add(ended_s - started_s)
                 started_s = ended_s
-            rejected = False
-        finally:
+        except BaseException:
             ended_s = monotonic()
-            if rejected:
-                observe(name, step, a.operation, True, ended_s - started_s)
-            observe("", step, a.operation, rejected, ended_s - began_s)
+            self._latencies(plugin, step, a.operation, rejected=True).add(ended_s - started_s)
+            self._latencies("", step, a.operation, rejected=True).add(ended_s - began_s)
+            raise
+        self._latencies("", step, a.operation).add(started_s - began_s)
 
     async def ask(self, a: Attributes) -> None:
         """Both at once, for operations that nothing comes between."""
@@ -166,8 +169,16 @@ class Chain:
                 if a.operation in p.operations and p.concerns(a.resource, a.subresource)
             ]
             chosen = self._chosen[key] = _Chosen(
-                [(p.name, p.admit) for p in asked if type(p).admit is not Plugin.admit],
-                [(p.name, p.validate) for p in asked if type(p).validate is not Plugin.validate],
+                [
+                    _Call(p.name, p.admit, self._latencies(p.name, "admit", a.operation))
+                    for p in asked
+                    if type(p).admit is not Plugin.admit
+                ],
+                [
+                    _Call(p.name, p.validate, self._latencies(p.name, "validate", a.operation))
+                    for p in asked
+                    if type(p).validate is not Plugin.validate
+                ],
             )
         return chosen
 

@@ -22,12 +22,16 @@ Key = tuple[str, str, str, bool]
 """Plugin ("" for a whole step), admit or validate, operation, rejected."""
 
 
-class _Latencies:
+class Latencies:
     __slots__ = ("counts", "sum_s")
 
     def __init__(self) -> None:
         self.counts = [0] * len(_NAMES)
         self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(_BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
         out, total = [], 0
@@ -41,17 +45,17 @@ class AdmissionMetrics(Collector):
     """`registry` collects one cluster's metrics; None for nobody who asks."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._latencies: dict[Key, _Latencies] = {}
+        self._latencies: dict[Key, Latencies] = {}
         if registry is not None:
             registry.register(self)
 
-    def observe(self, plugin: str, step: str, operation: str, rejected: bool, seconds: float) -> None:
+    def latencies(self, plugin: str, step: str, operation: str, *, rejected: bool = False) -> Latencies:
+        """Where to count; kept by who counts often."""
         key = (plugin, step, operation, rejected)
         found = self._latencies.get(key)
         if found is None:
-            found = self._latencies[key] = _Latencies()
-        found.counts[bisect_left(_BUCKETS_S, seconds)] += 1
-        found.sum_s += seconds
+            found = self._latencies[key] = Latencies()
+        return found
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         steps = HistogramMetricFamily(
@@ -67,6 +71,8 @@ class AdmissionMetrics(Collector):
             labels=("name", *_LABELS),
         )
         for (plugin, step, operation, rejected), latencies in self._latencies.items():
+            if not any(latencies.counts):
+                continue
             values = [step, operation, str(rejected).lower()]
             if plugin:
                 controllers.add_metric([plugin, *values], latencies.cumulative(), latencies.sum_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote, invalid
@@ -25,11 +25,23 @@ def field_validation(options: Obj) -> str:
     return options.get("fieldValidation") or "Warn"
 
 
+class Sent(NamedTuple):
+    """A body as it was sent: its value (the server's now), the fields that it repeats, and its text."""
+
+    value: Obj
+    duplicates: list[str]
+    raw: bytes = b""
+
+
 def read(request: Request, scope: Scope, options: Obj) -> Obj:
     """The body decoded and defaulted, in the request's version. Unknown and duplicate fields are warnings or
     a 400, as `fieldValidation` says."""
+    return made_of(sent(request, scope, options), request, scope, options)
+
+
+def sent(request: Request, scope: Scope, options: Obj) -> Sent:
     if request.in_process and isinstance(request.body, dict):
-        return decode(request.body, scope.kind, scope, [], options, request)
+        return Sent(request.body, [])
     media_type = negotiation.body_type(request.headers.get("content-type", ""))
     raw = request.body if isinstance(request.body, bytes) else b""
     validation = field_validation(options)
@@ -43,9 +55,11 @@ def read(request: Request, scope: Scope, options: Obj) -> Obj:
         )
     except ValueError as error:
         raise _unrecognized(scope.kind, str(error), raw) from None
-    if value is None:
-        value = {}
-    return decode(value, scope.kind, scope, duplicates, options, request, raw)
+    return Sent({} if value is None else value, duplicates, raw)
+
+
+def made_of(body: Sent, request: Request, scope: Scope, options: Obj) -> Obj:
+    return decode(body.value, scope.kind, scope, body.duplicates, options, request, body.raw)
 
 
 def parsed(

@@ -69,10 +69,9 @@ def one(request: Request, kind: Kind, obj: Obj, raw: bytes | None, form: Form, s
     if form.target:
         return document(_transform_one(request, kind, obj, form), form, status)
     if form.media_type == JSON and not form.pretty:
-        response = json_bytes(raw if raw is not None else encode(obj) + b"\n", status)
         if request.in_process:
-            response.obj = obj
-        return response
+            return Response(status, b"", dict(_JSON_HEADERS), obj=obj)
+        return json_bytes(raw if raw is not None else encode(obj) + b"\n", status)
     return document(obj, form, status, in_order=kind.custom)
 
 

@@ -9,6 +9,7 @@ from pilothouse.api.catalog import Catalog
 from pilothouse.api.protobuf import Codec
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager
+from pilothouse.apiserver.endpoints.drafts import Drafts
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.lister import Lister
@@ -42,6 +43,8 @@ class Scope:
     field_names: frozenset[str] = field(default_factory=frozenset)
     known_kind: Callable[[str, str, str], bool] = lambda group, version, kind: False
     """Whether a group, version and kind is registered at all."""
+    drafts: Drafts | None = None
+    """For kinds whose objects are made from templates."""
 
     def context(self, request: Request, *, dry_run: bool = False) -> Context:
         info = request.info

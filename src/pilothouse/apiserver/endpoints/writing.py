@@ -15,7 +15,7 @@ from pilothouse.api.field import invalid as field_invalid
 from pilothouse.api.schema import parse
 from pilothouse.api.schema.decode import json_type
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.endpoints import body, negotiation, render
+from pilothouse.apiserver.endpoints import body, drafts, negotiation, render
 from pilothouse.apiserver.endpoints.apply.manager import FieldManager, named
 from pilothouse.apiserver.endpoints.negotiation import Form
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
@@ -67,17 +67,42 @@ def field_manager(scope: Scope, subresource: str) -> FieldManager:
 async def create(request: Request, scope: Scope) -> Response:
     form = negotiation.form_of(request)
     options = write_options(request, "CreateOptions")
-    obj = body.read(request, scope, options)
+    ctx = scope.context(request, dry_run=is_dry_run(options))
+    obj = _new(request, scope, ctx, options)
+    item = await scope.rest.create(ctx, _stored(scope, obj), options)
+    return await answer(request, scope, item, form, 201)
+
+
+def _new(request: Request, scope: Scope, ctx: Context, options: Obj) -> Obj:
+    """The object that a client wants to be made, and who owns its fields."""
+    sent, manager, now = (
+        body.sent(request, scope, options),
+        manager_of(request, options),
+        ctx.world.timestamp(),
+    )
+    if scope.drafts is None or sent.duplicates:
+        return _read_new(sent, request, scope, ctx, options, manager, now)
+    key = drafts.key(sent.value, ctx.namespace)
+    draft = scope.drafts.find(key)
+    if draft is not None:
+        return draft.made(sent.value["metadata"].get("name"), manager, now)
+    obj = _read_new(sent, request, scope, ctx, options, manager, now)
+    if not request.warnings and body.field_validation(options) != "Ignore":
+        scope.drafts.keep(key, obj)
+    return obj
+
+
+def _read_new(
+    sent: body.Sent, request: Request, scope: Scope, ctx: Context, options: Obj, manager: str, now: str
+) -> Obj:
+    obj = body.made_of(sent, request, scope, options)
     meta = obj.setdefault("metadata", {})
     if meta.get("resourceVersion"):
         raise errors.ApiError(500, "", "resourceVersion should not be set on objects to be created")
-    ctx = scope.context(request, dry_run=is_dry_run(options))
     metadata.check_namespace(obj, ctx.namespace)
     metadata.wipe(obj)
     metadata.deduplicate_owners(obj, ctx.warnings)
-    obj = scope.fields.update(None, obj, manager_of(request, options), "", scope.shared.world.timestamp())
-    item = await scope.rest.create(ctx, _stored(scope, obj), options)
-    return await answer(request, scope, item, form, 201)
+    return scope.fields.update(None, obj, manager, "", now)
 
 
 def _stored(scope: Scope, obj: Obj) -> Obj:
@@ -88,7 +113,8 @@ def _stored(scope: Scope, obj: Obj) -> Obj:
 async def answer(request: Request, scope: Scope, item: Item, form: Form, status: int = 200) -> Response:
     await scope.ready((item.obj,))
     if scope.kind.from_storage is None:
-        return render.one(request, scope.kind, item.obj, item.raw, form, status)
+        raw = None if request.in_process else item.raw
+        return render.one(request, scope.kind, item.obj, raw, form, status)
     return render.one(request, scope.kind, scope.to_request_version(item.obj), None, form, status)
 
 

@@ -44,6 +44,8 @@ class Context:
     """The version that the request came by, where two share a store (events)."""
     name: str = ""
     """The name in the request's path; "" for a create."""
+    sound: bool = False
+    """`validate` met an object such as this before, and had neither errors nor warnings (pods)."""
 
 
 MetadataCheck = Literal["create", "update"]
@@ -86,6 +88,8 @@ class Strategy:
     """Finalizers without a prefix must be upstream's own (the core group's ValidateObjectMeta; others' have it not)."""
     generates_names: ClassVar[bool] = True
     """metadata.generateName gets a random suffix; otherwise it is the name."""
+    from_templates: ClassVar[bool] = False
+    """Objects come in great numbers that differ in their names only."""
     default_propagation: ClassVar[str] = "Background"
     """Deletion without a policy: Background; Orphan for upstream's legacy kinds (Job, ReplicationController)."""
 

@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -76,7 +77,8 @@ Row = tuple[KeyValue, int]
 _ROWS_AT_ONCE = 1000
 
 
-class _Waiting(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Waiting:
     """Something to make durable, and whom to tell. `settled(True)` is called when it is,
     `settled(False)` when the disk refused it, whether or not anybody still waits."""
 
@@ -213,23 +215,20 @@ class EmbeddedBackend:
     ) -> Any:
         """Enqueue and wait. A caller who is cancelled meanwhile withdraws nothing, so he is kept until it is known
         what became of his write: what he held for it (an address, a port) must not go to somebody else."""
-        done = self._enqueue(records, batch, result, settled)
-        try:
-            return await asyncio.shield(done)
-        except asyncio.CancelledError:
-            await asyncio.wait((done,))
-            done.exception()  # nobody else asks for it
-            raise
-
-    def _enqueue(
-        self, records: list[Record], batch: Batch, result: Any = None, settled: Settled | None = None
-    ) -> asyncio.Future[Any]:
-        """Have it durable with the next commit."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append(_Waiting(records, batch, done, result, settled))
+        waiting = _Waiting(records, batch, loop.create_future(), result, settled)
+        self._waiting.append(waiting)
         self._start_writing()
-        return done
+        try:
+            return await waiting.done
+        except asyncio.CancelledError:
+            if (
+                waiting.done.cancelled()
+            ):  # with him who waited for it: asyncio.shield is dearer, for each write
+                waiting.done = loop.create_future()
+            await asyncio.wait((waiting.done,))
+            waiting.done.exception()  # nobody else asks for it
+            raise
 
     def _start_writing(self) -> None:
         if not self._writing:

@@ -51,7 +51,16 @@ def name(obj_name: str, used_in: str) -> list[str]:
 
 def pod(obj: Obj) -> list[str]:
     """Of a new pod."""
-    found = name(obj["metadata"].get("name", ""), "the Pod's hostname")
+    return pod_name(obj) + pod_but_name(obj)
+
+
+def pod_name(obj: Obj) -> list[str]:
+    return name(obj["metadata"].get("name", ""), "the Pod's hostname")
+
+
+def pod_but_name(obj: Obj) -> list[str]:
+    """What its spec and annotations say."""
+    found: list[str] = []
     _walk(obj["metadata"], obj["spec"], "", found)
     return found
 

@@ -15,7 +15,6 @@ from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.options import is_dry_run, write_options
 from pilothouse.apiserver.endpoints.scope import Scope
 from pilothouse.apiserver.endpoints.subresources import sent
-from pilothouse.apiserver.registry.rest import admitted
 from pilothouse.apiserver.request import Request, Response
 
 if TYPE_CHECKING:
@@ -43,19 +42,12 @@ class Binder:
         _check_target(binding.get("target") or {})
         await scope.rest.admission.validate(attributes)
         ctx.subresource = "binding"
-        world = self._server.world
-
-        async def bind(old: Obj | None) -> Obj:
-            if old is None:
-                raise errors.not_found("", "pods", name)
-            return _bound(old, binding, world.timestamp())
-
-        await pods.rest.update(ctx, name, bind, options, uid=meta.get("uid", ""), validate=admitted)
+        now = self._server.world.timestamp()
+        await pods.rest.amend(ctx, name, lambda old: _bound(old, binding, now), uid=meta.get("uid", ""))
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-        response = render.document(body, negotiation.Form(), 201)
         if request.in_process:
-            response.obj = body
-        return response
+            return Response(201, b"", obj=body)
+        return render.document(body, negotiation.Form(), 201)
 
 
 def _check_target(target: Obj) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import apps
-from pilothouse.api.validation.pods import update, warnings
+from pilothouse.api.validation.pods import sound, update, warnings
 from pilothouse.api.validation.pods.annotated import APP_ARMOR
 from pilothouse.api.validation.pods.scheduling import PREFERRED, REQUIRED
 from pilothouse.api.validation.pods.spec import template
@@ -15,11 +15,13 @@ from pilothouse.api.validation.pods.update import qos_class
 from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 POD_NAMES = "Pod names and hostnames"
+_SOUND = sound.Sound()
 _APP_ARMOR_TYPES = {"runtime/default": "RuntimeDefault", "unconfined": "Unconfined"}
 
 
 class PodStrategy(Strategy):
     generation: ClassVar[bool] = True
+    from_templates: ClassVar[bool] = True
     field_names: ClassVar[tuple[str, ...]] = (
         "spec.nodeName",
         "spec.restartPolicy",
@@ -74,11 +76,20 @@ class PodStrategy(Strategy):
             _app_armor(ctx, obj)
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
-        return update.pod(obj)
+        key = sound.key(obj)
+        ctx.sound = key in _SOUND
+        if ctx.sound:
+            return []
+        found = update.pod(obj)
+        if not found and not warnings.pod_but_name(obj):
+            _SOUND.keep(key)
+        return found
 
     def warnings(self, ctx: Context, obj: Obj, old: Obj | None) -> list[str]:
         # People seldom update pods, controllers do often: upstream stays silent then.
-        return warnings.pod(obj) if old is None else []
+        if old is not None:
+            return []
+        return warnings.pod_name(obj) if ctx.sound else warnings.pod(obj)
 
     def prepare_for_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
         """A subresource brings its own part of the pod and nothing else."""
