@@ -72,6 +72,8 @@ class Nomination(NamedTuple):
     effect: Callable[[], Coroutine[Any, Any, None]] | None = None
     final: bool = False
     victims: int = 0
+    leaving: tuple[PodInfo, ...] = ()
+    """The victims themselves, for who asks what would be if they were gone."""
 
 
 class Verdict(NamedTuple):
