@@ -36,7 +36,7 @@ DEFAULTS: Mapping[str, int | None] = {
 """Kubernetes 1.36's default plugins in their order, with their weights; all are enabled at `multiPoint`."""
 
 
-OWN: Mapping[str, int | None] = {"GangScheduling": None}
+OWN: Mapping[str, int | None] = {"GangScheduling": None, "Deadlines": None}
 """Plugins beyond upstream's default ones that run unless a profile disables them, by name or with *, at `multiPoint`.
 They do nothing for pods that ask for nothing of theirs. The document does not list them: it stays upstream's."""
 

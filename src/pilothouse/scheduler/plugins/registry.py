@@ -15,6 +15,7 @@ from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.plugins import resource_scoring
 from pilothouse.scheduler.plugins.balanced_allocation import BalancedAllocation
+from pilothouse.scheduler.plugins.deadlines import Deadlines
 from pilothouse.scheduler.plugins.default_binder import DefaultBinder
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
 from pilothouse.scheduler.plugins.dynamic_resources import DynamicResources
@@ -108,6 +109,7 @@ _RULES: Mapping[str, RuleFactory] = {
 _OTHERS: Mapping[str, HandleFactory] = {
     DefaultPreemption.name: _preemption,
     DefaultBinder.name: lambda args, handle: DefaultBinder(handle),
+    Deadlines.name: Deadlines,
     GangScheduling.name: lambda args, handle: GangScheduling(handle),
 }
 _NOT_BUILT = ("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone")
@@ -136,7 +138,8 @@ POINTS: Mapping[str, frozenset[str]] = {
     "ImageLocality": frozenset(("score",)),
     "DefaultBinder": frozenset(("bind",)),
     "NodeDeclaredFeatures": _FILTERS,
-    "GangScheduling": frozenset(("preEnqueue", "permit")),
+    "GangScheduling": frozenset(("preEnqueue",)),
+    "Deadlines": frozenset(("preFilter",)),
 }
 """The extension points that upstream's plugins have, which are those that a configuration may enable them at. Ours may
 do with fewer: what needs no preparation has no PreFilter."""
