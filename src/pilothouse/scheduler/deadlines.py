@@ -24,7 +24,7 @@ from typing import NamedTuple
 from pilothouse.api.types import Obj
 from pilothouse.kit.durations import duration_s, show_duration
 from pilothouse.kit.world import parse_timestamp, timestamp
-from pilothouse.scheduler.declared import DOMAIN, InvalidAnnotation, annotations_of
+from pilothouse.scheduler.annotated import DOMAIN, InvalidAnnotation, annotations_of
 
 DEADLINE = f"{DOMAIN}/deadline"
 RUNS_FOR = f"{DOMAIN}/runs-for"

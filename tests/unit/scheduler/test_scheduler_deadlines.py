@@ -9,8 +9,8 @@ import pytest
 from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
 from pilothouse.kit.world import timestamp
+from pilothouse.scheduler.annotated import InvalidAnnotation
 from pilothouse.scheduler.deadlines import DEADLINE, POLICY, RUNS_FOR, Deadline, deadline_of
-from pilothouse.scheduler.declared import InvalidAnnotation
 from tests.unit.scheduler.builders import pod
 from tests.unit.scheduler.test_scheduler_loop import Running, virtual
 

@@ -36,7 +36,12 @@ DEFAULTS: Mapping[str, int | None] = {
 """Kubernetes 1.36's default plugins in their order, with their weights; all are enabled at `multiPoint`."""
 
 
-OWN: Mapping[str, int | None] = {"GangScheduling": None, "Deadlines": None}
+OWN: Mapping[str, int | None] = {
+    "GangScheduling": None,
+    "Deadlines": None,
+    "DataLocality": 2,
+    "Interference": 2,
+}
 """Plugins beyond upstream's default ones that run unless a profile disables them, by name or with *, at `multiPoint`.
 They do nothing for pods that ask for nothing of theirs. The document does not list them: it stays upstream's."""
 

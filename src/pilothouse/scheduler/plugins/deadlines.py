@@ -16,8 +16,8 @@ import math
 from collections.abc import Iterable
 
 from pilothouse.api.types import Obj
+from pilothouse.scheduler.annotated import InvalidAnnotation, unknown_args
 from pilothouse.scheduler.deadlines import POLICIES, Deadline, deadline_of, started_s
-from pilothouse.scheduler.declared import INVALID, InvalidAnnotation, Teller, unknown_args
 from pilothouse.scheduler.framework import (
     Cycle,
     PreFilterPlugin,
@@ -28,6 +28,7 @@ from pilothouse.scheduler.framework import (
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Registration
 from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.teller import INVALID, Teller
 
 REASON = "DeadlineCannotBeMet"
 

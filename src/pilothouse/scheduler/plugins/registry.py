@@ -15,6 +15,7 @@ from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.plugins import resource_scoring
 from pilothouse.scheduler.plugins.balanced_allocation import BalancedAllocation
+from pilothouse.scheduler.plugins.data_locality import DataLocality
 from pilothouse.scheduler.plugins.deadlines import Deadlines
 from pilothouse.scheduler.plugins.default_binder import DefaultBinder
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
@@ -22,6 +23,7 @@ from pilothouse.scheduler.plugins.dynamic_resources import DynamicResources
 from pilothouse.scheduler.plugins.gang_scheduling import GangScheduling
 from pilothouse.scheduler.plugins.image_locality import ImageLocality
 from pilothouse.scheduler.plugins.inter_pod_affinity import InterPodAffinity
+from pilothouse.scheduler.plugins.interference import Interference
 from pilothouse.scheduler.plugins.node_affinity import NodeAffinity
 from pilothouse.scheduler.plugins.node_declared_features import NodeDeclaredFeatures
 from pilothouse.scheduler.plugins.node_name import NodeName
@@ -109,7 +111,9 @@ _RULES: Mapping[str, RuleFactory] = {
 _OTHERS: Mapping[str, HandleFactory] = {
     DefaultPreemption.name: _preemption,
     DefaultBinder.name: lambda args, handle: DefaultBinder(handle),
+    DataLocality.name: DataLocality,
     Deadlines.name: Deadlines,
+    Interference.name: Interference,
     GangScheduling.name: lambda args, handle: GangScheduling(handle),
 }
 _NOT_BUILT = ("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone")
@@ -140,6 +144,8 @@ POINTS: Mapping[str, frozenset[str]] = {
     "NodeDeclaredFeatures": _FILTERS,
     "GangScheduling": frozenset(("preEnqueue",)),
     "Deadlines": frozenset(("preFilter",)),
+    "DataLocality": frozenset(("filter",)) | _SCORES,
+    "Interference": _SCORES,
 }
 """The extension points that upstream's plugins have, which are those that a configuration may enable them at. Ours may
 do with fewer: what needs no preparation has no PreFilter."""
