@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from pilothouse.api.errors import ApiError
@@ -347,3 +348,25 @@ async def test_a_label_that_is_no_number_says_so(c: Gangland) -> None:
     await c.pod("w", labels={NAME_LABEL: "nginx", MINIMUM_LABEL: "many"})
     await c.settle()
     assert await c.places("w") == [""]
+
+
+@virtual
+async def test_a_pod_group_has_one_policy_and_keeps_it(c: Gangland) -> None:
+    """pkg/registry/scheduling/podgroup/strategy_test.go."""
+    policy = "spec.schedulingPolicy"
+    both = "must specify exactly one of: `basic`, `gang`"
+    for given, text in (
+        ({}, f'{policy}: Invalid value: "": must specify one of: `basic`, `gang`'),
+        ({"basic": {}, "gang": {"minCount": 2}}, f'{policy}: Invalid value: "{{basic, gang}}": {both}'),
+        (
+            {"gang": {"minCount": 0}},
+            f"{policy}.gang.minCount: Invalid value: 0: must be greater than or equal to 1",
+        ),
+    ):
+        with pytest.raises(ApiError) as refused:
+            await c.group("g", given)
+        assert text in str(refused.value)
+    await c.group("g", {"gang": {"minCount": 2}})
+    with pytest.raises(ApiError, match="field is immutable"):
+        fewer = {"spec": {"schedulingPolicy": {"gang": {"minCount": 1}}}}
+        await c.client.patch(POD_GROUPS, "g", fewer, "default")
