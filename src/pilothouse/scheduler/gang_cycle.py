@@ -45,22 +45,26 @@ class Member:
 def attempt(
     entries: Iterable[Waiting], make: Callable[[Waiting], Cycle], cache: Cache, needed: int
 ) -> tuple[Outcome, Sequence[Member]]:
-    """`needed`: how many of these pods must find a node. With "scheduled", those that did are assumed and reserved."""
+    """`needed`: how many of these pods must find a node. With "scheduled", those that did are assumed and reserved.
+    PluginFailed; then nobody is."""
     members: list[Member] = []
+    outcome: Outcome = "unschedulable"
     with _victims_gone(cache) as without:
-        for entry in entries:
-            member = Member(entry, make(entry))
-            _place(member, cache, without)
-            members.append(member)
-        found = [member for member in members if member.node]
-        outcome = _outcome(found, needed)
-        if outcome != "scheduled":
-            for member in reversed(found):
-                _take_back(member, cache)
+        try:
+            for entry in entries:
+                member = Member(entry, make(entry))
+                _place(member, cache, without)
+                members.append(member)
+            outcome = _outcome(members, needed)
+        finally:
+            if outcome != "scheduled":  # also when a plugin failed
+                for member in reversed(members):
+                    _take_back(member, cache)
     return outcome, members
 
 
-def _outcome(found: Sequence[Member], needed: int) -> Outcome:
+def _outcome(members: Sequence[Member], needed: int) -> Outcome:
+    found = [member for member in members if member.node]
     if not found or len(found) < needed:
         return "unschedulable"
     return "preempting" if any(member.nomination for member in found) else "scheduled"
@@ -98,5 +102,6 @@ def _place(member: Member, cache: Cache, without: Callable[[Sequence[PodInfo]], 
 
 
 def _take_back(member: Member, cache: Cache) -> None:
-    binding.unreserve(member.cycle, member.node)
-    cache.forget(member.cycle.info.uid)
+    if member.node:
+        binding.unreserve(member.cycle, member.node)
+        cache.forget(member.cycle.info.uid)

@@ -15,8 +15,8 @@ from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Handler
 from pilothouse.kit.tasks import Tasks
-from pilothouse.scheduler import binding, gang_cycle, gang_report
-from pilothouse.scheduler.binding import GANG, BindingRefused, Permits
+from pilothouse.scheduler import binding
+from pilothouse.scheduler.binding import BindingRefused, Permits
 from pilothouse.scheduler.cache import Cache
 from pilothouse.scheduler.company import Company
 from pilothouse.scheduler.cycle import Unschedulable, decide, post_filter
@@ -24,13 +24,12 @@ from pilothouse.scheduler.extenders import asking
 from pilothouse.scheduler.extenders.extender import Extender
 from pilothouse.scheduler.extenders.wire import ExtenderError
 from pilothouse.scheduler.framework import Cycle, Nomination, PluginFailed
-from pilothouse.scheduler.gangs import Gangs, Group
+from pilothouse.scheduler.gang_scheduler import GangScheduler, Hands, gangs_of
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.outcome import Reporter
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
-from pilothouse.scheduler.plugins.gang_scheduling import GangScheduling
 from pilothouse.scheduler.pod_info import PodInfo, pod_info
 from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import Patience, SchedulingQueue, Waiting
@@ -65,15 +64,31 @@ class Scheduler:
         self._stopwatch = Stopwatch(handle.world.clock.monotonic)
         self._timed = {name: timed(profile, self._stopwatch) for name, profile in profiles.items()}
         self._cycles = 0
-        self._gangs = _gangs(profiles)
+        self._gangs = self._gang_scheduler(profiles)
         self._reporter = Reporter(handle)
         self._tasks = Tasks("scheduler")
         self._pods = handle.informers.informer(PODS)
         self._nodes = handle.informers.informer(NODES)
         self._nodes.add_handler(_NodeHandler(self))
         self._pods.add_handler(_PodHandler(self))
-        if self._gangs is not None and self._gangs.groups is not None:
-            self._gangs.groups.add_handler(_PodGroupHandler(self))
+        if self._gangs is not None:
+            self._gangs.watch(lambda event: self._metrics.event(event, 0.0))
+
+    def _gang_scheduler(self, profiles: Mapping[str, Profile]) -> GangScheduler | None:
+        gangs = gangs_of(profiles)
+        if gangs is None:
+            return None
+        hands = Hands(
+            self._cycle,
+            self._note_plugins,
+            self._is_settled,
+            self._refuse,
+            self._failed,
+            self._bind,
+            self._start,
+            self._world.clock.monotonic,
+        )
+        return GangScheduler(gangs, self._handle, self.queue, self.cache, self._extenders, hands)
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
@@ -98,8 +113,8 @@ class Scheduler:
             entry = self.queue.pop()
             if entry is None:
                 return None
-            if self._gangs is not None and self._is_in_gang(entry.info):
-                self._schedule_gang(entry, self._gangs)
+            if self._gangs is not None and self._gangs.takes(entry.info):
+                self._gangs.schedule(entry)
                 continue
             if any(extender.is_interested(entry.info) for extender in self._extenders):
                 return entry
@@ -158,128 +173,6 @@ class Scheduler:
             if not self._is_settled(entry):
                 self._assign(entry, cycle, node, began_s)
         self._note_plugins(cycle, entry)
-
-    # -- gangs ------------------------------------------------------------------------------------------
-
-    def _is_in_gang(self, info: PodInfo) -> bool:
-        """Whether a pod is decided on with others."""
-        if self._gangs is None or self._gangs.of(info.pod) is None:
-            return False
-        try:
-            return self._gangs.minimum(info.pod) > 1
-        except ValueError:
-            return True
-
-    def _schedule_gang(self, first: Waiting, gangs: Gangs) -> None:
-        """All pods of a group that wait, in one decision."""
-        began_s = self._world.clock.monotonic()
-        group = gangs.of(first.info.pod)
-        assert group is not None
-        try:
-            minimum = gangs.minimum(first.info.pod)
-        except ValueError as error:
-            self._failed(first, error, began_s)
-            return
-        others = [self.queue.take(pod["metadata"]["uid"]) for pod in gangs.members(group)]
-        entries = [e for e in (first, *others) if e is not None and not self._is_settled(e)]
-        entries.sort(key=lambda entry: (-entry.info.priority, entry.first_s, entry.info.name))
-        refusal = self._gang_refusal(entries)
-        if refusal is not None:
-            for entry in entries:
-                self._failed(entry, refusal, began_s)
-            return
-        needed = minimum - gangs.placed(group, self.cache.is_assumed)
-        try:
-            outcome, members = gang_cycle.attempt(entries, self._cycle, self.cache, needed)
-        except PluginFailed as error:
-            for entry in entries:
-                self._failed(entry, error, began_s)
-            return
-        self._metrics.algorithm(began_s, self._world)
-        if outcome == "scheduled":
-            self._bind_gang(members, needed, began_s)
-        else:
-            self._put_back_gang(members, outcome, began_s)
-        self._report_gang(gangs, group, outcome)
-
-    def _gang_refusal(self, entries: Sequence[Waiting]) -> Exception | None:
-        """What stands against deciding on these pods together."""
-        names = sorted({entry.profile.name for entry in entries})
-        if len(names) > 1:
-            got = f'"{names[0]}" and "{names[1]}"'
-            return PluginFailed(
-                f"all pods in a single pod group should have the same .spec.schedulerName set, got: {got}"
-            )
-        for entry in entries:
-            if any(extender.is_interested(entry.info) for extender in self._extenders):
-                return PluginFailed(
-                    "pods of a gang are not decided on by extenders: leave the group or the extender"
-                )
-        return None
-
-    def _bind_gang(self, members: Sequence[gang_cycle.Member], needed: int, began_s: float) -> None:
-        placed = [member for member in members if member.node]
-        company = Company(len(placed), needed)
-        for member in members:
-            entry = member.entry
-            if member.node:
-                self._handle.nominator.remove(entry.info.uid)
-                self._start(self._bind(entry, member.cycle, member.node, began_s, company))
-            else:
-                self._gang_member_back(member, member.why, set(member.rejected_by), began_s)
-
-    def _put_back_gang(
-        self, members: Sequence[gang_cycle.Member], outcome: gang_cycle.Outcome, began_s: float
-    ) -> None:
-        """What may help one of them helps all: they are tried together."""
-        together = {GANG}.union(*(member.rejected_by for member in members))
-        preempting = outcome == "preempting"
-        for member in members:
-            if preempting and member.node:
-                self._handle.nominator.put(member.cycle.info, member.node)
-                if member.nomination is not None and member.nomination.effect is not None:
-                    self._start(member.nomination.effect())
-                why = gang_cycle.WAITING
-            else:
-                self._handle.nominator.remove(member.entry.info.uid)
-                why = member.why if member.why and member.nomination is None else gang_cycle.UNSCHEDULABLE
-            node = member.node if preempting else ""
-            self._gang_member_back(member, why, together, began_s, node)
-
-    def _gang_member_back(
-        self,
-        member: gang_cycle.Member,
-        why: str,
-        rejected_by: set[str],
-        began_s: float,
-        nominated: str = "",
-    ) -> None:
-        self._metrics.attempt("unschedulable", member.entry.profile.name, began_s, self._world)
-        self.queue.put_back(member.entry, rejected_by)
-        self._start(self._reporter.unschedulable(member.entry.info, why, nominated))
-
-    def _report_gang(self, gangs: Gangs, group: Group, outcome: gang_cycle.Outcome) -> None:
-        found = gangs.object(group)
-        if found is None:
-            return
-        message = {
-            "scheduled": "",
-            "preempting": gang_cycle.WAITING,
-            "unschedulable": gang_cycle.UNSCHEDULABLE,
-        }
-        self._start(
-            gang_report.report(
-                self._handle, found, scheduled=outcome == "scheduled", message=message[outcome]
-            )
-        )
-
-    def reconsider(self, group: Group) -> None:
-        """A pod or the PodGroup itself has come: the group may be complete."""
-        if self._gangs is not None:
-            for pod in self._gangs.members(group):
-                self.queue.reconsider(pod["metadata"]["uid"], GANG)
-
-    # -- one pod ----------------------------------------------------------------------------------------
 
     def _assign(self, entry: Waiting, cycle: Cycle, node: str, began_s: float) -> None:
         info = entry.info
@@ -345,9 +238,20 @@ class Scheduler:
         if not rejected_by:
             self._failed(entry, why, began_s)
             return
+        self._refuse(entry, str(why), rejected_by, began_s)
+
+    def _refuse(
+        self,
+        entry: Waiting,
+        why: str,
+        rejected_by: set[str],
+        began_s: float,
+        nominated: str | None = None,
+    ) -> None:
+        """Back into the queue, until something happens that may help."""
         self._metrics.attempt("unschedulable", entry.profile.name, began_s, self._world)
         self.queue.put_back(entry, rejected_by)
-        self._start(self._reporter.unschedulable(entry.info, str(why)))
+        self._start(self._reporter.unschedulable(entry.info, why, nominated))
 
     def _failed(self, entry: Waiting, why: Exception, began_s: float) -> None:
         """An error, no refusal."""
@@ -391,9 +295,8 @@ class Scheduler:
             self._handle.nominator.put(info, info.nominated)
         is_new = self.queue.get(uid) is None
         self.queue.put(info, profile)
-        group = self._gangs.of(pod) if is_new and self._gangs is not None else None
-        if group is not None:
-            self.reconsider(group)
+        if is_new and self._gangs is not None:
+            self._gangs.came(pod)
 
     def _placed(self, info: PodInfo) -> None:
         self._handle.nominator.remove(info.uid)
@@ -442,36 +345,6 @@ class _PodHandler(Handler):
 
 def _kind(pod: Obj) -> str:
     return "AssignedPod" if pod["spec"].get("nodeName") else "UnscheduledPod"
-
-
-class _PodGroupHandler(Handler):
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-
-    def on_add(self, obj: Obj) -> None:
-        with self._scheduler.handling("PodGroupAdd"):
-            self._scheduler.reconsider(_group(obj))
-
-    def on_update(self, old: Obj, new: Obj) -> None:
-        if old.get("spec") != new.get("spec"):
-            with self._scheduler.handling("PodGroupUpdate"):
-                self._scheduler.reconsider(_group(new))
-
-    def on_delete(self, obj: Obj) -> None:
-        """Pods that wait are told at their next attempt."""
-
-
-def _group(obj: Obj) -> Group:
-    return Group(obj["metadata"]["namespace"], obj["metadata"]["name"])
-
-
-def _gangs(profiles: Mapping[str, Profile]) -> Gangs | None:
-    """Groups are of the cluster: one look at them serves all profiles."""
-    for profile in profiles.values():
-        for plugin in profile.pre_enqueue:
-            if isinstance(plugin, GangScheduling):
-                return plugin.gangs
-    return None
 
 
 class _NodeHandler(Handler):
