@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pilothouse.api.resources import PODS
 from pilothouse.api.types import Obj
 from pilothouse.kit.world import timestamp
 from pilothouse.scheduler.annotated import InvalidAnnotation
-from pilothouse.scheduler.deadlines import DEADLINE, POLICY, RUNS_FOR, Deadline, deadline_of
-from tests.unit.scheduler.builders import pod
+from pilothouse.scheduler.deadlines import DEADLINE, POLICY, RUNS_FOR, Deadline, deadline_of, started_s
+from pilothouse.scheduler.diagnosis import Diagnosis
+from pilothouse.scheduler.plugins.deadlines import Deadlines
+from pilothouse.scheduler.preemption import candidates
+from tests.unit.scheduler.builders import cycle, node, pod, profile, table
 from tests.unit.scheduler.test_scheduler_loop import Running, virtual
 
 # -- the rules --------------------------------------------------------------------------------------------
@@ -194,3 +200,29 @@ async def test_a_pod_that_has_missed_its_deadline_is_spared_no_more(c: Running) 
     assert not await _is_going(c, "tight")
     await c.settle(320)
     assert await _is_going(c, "tight")
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 120), st.integers(0, 120), st.integers(0, 60)), max_size=6
+    ),
+    st.integers(0, 120),
+)
+@settings(deadline=None)
+def test_no_victim_is_one_that_would_then_be_late(running: list[tuple[int, int, int, int]], now: int) -> None:
+    """Whatever runs on a node: (its priority, deadline, how long it runs, its start)."""
+    pods = []
+    for priority, due, runs, start in running:
+        made = pod(on="a", requests={"cpu": "1"}, priority=priority, status={"startTime": timestamp(start)})
+        made["metadata"]["annotations"] = {DEADLINE: timestamp(due), RUNS_FOR: f"{runs}s"}
+        pods.append(made)
+    clock = SimpleNamespace(now=lambda: float(now))
+    handle: Any = SimpleNamespace(world=clock, recorder=None)
+    on = table([node("a", {"cpu": str(len(running)), "pods": "110"})], pods)
+    new = cycle(pod(requests={"cpu": "2"}, priority=2), on, using=profile(Deadlines({}, handle)))
+    found, _ = candidates(new, Diagnosis(1, on.valid.copy()), [])
+    for victim in (victim for candidate in found for victim in candidate.victims):
+        deadline, began = deadline_of(victim.pod), started_s(victim.pod)
+        assert deadline is not None and began is not None
+        in_time = began + (deadline.runs_s or 0) <= deadline.at_s and now <= deadline.at_s
+        assert not in_time or now + (deadline.runs_s or 0) <= deadline.at_s
