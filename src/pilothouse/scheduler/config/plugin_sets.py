@@ -55,14 +55,13 @@ def own_plugins(plugins: Obj) -> list[str]:
 
 
 def with_own(profile: Obj) -> Obj:
-    """The same profile with our own plugins behind the others of `multiPoint`."""
+    """The same profile with our own plugins behind upstream's of `multiPoint`, and before anybody else's."""
     plugins = profile["plugins"]
     multi = plugins.get(MULTI) or {}
-    added = [_plugin(name, OWN[name]) for name in own_plugins(plugins)]
-    return {
-        **profile,
-        "plugins": {**plugins, MULTI: {**multi, "enabled": [*(multi.get("enabled") or ()), *added]}},
-    }
+    enabled = list(multi.get("enabled") or ())
+    at = max((n for n, plugin in enumerate(enabled, 1) if plugin["name"] in DEFAULTS), default=0)
+    enabled[at:at] = [_plugin(name, OWN[name]) for name in own_plugins(plugins)]
+    return {**profile, "plugins": {**plugins, MULTI: {**multi, "enabled": enabled}}}
 
 
 def default_plugins() -> Obj:
