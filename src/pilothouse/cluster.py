@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pilothouse.api.resources import POD_GROUPS
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.authn.service_account import user_info
 from pilothouse.apiserver.inprocess import InProcessTransport
@@ -145,14 +146,20 @@ class Cluster:
     def _start_scheduler(self) -> None:
         from pilothouse.components.scheduler import USER, SchedulerComponent
         from pilothouse.components.turns import LatestMetrics
+        from pilothouse.scheduler.gangs import GATES
 
         client = self.client(USER, ())
         metrics = LatestMetrics()
         self.metrics.register(metrics)
         scheduler = self.options.scheduler
+        features = (
+            GATES
+            if self.api.catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural) is not None
+            else ()
+        )
 
         def make() -> SchedulerComponent:
-            return SchedulerComponent(client, self.world, metrics.renew(), scheduler)
+            return SchedulerComponent(client, self.world, metrics.renew(), scheduler, features=features)
 
         self._run("kube-scheduler", client, make)
 

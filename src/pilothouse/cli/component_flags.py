@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pilothouse.cli.flags import Flag, Group, UsageError, Values, no_effect, refused, verbosity
@@ -148,15 +149,19 @@ def endpoint_group(port: int) -> Group:
                 "feature-gates",
                 BOOL_MAP,
                 {},
-                "Upstream's feature gates; none changes anything yet (a warning each).",
+                "Upstream's feature gates. The scheduler knows GenericWorkload and GangScheduling, which together let "
+                "PodGroups count; no other changes anything (a warning each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
         ),
     )
 
 
-def warnings(values: Values) -> list[str]:
-    return [f"feature gate {name} has no effect here" for name in values["feature-gates"]]
+def warnings(values: Values, gates: Collection[str] = ()) -> list[str]:
+    """`gates` are the feature gates that have one."""
+    return [
+        f"feature gate {name} has no effect here" for name in values["feature-gates"] if name not in gates
+    ]
 
 
 def connection(values: Values) -> Connection:

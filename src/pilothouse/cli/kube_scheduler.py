@@ -8,11 +8,13 @@ from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, refused
 from pilothouse.cli.kinds import DURATION, FILE, INT, PATH
 
 _NAME = "kube-scheduler"
+GATES = ("GenericWorkload", "GangScheduling")
+"""The feature gates that change something: with both, PodGroups of scheduling.k8s.io/v1alpha2 count."""
 _PORT = 10259
 
 
 def _run(values: Values) -> None:
-    running.warn(component_flags.warnings(values))
+    running.warn(component_flags.warnings(values, GATES))
     config = scheduler_config.configuration(values)
     running.warn(scheduler_config.warnings(values, config))
     if values["write-config-to"] is not None:
@@ -45,6 +47,7 @@ async def _serve(values: Values, config: Obj) -> None:
             metrics,
             config,
             unschedulable_s_max=values["pod-max-in-unschedulable-pods-duration"],
+            features=[name for name, is_on in values["feature-gates"].items() if is_on],
         )
     except ProfileError as error:
         raise Failure(str(error)) from None

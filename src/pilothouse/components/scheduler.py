@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
 
@@ -26,8 +26,9 @@ UNSCHEDULABLE_S_MAX = 300.0
 
 class SchedulerComponent:
     """`client` is who it acts as. `config` is a complete KubeSchedulerConfiguration, None for the default one;
-    `plugins` are out-of-tree ones besides those that are installed as entry points. ProfileError when a profile or an
-    extender cannot be made of it."""
+    `plugins` are out-of-tree ones besides those that are installed as entry points.
+    `features` are the feature gates that are on: GenericWorkload and GangScheduling together let PodGroups count.
+    ProfileError when a profile or an extender cannot be made of the configuration."""
 
     def __init__(
         self,
@@ -38,12 +39,13 @@ class SchedulerComponent:
         *,
         plugins: Mapping[str, Factory] | None = None,
         unschedulable_s_max: float = UNSCHEDULABLE_S_MAX,
+        features: Iterable[str] = (),
     ) -> None:
         config = build.checked(config or defaults.configuration())
         self._tasks = Tasks("kube-scheduler")
         self.informers = Informers(client, world)
         self._recorder = EventRecorder(client, config["profiles"][0]["schedulerName"], world, modern=True)
-        handle = Handle(client, self.informers, world, self._recorder, Nominator())
+        handle = Handle(client, self.informers, world, self._recorder, Nominator(), frozenset(features))
         self._extenders = build.extenders(config)
         self.scheduler = Scheduler(
             handle,

@@ -1,6 +1,6 @@
 """What follows a decision, beside the scheduling of other pods (schedule_one.go, bindingCycle).
 
-Permit ──waits──▶ PreBind ──▶ Bind ──▶ PostBind
+Permit ──waits──▶ PreBind ──(a gang: all of it)──▶ Bind ──▶ PostBind
    └── refused, timed out or failed anywhere: Unreserve, in the reverse order of Reserve
 """
 
@@ -10,7 +10,10 @@ import asyncio
 from collections.abc import Callable
 
 from pilothouse.kit.world import World
+from pilothouse.scheduler.company import Company
 from pilothouse.scheduler.framework import Cycle
+
+GANG = "GangScheduling"
 
 
 class BindingRefused(Exception):
@@ -89,18 +92,30 @@ def unreserve(cycle: Cycle, node: str) -> None:
         plugin.unreserve(cycle, node)
 
 
-async def bind(cycle: Cycle, node: str, permits: Permits) -> None:
-    """ApiError, ConnectionError or BindingRefused; everything is then as if it had not been tried."""
+async def bind(cycle: Cycle, node: str, permits: Permits, company: Company | None = None) -> None:
+    """ApiError, ConnectionError or BindingRefused; everything is then as if it had not been tried. Of a `company` none
+    is bound before as many as must be together are ready to."""
     try:
-        await permits.obtain(cycle, node)
-        for pre in cycle.profile.pre_bind:
-            await pre.pre_bind(cycle, node)
+        await _prepare(cycle, node, permits, company)
+        if company is not None and not await company.complete():
+            raise BindingRefused(GANG, "pod group is unschedulable")
         await _first_that_binds(cycle, node)
     except BaseException:
         unreserve(cycle, node)
         raise
     for post in cycle.profile.post_bind:
         post.post_bind(cycle, node)
+
+
+async def _prepare(cycle: Cycle, node: str, permits: Permits, company: Company | None) -> None:
+    try:
+        await permits.obtain(cycle, node)
+        for pre in cycle.profile.pre_bind:
+            await pre.pre_bind(cycle, node)
+    except BaseException:
+        if company is not None:
+            company.leave()
+        raise
 
 
 async def _first_that_binds(cycle: Cycle, node: str) -> None:

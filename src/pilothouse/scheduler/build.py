@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pilothouse.api import field
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import profiles as plan
-from pilothouse.scheduler.config.plugin_sets import enabled_names
+from pilothouse.scheduler.config.plugin_sets import enabled_names, with_own
 from pilothouse.scheduler.config.profiles import ProfileError
 from pilothouse.scheduler.config.validation import timeout_s, validate
 from pilothouse.scheduler.extenders.extender import NAME as EXTENDER
@@ -82,6 +82,7 @@ def _extended(profile: Profile, extenders: Sequence[Extender]) -> Profile:
 def _profile(
     profile: Obj, config: Obj, handle: Handle, ask: registry.Questions, foreign: Mapping[str, Factory]
 ) -> Profile:
+    profile = with_own(profile)
     arguments = plan.arguments(profile)
     plugins: dict[str, Plugin] = {}
     for name in enabled_names(profile["plugins"]):

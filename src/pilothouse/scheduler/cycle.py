@@ -154,12 +154,13 @@ def _filtered_as_is(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
     for plugin in cycle.profile.filter:
         if not left.any():
             break
-        out = cycle.table.empty_mask()
+        out: Mask | None = None  # most plugins have nothing to say of most pods
         for rejection in plugin.filter(cycle, left):
             mask = rejection.mask & left
-            out |= mask
+            out = mask if out is None else out | mask
             diagnosis.add(plugin.name, mask, rejection.reason, resolvable=rejection.resolvable)
-        left &= ~out
+        if out is not None:
+            left &= ~out
     return left
 
 

@@ -77,6 +77,8 @@ class Nomination(NamedTuple):
     effect: Callable[[], Coroutine[Any, Any, None]] | None = None
     final: bool = False
     victims: int = 0
+    leaving: tuple[PodInfo, ...] = ()
+    """The victims themselves, for who asks what would be if they were gone."""
 
 
 class Verdict(NamedTuple):
@@ -107,9 +109,31 @@ class PreEnqueuePlugin(Plugin):
 
 
 class QueueSortPlugin(Plugin):
+    ranked: ClassVar[bool] = False
+    """The first number of its keys is all that goes before what QueueRankPlugins say."""
+
     @abstractmethod
     def sort_key(self, info: PodInfo, since_s: float) -> tuple[float, ...]:
         """Smaller goes first; `since_s` is when the pod came into the queue."""
+
+
+class QueueRankPlugin(Plugin):
+    """Ours, beside upstream's extension points: refines the order of the queue, where its QueueSort plugin allows it.
+    It runs wherever the plugin is enabled at all."""
+
+    @abstractmethod
+    def rank(self, info: PodInfo) -> float:
+        """Asked when a pod comes into the active queue: the smaller goes first among pods of one priority. math.inf
+        for a pod that has nothing to say about it."""
+
+
+class VictimFilterPlugin(Plugin):
+    """Ours, beside upstream's extension points: has a say in whom DefaultPreemption may evict. It runs wherever the
+    plugin is enabled at all."""
+
+    @abstractmethod
+    def protects(self, victim: PodInfo) -> bool:
+        """Whether a running pod of lower priority must not be evicted now, whoever wants its room."""
 
 
 class PreFilterPlugin(Plugin):

@@ -20,3 +20,5 @@ class Handle:
     world: World
     recorder: EventRecorder
     nominator: Nominator
+    features: frozenset[str] = frozenset()
+    """Upstream's feature gates that are on beyond its defaults."""

@@ -31,6 +31,8 @@ class Action(Flag):
     UPDATE_POD_SCALE_DOWN = auto()
     UPDATE_POD_TOLERATIONS = auto()
     UPDATE_POD_SCHEDULING_GATES = auto()
+    UPDATE_POD_ANNOTATION = auto()
+    """Ours: upstream's plugins read no annotation."""
 
 
 NODE = "Node"
@@ -110,6 +112,8 @@ def pod_changes(old: PodInfo, new: PodInfo) -> Action:
     changes = Action.NONE
     if old.pod["metadata"].get("labels") != new.pod["metadata"].get("labels"):
         changes |= Action.UPDATE_POD_LABEL
+    if old.pod["metadata"].get("annotations") != new.pod["metadata"].get("annotations"):
+        changes |= Action.UPDATE_POD_ANNOTATION
     if any(new.requests.get(name, 0) < value for name, value in old.requests.items()):
         changes |= Action.UPDATE_POD_SCALE_DOWN
     if old.pod["spec"].get("tolerations") != new.pod["spec"].get("tolerations"):

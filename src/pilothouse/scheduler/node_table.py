@@ -9,7 +9,7 @@ Rows are reused. CPU counts in millicores, memory and other sizes in bytes, ever
     ports       per protocol, number and address, how many pods take it
     images      per image that somebody asks for, which nodes have it
     pods        per selection that somebody asks for, how many of a node's pods it holds; per affinity term, how many of
-                a node's pods carry it
+                a node's pods carry it; per kind of neighbour that pods declare to be, how many of a node's pods are
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pilothouse.scheduler.columns import Columns
 from pilothouse.scheduler.images import Image, Images
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
+from pilothouse.scheduler.pressure import Declared
 from pilothouse.scheduler.row_cache import RowCache
 
 Column = NDArray[np.int64]
@@ -91,6 +92,8 @@ class NodeTable:
         self._ports: dict[tuple[str, int], dict[str, Column]] = {}
         self.carriers: dict[Term, Column] = {}
         """Per term that any pod carries, how many pods on each row do."""
+        self.declared: dict[Declared, Column] = {}
+        """Per kind of neighbour that pods declare to be, how many pods on each row are."""
         self._selections: OrderedDict[Selection, Column] = OrderedDict()
         """Counted on first use, kept up to date since; the least recently used go."""
         self.remembered = RowCache()
@@ -203,6 +206,8 @@ class NodeTable:
                 addresses[address] = np.concatenate([column, more])
         for term, column in self.carriers.items():
             self.carriers[term] = np.concatenate([column, more])
+        for declared, column in self.declared.items():
+            self.declared[declared] = np.concatenate([column, more])
         for selection, column in self._selections.items():
             self._selections[selection] = np.concatenate([column, more])
 
@@ -265,6 +270,14 @@ class NodeTable:
         column[row] += sign
         if sign < 0 and not column.any():
             del self.carriers[term]
+
+    def _count_declared(self, row: int, declared: Declared, sign: int) -> None:
+        column = self.declared.get(declared)
+        if column is None:
+            column = self.declared[declared] = np.zeros(self.size, dtype=np.int64)
+        column[row] += sign
+        if sign < 0 and not column.any():
+            del self.declared[declared]
 
     # -- pods -------------------------------------------------------------------------------------------
 
@@ -362,6 +375,8 @@ class NodeTable:
             self._count_port(row, port, sign)
         for term in info.terms:
             self._count_term(row, term, sign)
+        if info.declared is not None:
+            self._count_declared(row, info.declared, sign)
         if self._selections:
             namespace, meta = info.namespace, info.pod["metadata"]
             for selection, column in self._selections.items():

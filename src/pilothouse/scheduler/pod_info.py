@@ -11,6 +11,7 @@ import msgspec
 from pilothouse.api.pod_requests import Port, allotted, host_ports, pod_requests
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.pod_terms import Term, terms_of
+from pilothouse.scheduler.pressure import Declared, declared_of
 
 _SCORING_DEFAULT: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
 """What scoring takes a container without requests to use (schedutil.GetNonzeroRequests)."""
@@ -29,6 +30,8 @@ class PodInfo:
     ports: tuple[Port, ...]
     terms: tuple[Term, ...] = ()
     """Its affinity to other pods, and aversion."""
+    declared: Declared | None = None
+    """What it does to its neighbours, if it says."""
 
     @property
     def namespace(self) -> str:
@@ -114,10 +117,13 @@ def _worked_out(pod: Obj) -> _Facts:
         pod_requests(pod, default=_SCORING_DEFAULT, given=given),
         host_ports(pod),
         terms_of(pod),
+        declared_of(pod),
     )
 
 
 def on_node(info: PodInfo, node: str) -> PodInfo:
     """The same pod as if it were bound to a node."""
     pod = {**info.pod, "spec": {**info.pod["spec"], "nodeName": node}}
-    return PodInfo(pod, info.uid, info.priority, info.requests, info.scored, info.ports, info.terms)
+    return PodInfo(
+        pod, info.uid, info.priority, info.requests, info.scored, info.ports, info.terms, info.declared
+    )

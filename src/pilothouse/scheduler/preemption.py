@@ -113,7 +113,7 @@ def _lower(cycle: Cycle, row: int, budgets: Sequence[Obj]) -> Lower:
 def on_row(cycle: Cycle, row: int, budgets: Sequence[Obj], reasons: dict[str, int]) -> Candidate | None:
     """The fewest and least important pods that must leave a node; None when even the departure of all lower ones
     would not do, and `reasons` then says why."""
-    lower = [info for info in cycle.table.pods_on(row) if info.priority < cycle.info.priority]
+    lower = [info for info in cycle.table.pods_on(row) if _may_go(info, cycle)]
     if not lower:
         _count(reasons, {NO_VICTIMS: 1})
         return None
@@ -129,6 +129,13 @@ def on_row(cycle: Cycle, row: int, budgets: Sequence[Obj], reasons: dict[str, in
         violations = len(_not_spared(cycle, only, violating, victims))
         _not_spared(cycle, only, others, victims)
     return Candidate(row, tuple(sorted(victims, key=importance)), violations)
+
+
+def _may_go(info: PodInfo, cycle: Cycle) -> bool:
+    """A less important pod that no plugin stands up for (VictimFilterPlugin)."""
+    if info.priority >= cycle.info.priority:
+        return False
+    return not any(plugin.protects(info) for plugin in cycle.profile.victim_filters)
 
 
 def _not_spared(cycle: Cycle, only: Mask, pods: Iterable[PodInfo], victims: list[PodInfo]) -> list[PodInfo]:

@@ -16,11 +16,14 @@ from pilothouse.scheduler.framework import (
     PreBindPlugin,
     PreEnqueuePlugin,
     PreFilterPlugin,
+    QueueRankPlugin,
     QueueSortPlugin,
     ReservePlugin,
     ScorePlugin,
+    VictimFilterPlugin,
 )
 from pilothouse.scheduler.hints import Registration
+from pilothouse.scheduler.pod_info import PodInfo
 
 P = TypeVar("P", bound=Plugin)
 
@@ -50,7 +53,8 @@ class Profile:
         sorters = self._all(QueueSortPlugin)  # type: ignore[type-abstract]
         if len(sorters) != 1:
             raise ValueError(f"profile {name}: one plugin must sort the queue, not {len(sorters)}")
-        self.queue_sort = sorters[0]
+        self.queue_sort = _ranked(sorters[0], [p for p in self.plugins if isinstance(p, QueueRankPlugin)])
+        self.victim_filters = tuple(p for p in self.plugins if isinstance(p, VictimFilterPlugin))
         self.pre_enqueue = self._all(PreEnqueuePlugin)  # type: ignore[type-abstract]
         self.pre_filter = self._all(PreFilterPlugin)  # type: ignore[type-abstract]
         self.filter = self._all(FilterPlugin)  # type: ignore[type-abstract]
@@ -72,3 +76,20 @@ class Profile:
 
     def weight(self, plugin: Plugin) -> int:
         return self.weights.get(plugin.name, 1)
+
+
+def _ranked(sorter: QueueSortPlugin, rankers: Sequence[QueueRankPlugin]) -> QueueSortPlugin:
+    return _Ranked(sorter, rankers) if rankers and sorter.ranked else sorter
+
+
+class _Ranked(QueueSortPlugin):
+    """A sorter whose ties of the first number others break, before how long pods have waited does."""
+
+    def __init__(self, sorter: QueueSortPlugin, rankers: Sequence[QueueRankPlugin]) -> None:
+        self.name = sorter.name  # type: ignore[misc]
+        self._sorter = sorter
+        self._rankers = rankers
+
+    def sort_key(self, info: PodInfo, since_s: float) -> tuple[float, ...]:
+        first, *rest = self._sorter.sort_key(info, since_s)
+        return (first, *(ranker.rank(info) for ranker in self._rankers), *rest)

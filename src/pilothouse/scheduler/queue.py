@@ -162,10 +162,12 @@ class SchedulingQueue:
         """The next pod to try; None when there is none now."""
         self._flush()
         entry = self._pop_active() or self._pop_backing_off()
-        if entry is not None:
-            self._move(entry, "in-flight")
-            entry.attempts += 1
-            entry.seen = self._events_from + len(self._events)
+        return None if entry is None else self._to_flight(entry)
+
+    def _to_flight(self, entry: Waiting) -> Waiting:
+        self._move(entry, "in-flight")
+        entry.attempts += 1
+        entry.seen = self._events_from + len(self._events)
         return entry
 
     def _pop_active(self) -> Waiting | None:
@@ -178,6 +180,23 @@ class SchedulingQueue:
     def _pop_backing_off(self) -> Waiting | None:
         """The pod whose back-off ends first. Errors wait theirs out: trying sooner would only repeat them."""
         return min(self._at["backoff"].values(), key=lambda entry: entry.ready_s, default=None)
+
+    def take(self, uid: str) -> Waiting | None:
+        """One pod out of its turn, to be tried with another one; None when it does not wait, or is gated."""
+        entry = self._entries.get(uid)
+        if entry is None or entry.place in ("in-flight", "gated"):
+            return None
+        return self._to_flight(entry)
+
+    def reconsider(self, uid: str, plugin: str) -> None:
+        """What held a pod back for `plugin` may be over: it is asked again."""
+        entry = self._entries.get(uid)
+        if entry is None:
+            return
+        if entry.place == "gated" and entry.gate == plugin:
+            self._enqueue(entry, plugin)
+        elif entry.place == "unschedulable" and plugin in entry.rejected_by:
+            self._retry(entry, plugin)
 
     def put_back(self, entry: Waiting, rejected_by: set[str]) -> None:
         """A pod that got no node: refused by some plugins, or (none) by an error."""

@@ -17,11 +17,13 @@ from pilothouse.kit.tasks import Tasks
 from pilothouse.scheduler import binding
 from pilothouse.scheduler.binding import BindingRefused, Permits
 from pilothouse.scheduler.cache import Cache
+from pilothouse.scheduler.company import Company
 from pilothouse.scheduler.cycle import Unschedulable, decide, post_filter
 from pilothouse.scheduler.extenders import asking
 from pilothouse.scheduler.extenders.extender import Extender
 from pilothouse.scheduler.extenders.wire import ExtenderError
 from pilothouse.scheduler.framework import Cycle, Nomination, PluginFailed
+from pilothouse.scheduler.gang_scheduler import GangScheduler, Hands, gangs_of
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
@@ -61,12 +63,31 @@ class Scheduler:
         self._stopwatch = Stopwatch(handle.world.clock.monotonic)
         self._timed = {name: timed(profile, self._stopwatch) for name, profile in profiles.items()}
         self._cycles = 0
+        self._gangs = self._gang_scheduler(profiles)
         self._reporter = Reporter(handle)
         self._tasks = Tasks("scheduler")
         self._pods = handle.informers.informer(PODS)
         self._nodes = handle.informers.informer(NODES)
         self._nodes.add_handler(_NodeHandler(self))
         self._pods.add_handler(_PodHandler(self))
+        if self._gangs is not None:
+            self._gangs.watch(lambda event: self._metrics.event(event, 0.0))
+
+    def _gang_scheduler(self, profiles: Mapping[str, Profile]) -> GangScheduler | None:
+        gangs = gangs_of(profiles)
+        if gangs is None:
+            return None
+        hands = Hands(
+            self._cycle,
+            self._note_plugins,
+            self._is_settled,
+            self._refuse,
+            self._failed,
+            self._bind,
+            self._start,
+            self._world.clock.monotonic,
+        )
+        return GangScheduler(gangs, self._handle, self.queue, self.cache, self._extenders, hands)
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
@@ -91,6 +112,9 @@ class Scheduler:
             entry = self.queue.pop()
             if entry is None:
                 return None
+            if self._gangs is not None and self._gangs.takes(entry.info):
+                self._gangs.schedule(entry)
+                continue
             if any(extender.is_interested(entry.info) for extender in self._extenders):
                 return entry
             self._schedule(entry)
@@ -180,9 +204,11 @@ class Scheduler:
         if nomination.effect is not None:
             self._start(nomination.effect())
 
-    async def _bind(self, entry: Waiting, cycle: Cycle, node: str, began_s: float) -> None:
+    async def _bind(
+        self, entry: Waiting, cycle: Cycle, node: str, began_s: float, company: Company | None = None
+    ) -> None:
         try:
-            await binding.bind(cycle, node, self.permits)
+            await binding.bind(cycle, node, self.permits, company)
         except BindingRefused as refusal:
             self._not_bound(entry, refusal, {refusal.plugin} - {""}, began_s)
         except ApiError as error:
@@ -190,13 +216,20 @@ class Scheduler:
                 self._forget(entry.info)
                 self.queue.remove(entry.info.uid)
                 return
+            self._keep_for_gang(entry, node, company)
             self._not_bound(entry, error, set(), began_s)
         except ConnectionError as error:
+            self._keep_for_gang(entry, node, company)
             self._not_bound(entry, error, set(), began_s)
         else:
             self.queue.remove(entry.info.uid)
             self._metrics.scheduled(entry, began_s, self._world)
             self._reporter.scheduled(entry.info, node)
+
+    def _keep_for_gang(self, entry: Waiting, node: str, company: Company | None) -> None:
+        """The others of its gang are on their nodes: nobody may take its room while it tries again."""
+        if company is not None:
+            self._handle.nominator.put(entry.info, node)
 
     def _not_bound(self, entry: Waiting, why: Exception, rejected_by: set[str], began_s: float) -> None:
         """The pod is where it was before the decision, and tries again: later when it was an error."""
@@ -204,9 +237,20 @@ class Scheduler:
         if not rejected_by:
             self._failed(entry, why, began_s)
             return
+        self._refuse(entry, str(why), rejected_by, began_s)
+
+    def _refuse(
+        self,
+        entry: Waiting,
+        why: str,
+        rejected_by: set[str],
+        began_s: float,
+        nominated: str | None = None,
+    ) -> None:
+        """Back into the queue, until something happens that may help."""
         self._metrics.attempt("unschedulable", entry.profile.name, began_s, self._world)
         self.queue.put_back(entry, rejected_by)
-        self._start(self._reporter.unschedulable(entry.info, str(why)))
+        self._start(self._reporter.unschedulable(entry.info, why, nominated))
 
     def _failed(self, entry: Waiting, why: Exception, began_s: float) -> None:
         """An error, no refusal."""
@@ -247,7 +291,10 @@ class Scheduler:
         info = pod_info(pod)
         if info.nominated:
             self._handle.nominator.put(info, info.nominated)
+        is_new = self.queue.get(uid) is None
         self.queue.put(info, profile)
+        if is_new and self._gangs is not None:
+            self._gangs.came(pod)
 
     def _placed(self, info: PodInfo) -> None:
         self._handle.nominator.remove(info.uid)

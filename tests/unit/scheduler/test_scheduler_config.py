@@ -321,3 +321,22 @@ def test_sets_that_make_no_profile(plugins: Obj, error: str) -> None:
     with pytest.raises(ProfileError) as caught:
         _points(plugins)
     assert str(caught.value) == error
+
+
+def test_our_own_plugins_run_behind_upstreams_unless_they_are_disabled() -> None:
+    """docs/scheduling/README.md#configuration."""
+
+    def multi(plugins: Any) -> list[str]:
+        profile = parsed(yaml.safe_dump({"profiles": [{"plugins": {"multiPoint": plugins}}]}))["profiles"][0]
+        shown = [plugin["name"] for plugin in profile["plugins"]["multiPoint"]["enabled"]]
+        assert not set(shown) & (set(plugin_sets.OWN) - {"Deadlines"}), "the document is upstream's"
+        return [
+            plugin["name"] for plugin in plugin_sets.with_own(profile)["plugins"]["multiPoint"]["enabled"]
+        ]
+
+    custom = {"enabled": [{"name": "CustomA"}]}
+    assert multi(custom) == [*plugin_sets.DEFAULTS, *plugin_sets.OWN, "CustomA"]
+    assert set(plugin_sets.OWN) - set(multi(custom | {"disabled": [{"name": "Deadlines"}]})) == {"Deadlines"}
+    assert multi(custom | {"disabled": [{"name": "*"}]}) == ["CustomA"]
+    named = {"enabled": [{"name": "Deadlines"}]}
+    assert multi(named).count("Deadlines") == 1

@@ -60,3 +60,30 @@ def priority_class_update(obj: Obj, old: Obj) -> f.Errors:
         errors.append(f.forbidden("value", "may not be changed in an update."))
     errors += fields.immutable(obj.get("preemptionPolicy"), old.get("preemptionPolicy"), "preemptionPolicy")
     return errors
+
+
+_POLICIES = ("basic", "gang")
+_SPEC_FIELDS = ("podGroupTemplateRef", "schedulingPolicy")
+
+
+def pod_group(obj: Obj) -> f.Errors:
+    """pkg/apis/scheduling/v1alpha2/zz_generated.validations.go."""
+    path, policy = "spec.schedulingPolicy", obj["spec"].get("schedulingPolicy") or {}
+    given = [name for name in _POLICIES if policy.get(name) is not None]
+    names = ", ".join(f"`{name}`" for name in _POLICIES)
+    if not given:
+        return [f.invalid(path, "", f"must specify one of: {names}")]
+    errors: f.Errors = []
+    if len(given) > 1:
+        errors.append(f.invalid(path, f"{{{', '.join(given)}}}", f"must specify exactly one of: {names}"))
+    count = (policy.get("gang") or {"minCount": 1}).get("minCount", 0)
+    if count < 1:
+        errors.append(f.invalid(f"{path}.gang.minCount", count, "must be greater than or equal to 1"))
+    return errors
+
+
+def pod_group_update(obj: Obj, old: Obj) -> f.Errors:
+    errors: f.Errors = []
+    for name in _SPEC_FIELDS:
+        errors += fields.immutable(obj["spec"].get(name), old["spec"].get(name), f"spec.{name}")
+    return errors

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from pilothouse.api.catalog import Catalog
+from pilothouse.api.resources import POD_GROUPS
 from pilothouse.api.types import Obj
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -81,7 +82,7 @@ def first_service_ip(service_range: str) -> str:
 def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     """Everything, namespaces first."""
     found = [_namespace(name) for name in NAMESPACES]
-    found += _fixed(facts)
+    found += _fixed(facts, catalog)
     found += [
         Made(_api_service(group, version, facts))
         for group, versions in catalog.groups().items()
@@ -93,15 +94,53 @@ def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     return found
 
 
-def _fixed(facts: Facts) -> list[Made]:
+def _fixed(facts: Facts, catalog: Catalog) -> list[Made]:
     data = resources.files("pilothouse.apiserver.bootstrap").joinpath("objects.json").read_bytes()
     found: list[Obj] = msgspec.json.decode(data)
+    if catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural) is not None:
+        found += _POD_GROUP_ROLE
     return [
         Made(obj, applied=_flow_status(obj, facts.now), applier=_FLOW_CONSUMER)
         if obj["kind"] == "FlowSchema"
         else Made(obj)
         for obj in found
     ]
+
+
+_RBAC = "rbac.authorization.k8s.io"
+_POD_GROUP_META = {
+    "name": "system:kube-scheduler:pod-groups",
+    "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+    "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+}
+_POD_GROUP_ROLE: list[Obj] = [
+    {
+        "kind": "ClusterRole",
+        "apiVersion": f"{_RBAC}/v1",
+        "metadata": _POD_GROUP_META,
+        "rules": [
+            {
+                "verbs": ["get", "list", "watch"],
+                "apiGroups": [POD_GROUPS.group],
+                "resources": ["podgroups", "workloads"],
+            },
+            {
+                "verbs": ["patch", "update"],
+                "apiGroups": [POD_GROUPS.group],
+                "resources": ["podgroups/status"],
+            },
+        ],
+    },
+    {
+        "kind": "ClusterRoleBinding",
+        "apiVersion": f"{_RBAC}/v1",
+        "metadata": _POD_GROUP_META,
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": _POD_GROUP_META["name"]},
+        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": "system:kube-scheduler"}],
+    },
+]
+"""What the scheduler may do besides where PodGroups are served. Upstream adds these rules to system:kube-scheduler
+(bootstrappolicy, gate GenericWorkload); a role of their own comes into clusters that have that one already."""
 
 
 def _flow_status(obj: Obj, now: str) -> Obj:

@@ -36,6 +36,34 @@ DEFAULTS: Mapping[str, int | None] = {
 """Kubernetes 1.36's default plugins in their order, with their weights; all are enabled at `multiPoint`."""
 
 
+OWN: Mapping[str, int | None] = {
+    "GangScheduling": None,
+    "Deadlines": None,
+    "DataLocality": 2,
+    "Interference": 2,
+}
+"""Plugins beyond upstream's default ones that run unless a profile disables them, by name or with *, at `multiPoint`.
+They do nothing for pods that ask for nothing of theirs. The document does not list them: it stays upstream's."""
+
+
+def own_plugins(plugins: Obj) -> list[str]:
+    """Those of `OWN` that run beside a profile's plugins: what it names itself is its own business."""
+    multi = plugins.get(MULTI) or {}
+    out = names(multi.get("disabled"))
+    named = set(enabled_names(plugins))
+    return [] if EVERY in out else [name for name in OWN if name not in out | named]
+
+
+def with_own(profile: Obj) -> Obj:
+    """The same profile with our own plugins behind upstream's of `multiPoint`, and before anybody else's."""
+    plugins = profile["plugins"]
+    multi = plugins.get(MULTI) or {}
+    enabled = list(multi.get("enabled") or ())
+    at = max((n for n, plugin in enumerate(enabled, 1) if plugin["name"] in DEFAULTS), default=0)
+    enabled[at:at] = [_plugin(name, OWN[name]) for name in own_plugins(plugins)]
+    return {**profile, "plugins": {**plugins, MULTI: {**multi, "enabled": enabled}}}
+
+
 def default_plugins() -> Obj:
     sets: Obj = {point: {} for point in (*POINTS, MULTI, *PLACEMENT)}
     sets[MULTI] = {"enabled": [_plugin(name, weight) for name, weight in DEFAULTS.items()]}

@@ -54,6 +54,7 @@ class DefaultPreemption(PostFilterPlugin):
             node,
             effect=lambda: self._make_room(cycle.info, cycle.profile.name, node, chosen),
             victims=len(chosen.victims),
+            leaving=chosen.victims,
         )
 
     def _not_eligible(self, cycle: Cycle, diagnosis: Diagnosis) -> str:

@@ -8,6 +8,7 @@ from pilothouse.scheduler.pod_info import PodInfo
 
 class PrioritySort(QueueSortPlugin):
     name = "PrioritySort"
+    ranked = True
 
     def sort_key(self, info: PodInfo, since_s: float) -> tuple[float, ...]:
         return (-info.priority, since_s)

@@ -15,11 +15,15 @@ from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.plugins import resource_scoring
 from pilothouse.scheduler.plugins.balanced_allocation import BalancedAllocation
+from pilothouse.scheduler.plugins.data_locality import DataLocality
+from pilothouse.scheduler.plugins.deadlines import Deadlines
 from pilothouse.scheduler.plugins.default_binder import DefaultBinder
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
 from pilothouse.scheduler.plugins.dynamic_resources import DynamicResources
+from pilothouse.scheduler.plugins.gang_scheduling import GangScheduling
 from pilothouse.scheduler.plugins.image_locality import ImageLocality
 from pilothouse.scheduler.plugins.inter_pod_affinity import InterPodAffinity
+from pilothouse.scheduler.plugins.interference import Interference
 from pilothouse.scheduler.plugins.node_affinity import NodeAffinity
 from pilothouse.scheduler.plugins.node_declared_features import NodeDeclaredFeatures
 from pilothouse.scheduler.plugins.node_name import NodeName
@@ -35,7 +39,8 @@ from pilothouse.scheduler.pod_terms import Namespaces
 from pilothouse.scheduler.preemption import Enough
 from pilothouse.scheduler.profile import DEFAULT_NAME, Profile
 
-WEIGHTS: Mapping[str, int] = {name: weight for name, weight in plugin_sets.DEFAULTS.items() if weight}
+_DEFAULTS: Mapping[str, int | None] = {**plugin_sets.DEFAULTS, **plugin_sets.OWN}
+WEIGHTS: Mapping[str, int] = {name: weight for name, weight in _DEFAULTS.items() if weight}
 
 
 class Questions(NamedTuple):
@@ -106,6 +111,10 @@ _RULES: Mapping[str, RuleFactory] = {
 _OTHERS: Mapping[str, HandleFactory] = {
     DefaultPreemption.name: _preemption,
     DefaultBinder.name: lambda args, handle: DefaultBinder(handle),
+    DataLocality.name: DataLocality,
+    Deadlines.name: Deadlines,
+    Interference.name: Interference,
+    GangScheduling.name: lambda args, handle: GangScheduling(handle),
 }
 _NOT_BUILT = ("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone")
 """Upstream's that configurations may name and that do nothing here yet."""
@@ -133,6 +142,10 @@ POINTS: Mapping[str, frozenset[str]] = {
     "ImageLocality": frozenset(("score",)),
     "DefaultBinder": frozenset(("bind",)),
     "NodeDeclaredFeatures": _FILTERS,
+    "GangScheduling": frozenset(("preEnqueue",)),
+    "Deadlines": frozenset(("preFilter",)),
+    "DataLocality": frozenset(("filter",)) | _SCORES,
+    "Interference": _SCORES,
 }
 """The extension points that upstream's plugins have, which are those that a configuration may enable them at. Ours may
 do with fewer: what needs no preparation has no PreFilter."""
@@ -159,12 +172,10 @@ def questions(handle: Handle) -> Questions:
 def rules(namespaces: Namespaces, group_of: GroupOf) -> list[Plugin]:
     """The rules with their default arguments, in the default order."""
     ask = Questions(namespaces, group_of)
-    return [
-        _RULES[name](defaults.plugin_args(name, {}), ask) for name in plugin_sets.DEFAULTS if name in _RULES
-    ]
+    return [_RULES[name](defaults.plugin_args(name, {}), ask) for name in _DEFAULTS if name in _RULES]
 
 
 def default_profile(handle: Handle, name: str = DEFAULT_NAME) -> Profile:
     ask = questions(handle)
-    plugins = [make(each, defaults.plugin_args(each, {}), ask, handle) for each in plugin_sets.DEFAULTS]
+    plugins = [make(each, defaults.plugin_args(each, {}), ask, handle) for each in _DEFAULTS]
     return Profile(plugins, WEIGHTS, name)

@@ -24,6 +24,17 @@ class PriorityClassStrategy(Strategy):
         return validation.priority_class_update(obj, old)
 
 
+class PodGroupStrategy(Strategy):
+    """pkg/registry/scheduling/podgroup."""
+
+    def validate(self, ctx: Context, obj: Obj) -> f.Errors:
+        return validation.pod_group(obj)
+
+    def validate_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+        return validation.pod_group_update(obj, old)
+
+
 STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("scheduling.k8s.io", "PriorityClass"): PriorityClassStrategy(),
+    ("scheduling.k8s.io", "PodGroup"): PodGroupStrategy(),
 }

@@ -1,0 +1,196 @@
+"""Gangs in the scheduler's loop: which pods are decided on together, and what follows from the decision
+(`gang_cycle`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from pilothouse.api.types import Obj
+from pilothouse.client.informer import Handler
+from pilothouse.scheduler import gang_cycle, gang_report
+from pilothouse.scheduler.binding import GANG
+from pilothouse.scheduler.cache import Cache
+from pilothouse.scheduler.company import Company
+from pilothouse.scheduler.extenders.extender import Extender
+from pilothouse.scheduler.framework import Cycle, PluginFailed
+from pilothouse.scheduler.gang_cycle import Member, Outcome
+from pilothouse.scheduler.gangs import Gangs, Group
+from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.plugins.gang_scheduling import GangScheduling
+from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.profile import Profile
+from pilothouse.scheduler.queue import SchedulingQueue, Waiting
+
+_MESSAGES: Mapping[Outcome, str] = {
+    "scheduled": "",
+    "preempting": gang_cycle.WAITING,
+    "unschedulable": gang_cycle.UNSCHEDULABLE,
+}
+NO_EXTENDERS = (
+    "pods of a gang are not decided on by extenders: take the pod out of its group, or from the extender"
+)
+
+
+class Refuse(Protocol):
+    def __call__(
+        self, entry: Waiting, why: str, rejected_by: set[str], began_s: float, nominated: str | None = None
+    ) -> None:
+        """The pod goes back into the queue, and people are told."""
+
+
+class Hands(NamedTuple):
+    """What the loop does for a gang, pod by pod."""
+
+    cycle: Callable[[Waiting], Cycle]
+    decided: Callable[[Cycle, Waiting], None]
+    """A cycle's decision is over (its plugins may have been timed)."""
+    is_settled: Callable[[Waiting], bool]
+    refuse: Refuse
+    failed: Callable[[Waiting, Exception, float], None]
+    bind: Callable[[Waiting, Cycle, str, float, Company], Coroutine[object, object, None]]
+    start: Callable[[Coroutine[object, object, None]], None]
+    now_s: Callable[[], float]
+
+
+class GangScheduler:
+    def __init__(
+        self,
+        gangs: Gangs,
+        handle: Handle,
+        queue: SchedulingQueue,
+        cache: Cache,
+        extenders: Sequence[Extender],
+        hands: Hands,
+    ) -> None:
+        self._gangs = gangs
+        self._handle = handle
+        self._queue = queue
+        self._cache = cache
+        self._extenders = extenders
+        self._hands = hands
+
+    def watch(self, handling: Callable[[str], None]) -> None:
+        """`handling` is told of each event that there was."""
+        if self._gangs.groups is not None:
+            self._gangs.groups.add_handler(_PodGroupHandler(self, handling))
+
+    def takes(self, info: PodInfo) -> bool:
+        """Whether a pod is decided on with others."""
+        if self._gangs.of(info.pod) is None:
+            return False
+        try:
+            return self._gangs.minimum(info.pod) > 1
+        except ValueError:
+            return True
+
+    def came(self, pod: Obj) -> None:
+        """A new pod: its group may be complete."""
+        group = self._gangs.of(pod)
+        if group is not None:
+            self.reconsider(group)
+
+    def reconsider(self, group: Group) -> None:
+        for pod in self._gangs.members(group):
+            self._queue.reconsider(pod["metadata"]["uid"], GANG)
+
+    def schedule(self, first: Waiting) -> None:
+        """All pods of a group that wait, in one decision."""
+        began_s = self._hands.now_s()
+        group = self._gangs.of(first.info.pod)
+        assert group is not None
+        entries = self._waiting(first, group)
+        try:
+            self._check(entries)
+            minimum = self._gangs.minimum(first.info.pod)
+            needed = minimum - self._gangs.placed(group, self._cache.is_assumed)
+            outcome, members = gang_cycle.attempt(entries, self._hands.cycle, self._cache, needed)
+        except (PluginFailed, ValueError) as error:
+            for entry in entries:
+                self._hands.failed(entry, error, began_s)
+            return
+        for member in members:
+            self._hands.decided(member.cycle, member.entry)
+        if outcome == "scheduled":
+            self._bind(members, needed, began_s)
+        else:
+            self._put_back(members, outcome == "preempting", began_s)
+        found = self._gangs.object(group)
+        if members and found is not None:
+            is_scheduled = outcome == "scheduled"
+            self._hands.start(
+                gang_report.report(self._handle, found, scheduled=is_scheduled, message=_MESSAGES[outcome])
+            )
+
+    def _waiting(self, first: Waiting, group: Group) -> list[Waiting]:
+        """In a fixed order: by priority, then who was first seen first."""
+        others = [self._queue.take(pod["metadata"]["uid"]) for pod in self._gangs.members(group)]
+        found = [e for e in (first, *others) if e is not None and not self._hands.is_settled(e)]
+        return sorted(found, key=lambda e: (-e.info.priority, e.first_s, e.info.name))
+
+    def _check(self, entries: Sequence[Waiting]) -> None:
+        """ValueError when these pods cannot be decided on together."""
+        names = sorted({entry.profile.name for entry in entries})
+        if len(names) > 1:
+            got = f'"{names[0]}" and "{names[1]}"'
+            raise ValueError(
+                f"all pods in a single pod group should have the same .spec.schedulerName set, got: {got}"
+            )
+        if any(extender.is_interested(entry.info) for entry in entries for extender in self._extenders):
+            raise ValueError(NO_EXTENDERS)
+
+    def _bind(self, members: Sequence[Member], needed: int, began_s: float) -> None:
+        placed = [member for member in members if member.node]
+        company = Company(len(placed), needed)
+        for member in placed:
+            self._handle.nominator.remove(member.entry.info.uid)
+            self._hands.start(self._hands.bind(member.entry, member.cycle, member.node, began_s, company))
+        for member in members:
+            if not member.node:
+                self._hands.refuse(member.entry, member.why, set(member.rejected_by), began_s)
+
+    def _put_back(self, members: Sequence[Member], preempting: bool, began_s: float) -> None:
+        """What may help one of them helps all: they are tried together."""
+        together = {GANG}.union(*(member.rejected_by for member in members))
+        for member in members:
+            uid, node = member.entry.info.uid, member.node if preempting else ""
+            if node:
+                self._handle.nominator.put(member.cycle.info, node)
+                if member.nomination is not None and member.nomination.effect is not None:
+                    self._hands.start(member.nomination.effect())
+                why = gang_cycle.WAITING
+            else:
+                self._handle.nominator.remove(uid)
+                why = gang_cycle.UNSCHEDULABLE if member.nomination else member.why
+            self._hands.refuse(member.entry, why or gang_cycle.UNSCHEDULABLE, together, began_s, node)
+
+
+class _PodGroupHandler(Handler):
+    def __init__(self, scheduler: GangScheduler, handling: Callable[[str], None]) -> None:
+        self._scheduler = scheduler
+        self._handling = handling
+
+    def on_add(self, obj: Obj) -> None:
+        self._scheduler.reconsider(_group(obj))
+        self._handling("PodGroupAdd")
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if old.get("spec") != new.get("spec"):
+            self._scheduler.reconsider(_group(new))
+            self._handling("PodGroupUpdate")
+
+    def on_delete(self, obj: Obj) -> None:
+        """Pods that wait are told at their next attempt."""
+
+
+def _group(obj: Obj) -> Group:
+    return Group(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def gangs_of(profiles: Mapping[str, Profile]) -> Gangs | None:
+    """Groups are of the cluster: one look at them serves all profiles. None where the plugin is off."""
+    for profile in profiles.values():
+        for plugin in profile.pre_enqueue:
+            if isinstance(plugin, GangScheduling):
+                return plugin.gangs
+    return None
