@@ -40,6 +40,12 @@ class TaintToleration(FilterPlugin, ScorePlugin):
         counts = [soft_taints(cycle.info.pod, found) for found in cycle.table.taint_sets]
         return normalized(np.array(counts, dtype=np.int64)[cycle.table.taints[rows]], reverse=True)
 
+    def raw_score(self, cycle: Cycle, rows: Rows) -> Column:
+        """How many soft taints are not tolerated."""
+        counts = [soft_taints(cycle.info.pod, found) for found in cycle.table.taint_sets]
+        column: Column = np.array(counts, dtype=np.int64)[cycle.table.taints[rows]]
+        return column
+
 
 def fits(pod: Obj, node: Obj) -> bool:
     return taints.untolerated(pod, taints.of_node(node)) is None
