@@ -236,6 +236,11 @@ class Informers:
         await asyncio.gather(*(i.synced() for i in list(self._informers.values())))
 
     @property
+    def resources(self) -> list[Resource]:
+        """What is followed."""
+        return list(dict.fromkeys(informer.resource for informer in self._informers.values()))
+
+    @property
     def running(self) -> bool:
         return self._running
 

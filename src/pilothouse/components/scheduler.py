@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse.api import errors
 from pilothouse.api.types import Obj
+from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
-from pilothouse.client.resource_client import ResourceClient
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 from pilothouse.scheduler import build
@@ -34,7 +34,7 @@ class SchedulerComponent:
 
     def __init__(
         self,
-        client: ResourceClient,
+        client: Client,
         world: World,
         metrics: CollectorRegistry,
         config: Obj | None = None,
@@ -48,7 +48,7 @@ class SchedulerComponent:
         self._recorder = EventRecorder(client, config["profiles"][0]["schedulerName"], world, modern=True)
         handle = Handle(client, self.informers, world, self._recorder, Nominator())
         self._extenders = build.extenders(config)
-        self._scheduler = Scheduler(
+        self.scheduler = Scheduler(
             handle,
             build.profiles(config, handle, plugins, self._extenders),
             metrics,
@@ -69,7 +69,7 @@ class SchedulerComponent:
             raise errors.service_unavailable(
                 "this scheduler does not work yet, or another one leads: ask that one"
             )
-        return self._scheduler.explain(namespace, name)
+        return self.scheduler.explain(namespace, name)
 
     def explanation(self, path: str) -> bytes:
         """The JSON answer to GET /explain/`path`, namespaces/NS/pods/NAME; ApiError."""
@@ -83,7 +83,7 @@ class SchedulerComponent:
         try:
             self.informers.start()
             self._tasks.start("events", self._recorder.run())
-            self._tasks.start("scheduling", self._scheduler.run())
+            self._tasks.start("scheduling", self.scheduler.run())
             await self._tasks.wait()
         finally:
             await self._tasks.stop()
