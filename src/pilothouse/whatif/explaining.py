@@ -7,6 +7,7 @@ import msgspec
 from pilothouse.api.resources import PODS
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.scheduler.explain import Explanation, QueueState, queue_state
+from pilothouse.whatif.admission import Admission
 from pilothouse.whatif.snapshot import Snapshot
 from pilothouse.whatif.stage import Setting, Stage
 
@@ -20,6 +21,7 @@ def explain(snapshot: Snapshot, namespace: str, name: str, setting: Setting | No
 
 
 async def _explained(stage: Stage, namespace: str, name: str) -> Explanation:
+    await Admission(stage.snapshot, stage.world).complete(stage.snapshot)
     made = stage.scheduler()
     made.informers.start()
     try:

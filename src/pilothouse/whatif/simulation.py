@@ -158,7 +158,7 @@ class _Intake:
         """Everything else before pods, as pods may ask for it; then what already waits there is counted too."""
         snapshot, world = stage.snapshot, stage.world
         admission = Admission(snapshot, world)
-        await self._complete_present(snapshot, admission)
+        await admission.complete(snapshot)
         waiting = [pod for pod in snapshot.list(PODS) if waits(pod)]
         pods: list[Obj] = []
         workloads = []
@@ -178,12 +178,6 @@ class _Intake:
         for pod, owner in owned:
             await self._admit(stage, admission, pod, owner)
         self.seen += [(pod, pod["metadata"]["uid"], _called(pod)) for pod in waiting]
-
-    async def _complete_present(self, snapshot: Snapshot, admission: Admission) -> None:
-        """Pods that somebody wrote by hand have seen no server."""
-        for pod in list(snapshot.list(PODS)):
-            if "priority" not in pod["spec"]:
-                snapshot.put(PODS, await admission.pod(pod))
 
     async def _expanded(self, stage: Stage, admission: Admission, workload: Obj) -> list[tuple[Obj, str]]:
         found = expand(workload, stage.snapshot, stage.world)

@@ -35,7 +35,7 @@ JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 @dataclass(slots=True)
 class Expansion:
-    """What a workload brings: its pods, most of them still without a name, and before them what they need (a ReplicaSet,
+    """What a workload brings: its pods, most of them still without a name, and what they need before (a ReplicaSet,
     claims)."""
 
     pods: list[Obj] = field(default_factory=list)
@@ -85,12 +85,8 @@ def _owned(owner: Obj, resource: Resource, name: str, world: World) -> Obj:
 
 def _replicas(owner: Obj, resource: Resource) -> Expansion:
     count = owner["spec"].get("replicas")
-    return Expansion(
-        [
-            _pod(owner["spec"]["template"], owner, resource, world)
-            for _ in range(1 if count is None else count)
-        ]
-    )
+    count = 1 if count is None else count
+    return Expansion([_pod(owner["spec"]["template"], owner, resource) for _ in range(count)])
 
 
 def _pod(template: Obj, owner: Obj, resource: Resource, prefix: str = "") -> Obj:
