@@ -54,27 +54,26 @@ def _json(found: Explanation) -> None:
 
 
 def _show(found: Explanation, most: int) -> None:
-    out = tables.console()
     for line in _head(found):
-        out.print(line, soft_wrap=True)
+        print(line)
     fitting = [report for report in found.nodes if report.fits]
     refused = [report for report in found.nodes if not report.fits]
     if fitting:
-        out.print()
+        print()
         _show_scores(found, fitting[: most or None])
         _more(len(fitting), most)
     if refused:
-        out.print()
+        print()
         _show_refusals(refused[: most or None])
         _more(len(refused), most)
-    if found.preemption is not None:
-        out.print()
+    if found.preemption is not None and found.preemption.node:
+        print()
         _show_preemption(found.preemption)
 
 
 def _more(there: int, most: int) -> None:
     if most and there > most:
-        tables.console().print(f"… and {there - most} more (--nodes 0 shows all)")
+        print(f"… and {there - most} more (--nodes 0 shows all)")
 
 
 def _head(found: Explanation) -> list[str]:
@@ -105,7 +104,7 @@ def _queue(found: Explanation) -> list[str]:
         lines.append(f"It is {queue.place}{gate}{since}.")
     if found.nominated:
         lines.append(f"Room is being made for it on {found.nominated}.")
-    if queue.message and queue.message != found.message:
+    if queue.message and not queue.gate and queue.message != found.message:
         lines.append(f"Its last attempt said: {queue.message}")
     return lines
 
@@ -117,14 +116,12 @@ def _show_scores(found: Explanation, reports: list[NodeReport]) -> None:
     table = tables.plain("NODE", "TOTAL", *(f"{name} ×{weights[name]}" for name in plugins), right=("TOTAL",))
     for report in reports:
         cells = [_cell(score.raw, score.normalized, score.weighted) for score in report.scores]
-        name = f"[green]{report.node}[/]" if report.node in found.best else report.node
-        table.add_row(name, str(report.total), *cells)
-    tables.console().print(table)
-    tables.console().print("Each score: what was counted → from 0 to 100 → times the weight.")
+        style = "green" if report.node in found.best else None
+        table.add_row(report.node, str(report.total), *cells, style=style)
+    tables.show(table)
+    print("Each score: what was counted → from 0 to 100 → times the weight.")
     if found.skipped:
-        tables.console().print(
-            f"These would not tell the nodes apart: {', '.join(found.skipped)}", soft_wrap=True
-        )
+        print(f"These would not tell the nodes apart: {', '.join(found.skipped)}")
 
 
 def _cell(raw: int, normalized: int, weighted: int) -> str:
@@ -142,7 +139,7 @@ def _show_refusals(reports: list[NodeReport]) -> None:
             "maybe" if any(refusal.resolvable for refusal in report.refusals) else "no",
             "\n".join(_also(refusal) for refusal in report.also),
         )
-    tables.console().print(table)
+    tables.show(table)
 
 
 def _also(refusal: Refusal) -> str:
@@ -150,16 +147,12 @@ def _also(refusal: Refusal) -> str:
 
 
 def _show_preemption(found: Preemption) -> None:
-    out = tables.console()
-    if not found.node:
-        out.print(f"Preemption would not help: {found.message}", soft_wrap=True)
-        return
-    out.print(f"Preemption would make room on {found.node}.")
+    print(f"Preemption would make room on {found.node}.")
     table = tables.plain("NODE", "BUDGETS BROKEN", "VICTIMS", right=("BUDGETS BROKEN",))
     for candidate in found.candidates:
         victims = (f"{v.namespace}/{v.name} (priority {v.priority})" for v in candidate.victims)
         table.add_row(candidate.node, str(candidate.violations), "\n".join(victims))
-    out.print(table)
+    tables.show(table)
 
 
 COMMAND = Command(

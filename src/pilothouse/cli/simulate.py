@@ -11,6 +11,8 @@ from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Valu
 from pilothouse.cli.kinds import BOOL, INT, STRING, STRINGS
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pilothouse.api.types import Obj
     from pilothouse.whatif.growing import Template
     from pilothouse.whatif.simulation import Placement, Simulation
@@ -80,21 +82,21 @@ def _json(found: Simulation) -> None:
 
 
 def _show(found: Simulation, *, wide: bool) -> None:
-    out = tables.console()
-    out.print(_pods(found) if wide else _nodes(found))
-    if found.unplaced:
-        out.print()
-        out.print(_unplaced(found))
-    for each in found.preempted:
-        out.print(f"Preempted: {each.namespace}/{each.name} on {each.node}")
-    out.print()
-    for added in found.added:
-        out.print(f"To add: {added.count} × {added.template}, cost {added.cost:g}")
     placed = len(found.placements) - len(found.unplaced)
-    out.print(f"{placed} of {len(found.placements)} pods find a place.")
+    if placed:
+        tables.show(_pods(found) if wide else _nodes(found))
+        print()
+    if found.unplaced:
+        tables.show(_unplaced(found))
+        print()
+    for each in found.preempted:
+        print(f"Preempted: {each.namespace}/{each.name} on {each.node}")
+    for added in found.added:
+        print(f"To add: {added.count} × {added.template}, cost {added.cost:g}")
+    print(f"{placed} of {len(found.placements)} pods find a place.")
 
 
-def _pods(found: Simulation) -> object:
+def _pods(found: Simulation) -> Table:
     table = tables.plain("NAMESPACE", "POD", "OF", "NODE")
     for each in found.placements:
         if each.state == "bound":
@@ -102,7 +104,7 @@ def _pods(found: Simulation) -> object:
     return table
 
 
-def _nodes(found: Simulation) -> object:
+def _nodes(found: Simulation) -> Table:
     """How many pods of which workload go to which node."""
     counts: dict[tuple[str, str, str], int] = {}
     for each in found.placements:
@@ -119,7 +121,7 @@ def _node(placement: Placement) -> str:
     return f"{placement.node} (new)" if placement.added else placement.node
 
 
-def _unplaced(found: Simulation) -> object:
+def _unplaced(found: Simulation) -> Table:
     """Pods of one workload that stay out for one reason are one line."""
     counts: dict[tuple[str, str, str, str], int] = {}
     for each in found.unplaced:

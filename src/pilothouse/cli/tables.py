@@ -1,9 +1,9 @@
-"""Tables on a terminal; in a pipe without colours, and as wide as they must be."""
+"""Tables on a terminal; in a pipe without colours, and as wide as they must be. What they show is no markup."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
-from functools import lru_cache
 
 from rich.console import Console
 from rich.table import Table
@@ -11,10 +11,18 @@ from rich.table import Table
 _WIDTH_IN_A_PIPE = 10_000
 
 
-@lru_cache(maxsize=1)
 def console() -> Console:
-    made = Console(highlight=False, emoji=False)
-    return made if made.is_terminal else Console(highlight=False, emoji=False, width=_WIDTH_IN_A_PIPE)
+    width = None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
+    return Console(highlight=False, emoji=False, markup=False, width=width)
+
+
+def show(table: Table) -> None:
+    """Without blanks at the ends of lines."""
+    out = console()
+    with out.capture() as shown:
+        out.print(table)
+    for line in shown.get().splitlines():
+        print(line.rstrip())
 
 
 def plain(*titles: str, right: Collection[str] = ()) -> Table:

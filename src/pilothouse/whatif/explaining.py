@@ -16,8 +16,10 @@ def explain(snapshot: Snapshot, namespace: str, name: str, setting: Setting | No
     """As the scheduler's own endpoint says it, of a snapshot; what only the queue of a running scheduler knows is
     missing (attempts, back-off). It runs an event loop of its own: from a coroutine call it in a thread. ApiError 404
     for a pod that is not there."""
-    stage = Stage(snapshot, setting or Setting())
-    return run_virtual(_explained(stage, namespace, name))
+    setting = setting or Setting()
+    found = run_virtual(_explained(Stage(snapshot, setting), namespace, name))
+    extenders = [each["urlPrefix"] for each in (setting.config or {}).get("extenders") or ()]
+    return msgspec.structs.replace(found, extenders=tuple(extenders))
 
 
 async def _explained(stage: Stage, namespace: str, name: str) -> Explanation:
