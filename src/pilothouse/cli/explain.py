@@ -24,10 +24,9 @@ def _run(values: Values) -> None:
     from pilothouse.api.errors import ApiError
     from pilothouse.scheduler.config.profiles import ProfileError
     from pilothouse.whatif.explaining import explain
-    from pilothouse.whatif.stage import Setting
 
     try:
-        found = explain(snapshot, values["namespace"], name, Setting(config))
+        found = explain(snapshot, values["namespace"], name, config=config)
     except (ApiError, ProfileError) as error:
         raise Failure(f"{error}") from None
     if values["output"] == "json":

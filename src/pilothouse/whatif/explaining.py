@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from pilothouse.api.resources import PODS
+from pilothouse.api.types import Obj
 from pilothouse.kit.virtual_loop import run_virtual
+from pilothouse.scheduler.build import Factory
 from pilothouse.scheduler.explain import Explanation, QueueState, queue_state
 from pilothouse.whatif.admission import Admission
 from pilothouse.whatif.snapshot import Snapshot
 from pilothouse.whatif.stage import Setting, Stage
 
 
-def explain(snapshot: Snapshot, namespace: str, name: str, setting: Setting | None = None) -> Explanation:
+def explain(
+    snapshot: Snapshot,
+    namespace: str,
+    name: str,
+    *,
+    config: Obj | None = None,
+    plugins: Mapping[str, Factory] | None = None,
+) -> Explanation:
     """As the scheduler's own endpoint says it, of a snapshot; what only the queue of a running scheduler knows is
     missing (attempts, back-off). It runs an event loop of its own: from a coroutine call it in a thread. ApiError 404
-    for a pod that is not there."""
-    setting = setting or Setting()
-    found = run_virtual(_explained(Stage(snapshot, setting), namespace, name))
-    extenders = [each["urlPrefix"] for each in (setting.config or {}).get("extenders") or ()]
+    for a pod that is not there, 400 for one of another scheduler; ProfileError for a wrong configuration."""
+    found = run_virtual(_explained(Stage(snapshot, Setting(config, plugins=plugins)), namespace, name))
+    extenders = [each["urlPrefix"] for each in (config or {}).get("extenders") or ()]
     return msgspec.structs.replace(found, extenders=tuple(extenders))
 
 

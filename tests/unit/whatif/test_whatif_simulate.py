@@ -15,7 +15,6 @@ from pilothouse.scheduler.config import load
 from pilothouse.scheduler.config.profiles import ProfileError
 from pilothouse.whatif import Placement, Simulation, Snapshot, explain, simulate
 from pilothouse.whatif.kinds import BadObject
-from pilothouse.whatif.stage import Setting
 from tests.unit.whatif.clusters import node, pod, priority_class, workload
 
 NO_ROOM = (
@@ -158,7 +157,7 @@ profiles:
     assert sorted(nodes_of(simulate(snapshot, [pod(f"p{n}") for n in range(4)], config=packed)).values()) == [
         4
     ]
-    explained = explain(Snapshot([node("a"), pod("web")]), "default", "web", Setting(packed))
+    explained = explain(Snapshot([node("a"), pod("web")]), "default", "web", config=packed)
     assert explained.extenders == ("http://127.0.0.1:1/nobody",)
 
 
