@@ -7,7 +7,7 @@ heals them, and time passes only while the scheduler has something to wait for.
     reading     objects from files and folders;  listing: from an API server
     snapshot    a cluster's objects, completed as a server would have them
     workloads   the pods that a Deployment, Job, … would have;  admission: what a server does to a pod that comes in
-    memory_api  a client whose server is a snapshot;  volumes: what the volume controller would answer
+    memory_api  a client whose server is a snapshot;  volumes, device_claims: what controllers would answer
     simulation  where pods would go;  growing: which nodes would have to be added
     explaining  why one pod goes where it goes, or nowhere
 """

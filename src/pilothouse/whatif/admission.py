@@ -4,7 +4,9 @@ about objects of a snapshot (https://kubernetes.io/docs/reference/access-authn-a
 from __future__ import annotations
 
 import copy
+import logging
 
+from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PODS, PRIORITY_CLASSES, Resource
 from pilothouse.api.types import Obj
 from pilothouse.api.validation.scheduling import SYSTEM_CLASSES
@@ -16,9 +18,12 @@ from pilothouse.apiserver.admission.priority import Priority
 from pilothouse.apiserver.admission.runtime_class import RuntimeClass
 from pilothouse.apiserver.authz.rbac import Decision
 from pilothouse.apiserver.request import RequestInfo, UserInfo
+from pilothouse.client.informer import key_of
 from pilothouse.kit.world import World
 from pilothouse.whatif.kinds import kinds
 from pilothouse.whatif.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
 
 _USER = UserInfo("system:admin", "", ("system:masters",))
 
@@ -49,10 +54,15 @@ class Admission:
         return await self._through(self._claims, PERSISTENT_VOLUME_CLAIMS, claim)
 
     async def complete(self, snapshot: Snapshot) -> None:
-        """Take in the pods of a snapshot that somebody wrote by hand: they have seen no server. ApiError."""
+        """Take in the pods of a snapshot that somebody wrote by hand: they have seen no server. What would be refused
+        stays as it is, as it is there."""
         for pod in list(snapshot.list(PODS)):
-            if "priority" not in pod["spec"]:
+            if "priority" in pod["spec"]:
+                continue
+            try:
                 snapshot.put(PODS, {**await self.pod(pod), "status": pod.get("status") or {}})
+            except ApiError as error:
+                log.info("%s is left as it is: %s", key_of(pod), error)
 
     async def _through(self, plugins: tuple[Plugin, ...], resource: Resource, obj: Obj) -> Obj:
         made = copy.deepcopy(kinds().complete(obj))

@@ -143,7 +143,7 @@ class _Search:
         found: list[tuple[float, float, int, list[int]]] = []
         left = self.left(counts)
         for number, template in enumerate(self._templates):
-            helped = self._helped(left, template)
+            helped = self._helped(counts, left, number)
             count = self._fewest(counts, number, len(left) - helped, helped) if helped else 0
             if count:
                 more = [*counts]
@@ -153,14 +153,22 @@ class _Search:
                 found.append((cost / gain, cost, number, more))
         return min(found)[3] if found else None
 
-    def _helped(self, left: Sequence[Obj], template: Template) -> int:
-        """How many pods go to a node like this when it is theirs alone: the others are a lost cause here."""
+    def _helped(self, counts: Sequence[int], left: Sequence[Obj], number: int) -> int:
+        """How many pods nodes like this could take at all: those that go to one when it is theirs alone, and those
+        that go together (gangs, pods that want each other's company). The others are a lost cause here."""
+        template = self._templates[number]
         verdicts: dict[str, bool] = {}
         for pod in left:
             key = _alike(pod)
             if key not in verdicts:
                 verdicts[key] = self._fits_alone(pod, template)
-        return sum(verdicts[_alike(pod)] for pod in left)
+        alone = sum(verdicts[_alike(pod)] for pod in left)
+        if alone == len(left):
+            return alone
+        many = [*counts]
+        many[number] += min(template.most - counts[number], len(left))
+        still = {pod["metadata"]["uid"] for pod in self.left(many)}
+        return sum(verdicts[_alike(pod)] or pod["metadata"]["uid"] not in still for pod in left)
 
     def _fits_alone(self, pod: Obj, template: Template) -> bool:
         trial = self._outcome.snapshot.copy()

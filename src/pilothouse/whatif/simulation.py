@@ -11,7 +11,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PODS
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.build import Factory
-from pilothouse.whatif import growing, volumes
+from pilothouse.whatif import device_claims, growing, volumes
 from pilothouse.whatif.admission import Admission
 from pilothouse.whatif.growing import Added, Template, waits
 from pilothouse.whatif.kinds import BadObject, kinds
@@ -202,7 +202,7 @@ class _Intake:
             return
         meta["uid"], meta["creationTimestamp"] = stage.world.uid(), stage.world.timestamp()
         admitted.pop("status", None)
-        stored = stage.snapshot.put(PODS, admitted)
+        stored = stage.snapshot.put(PODS, device_claims.make(admitted, stage.snapshot, stage.world))
         self.seen.append((stored, meta["uid"], owner))
 
 

@@ -1,7 +1,10 @@
-"""docs/simulate.md as it stands: its files, what its commands print, and its program."""
+"""docs/simulate.md as it stands: its files, what its commands print, and its program.
+
+PILOTHOUSE_TRANSCRIPTS=rewrite puts what the commands print now into the page, to be read before it is committed."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +12,9 @@ import pytest
 
 from pilothouse.cli import main
 
-PAGE = (Path(__file__).parents[3] / "docs" / "simulate.md").read_text()
+FILE = Path(__file__).parents[3] / "docs" / "simulate.md"
+PAGE = FILE.read_text()
+REWRITE = os.environ.get("PILOTHOUSE_TRANSCRIPTS") == "rewrite"
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +30,11 @@ def test_commands_print_what_stands_below_them(block: str, capsys: pytest.Captur
     command, _, wanted = block.partition("\n")
     assert command.startswith("$ pilothouse ")
     assert main.run(command.split()[2:]) == 0
-    assert capsys.readouterr().out == wanted
+    printed = capsys.readouterr().out
+    if REWRITE:
+        FILE.write_text(FILE.read_text().replace(block, f"{command}\n{printed}"))
+    else:
+        assert printed == wanted
 
 
 @pytest.mark.parametrize("program", re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S))

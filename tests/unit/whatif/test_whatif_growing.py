@@ -93,6 +93,19 @@ def test_rules_between_pods_count() -> None:
     assert counts(found) == {"more": 3}
 
 
+def test_pods_that_go_only_together() -> None:
+    """None of them fits a node that is its own alone."""
+    term = {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}
+    beside_db = {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    new = [
+        pod("db", "2", labels={"app": "db"}),
+        workload("Deployment", "web", "1", replicas=2, pods=beside_db),
+    ]
+    found = simulate(Snapshot(), new, templates=templates(node("more")))
+    assert counts(found) == {"more": 1}
+    assert not found.unplaced
+
+
 def test_daemons_take_their_share_of_new_nodes() -> None:
     agent = {**workload("DaemonSet", "agent", "1"), "metadata": {"name": "agent", "namespace": "kube-system"}}
     heavy = workload("Deployment", "heavy", "2", replicas=2)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.api.types import Obj
+from pilothouse.kit.world import simulated_world
 from pilothouse.scheduler.config import load
 from pilothouse.scheduler.config.profiles import ProfileError
-from pilothouse.whatif import Placement, Simulation, Snapshot, explain, simulate
+from pilothouse.whatif import Placement, Simulation, Snapshot, device_claims, explain, simulate
 from pilothouse.whatif.kinds import BadObject
 from tests.unit.whatif.clusters import node, pod, priority_class, workload
 
@@ -188,6 +189,26 @@ def test_claims_are_bound_by_a_stand_in() -> None:
     st = workload("StatefulSet", "db", replicas=2, serviceName="db", volumeClaimTemplates=[claim])
     found = simulate(Snapshot([node("a"), storage]), [st])
     assert [(each.name, each.state) for each in found.placements] == [("db-0", "bound"), ("db-1", "bound")]
+
+
+def test_claims_for_devices_are_made_of_their_templates() -> None:
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+    template: Obj = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaimTemplate",
+        "metadata": {"name": "one-gpu", "namespace": "default"},
+        "spec": {"spec": {"devices": {"requests": [request]}}},
+    }
+    snapshot = Snapshot([template])
+    wanted = pod("train", resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}])
+    whole = {**wanted, "metadata": {"name": "train", "namespace": "default", "uid": "u"}}
+    made = device_claims.make(whole, snapshot, simulated_world(1))
+    (claim,) = snapshot.list(device_claims.CLAIMS)
+    assert made["status"]["resourceClaimStatuses"] == [
+        {"name": "gpu", "resourceClaimName": claim["metadata"]["name"]}
+    ]
+    assert claim["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"] == "gpu"
+    assert claim["metadata"]["ownerReferences"][0]["uid"] == "u"
 
 
 @pytest.mark.parametrize(
