@@ -60,6 +60,7 @@ async def _serve(values: Values, config: Obj) -> None:
         component_flags.reviewers(values, world, _NAME),
         readiness={"informer-sync": scheduler.problem},
         pages={"/configz": lambda: msgspec.json.encode({"componentconfig": config})},
+        trees={"/explain/": scheduler.explanation},
     )
     garbage.settle()
     try:
@@ -74,7 +75,8 @@ COMMAND = Command(
     run=_run,
     description=(
         "Run kube-scheduler alone, against the API server of --kubeconfig. Of several copies the one that holds the "
-        f"lease works. Health, metrics and /configz are on https://…:{_PORT}."
+        f"lease works. Health, metrics, /configz and /explain/namespaces/NAMESPACE/pods/NAME are on "
+        f"https://…:{_PORT}."
     ),
     examples="""
         pilothouse kube-scheduler --kubeconfig /srv/cluster/kube-scheduler.kubeconfig

@@ -30,6 +30,8 @@ _COMMANDS = {
     ),
     "migrate": ("pilothouse.cli.migrate", "Copy a control plane's data from one store to another."),
     "nodes": ("pilothouse.cli.nodes", "Simulated nodes alone."),
+    "explain": ("pilothouse.cli.explain", "Why a pod goes where it goes, or nowhere."),
+    "simulate": ("pilothouse.cli.simulate", "Where pods would go, and which nodes would have to be added."),
     "version": ("pilothouse.cli.version", "Print the versions of Pilothouse and of its Kubernetes."),
 }
 _EXAMPLES = """\

@@ -236,6 +236,15 @@ class Informers:
         await asyncio.gather(*(i.synced() for i in list(self._informers.values())))
 
     @property
+    def resources(self) -> list[Resource]:
+        """What is followed."""
+        return list(dict.fromkeys(informer.resource for informer in self._informers.values()))
+
+    @property
+    def running(self) -> bool:
+        return self._running
+
+    @property
     def waiting(self) -> list[str]:
         """The resources whose first list is not there yet; none while nothing runs."""
         return [i.resource.plural for i in self._informers.values() if self._running and not i.has_synced]

@@ -38,6 +38,9 @@ _REMEMBER_S = 10.0
 _REMEMBER_MAX = 1024
 _TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
+Tree = Callable[[str], bytes]
+"""Answers a path below its own with a JSON document."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
@@ -56,7 +59,8 @@ class EndpointOptions:
 class Endpoint:
     """`tokens` and `access` ask the API server whose a token is and what a user may. Without the first every request
     is anonymous, without the second only the open paths are served. `readiness` are checks for /readyz alone, `pages`
-    JSON documents by path."""
+    JSON documents by path, `trees` those whose path goes on after the key: they are given the rest, and may raise
+    ApiError."""
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Endpoint:
         *,
         readiness: dict[str, Check] | None = None,
         pages: Mapping[str, Callable[[], bytes]] | None = None,
+        trees: Mapping[str, Tree] | None = None,
     ) -> None:
         self._options = options
         self._world = world
@@ -77,6 +82,7 @@ class Endpoint:
         self._access = Reviews(access, world) if access is not None else None
         self._health = Health(checks, readiness or {})
         self._pages = pages or {}
+        self._trees = trees or {}
         self._certificates: ClientCertificates | None = None
         self._server: HttpServer | None = None
 
@@ -153,6 +159,8 @@ class Endpoint:
             return self._serve_metrics
         if path in self._pages:
             return self._serve_page
+        if any(path.startswith(root) for root in self._trees):
+            return self._serve_tree
         return _not_found
 
     async def _serve_metrics(self, request: Request) -> Response:
@@ -160,6 +168,11 @@ class Endpoint:
 
     async def _serve_page(self, request: Request) -> Response:
         return Response(200, self._pages[request.path](), {"Content-Type": "application/json"})
+
+    async def _serve_tree(self, request: Request) -> Response:
+        root = next(root for root in self._trees if request.path.startswith(root))
+        body = self._trees[root](request.path.removeprefix(root))
+        return Response(200, body, {"Content-Type": "application/json"})
 
 
 async def _not_found(request: Request) -> Response:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
+from pilothouse.api import errors
 from pilothouse.api.types import Obj
+from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
-from pilothouse.client.resource_client import ResourceClient
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 from pilothouse.scheduler import build
 from pilothouse.scheduler.build import Factory
 from pilothouse.scheduler.config import defaults
+from pilothouse.scheduler.explain import Explanation
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.nominator import Nominator
 from pilothouse.scheduler.queue import Patience
@@ -32,7 +35,7 @@ class SchedulerComponent:
 
     def __init__(
         self,
-        client: ResourceClient,
+        client: Client,
         world: World,
         metrics: CollectorRegistry,
         config: Obj | None = None,
@@ -61,6 +64,21 @@ class SchedulerComponent:
         """What it waits for before it can schedule (readyz informer-sync); "" for a scheduler that does not lead."""
         waiting = self.informers.waiting
         return f"informers not started yet: {waiting}" if waiting else ""
+
+    def explain(self, namespace: str, name: str) -> Explanation:
+        """See `scheduler.explain`. ApiError 503 before it has seen the cluster, 404 for a pod that is not there."""
+        if not self.informers.running or self.informers.waiting:
+            raise errors.service_unavailable(
+                "this scheduler does not work yet, or another one leads: ask that one"
+            )
+        return self.scheduler.explain(namespace, name)
+
+    def explanation(self, path: str) -> bytes:
+        """The JSON answer to GET /explain/`path`, namespaces/NS/pods/NAME; ApiError."""
+        parts = path.split("/")
+        if len(parts) != 4 or (parts[0], parts[2]) != ("namespaces", "pods") or not all(parts):
+            raise errors.not_found("", "explanations", path)
+        return msgspec.json.encode(self.explain(parts[1], parts[3]))
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""

@@ -22,7 +22,7 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.leader_election import LeaderElector, Timings
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.client.throttle import TokenBucket
-from pilothouse.components.endpoint import Endpoint, EndpointOptions, check
+from pilothouse.components.endpoint import Endpoint, EndpointOptions, Tree, check
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
@@ -96,7 +96,7 @@ class Clients:
 
 class Standalone:
     """`work` runs while this process leads. `readiness` are checks that tell what is wrong, for /readyz alone; `pages`
-    are JSON documents by path."""
+    are JSON documents by path, `trees` those whose path goes on."""
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class Standalone:
         *,
         readiness: Mapping[str, Callable[[], str]] | None = None,
         pages: Mapping[str, Callable[[], bytes]] | None = None,
+        trees: Mapping[str, Tree] | None = None,
     ) -> None:
         self._clients = clients
         self._world = world
@@ -128,7 +129,9 @@ class Standalone:
         self._reviewers = reviewers
         checks = {"ping": check(lambda: ""), "leaderElection": check(self.elector.problem)}
         ready = {name: check(problem) for name, problem in (readiness or {}).items()}
-        self._endpoint = Endpoint(endpoint, world, metrics, checks, *reviewers, readiness=ready, pages=pages)
+        self._endpoint = Endpoint(
+            endpoint, world, metrics, checks, *reviewers, readiness=ready, pages=pages, trees=trees
+        )
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled. LeadershipLost when another may lead; OSError when the port is taken."""

@@ -12,6 +12,7 @@ pure function of a table, so whoever has a table can ask what would happen.
     profile         which plugins a scheduler name runs, in which order and with which weights
     node_table      nodes and the pods on them as columns; selection: node selectors on columns
     cycle           one pod's decision, synchronous;  diagnosis: why there was none, in upstream's words
+    explain         every node and every rule for one pod, for people
     binding         what follows a decision: permit, pre-bind, bind, post-bind
     queue           pods that wait: active, backing off, unschedulable; hints: which events help which pods
     scheduler       the loop, and what the informers tell it

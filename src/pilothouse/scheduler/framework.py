@@ -192,6 +192,10 @@ class ScorePlugin(Plugin):
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """One number from 0 to SCORE_MAX for each of `rows`."""
 
+    def raw_score(self, cycle: Cycle, rows: Rows) -> Column:
+        """What `score` normalizes, for people who ask why (`scheduler.explain`); the same where it does not."""
+        return self.score(cycle, rows)
+
     def score_key(self, cycle: Cycle) -> Hashable | None:
         """As `filter_key`: what of the pod a row's score depends on besides the row. PreScore must then depend on the
         pod alone."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from pilothouse.api import errors
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
@@ -19,6 +20,7 @@ from pilothouse.scheduler.binding import BindingRefused, Permits
 from pilothouse.scheduler.cache import Cache
 from pilothouse.scheduler.company import Company
 from pilothouse.scheduler.cycle import Unschedulable, decide, post_filter
+from pilothouse.scheduler.explain import Explanation, explain, queue_state
 from pilothouse.scheduler.extenders import asking
 from pilothouse.scheduler.extenders.extender import Extender
 from pilothouse.scheduler.extenders.wire import ExtenderError
@@ -264,6 +266,32 @@ class Scheduler:
         freed = self.cache.forget(info.uid)
         if freed is not None:
             self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, freed.pod))
+
+    # -- what people ask --------------------------------------------------------------------------------
+
+    def explain(self, namespace: str, name: str) -> Explanation:
+        """Why a pod is where it is, or nowhere, as things are now. ApiError for one that there is not, or that another
+        scheduler looks after."""
+        pod = self._pods.get(f"{namespace}/{name}")
+        if pod is None:
+            raise errors.not_found("", "pods", name)
+        scheduler = pod["spec"].get("schedulerName", "")
+        profile = self._profiles.get(scheduler)
+        if profile is None:
+            ours = ", ".join(self._profiles)
+            raise errors.bad_request(
+                f"pod {namespace}/{name} is for scheduler {scheduler}, and here is {ours}"
+            )
+        uid, info = pod["metadata"]["uid"], pod_info(pod)
+        return explain(
+            pod,
+            self.cache.table,
+            profile,
+            queue_state(pod, self.queue.get(uid), self._world),
+            guests=self._handle.nominator.pods(),
+            nominated=self._handle.nominator.node_of(uid),
+            extenders=[extender.url for extender in self._extenders if extender.is_interested(info)],
+        )
 
     # -- what the informers say -------------------------------------------------------------------------
 

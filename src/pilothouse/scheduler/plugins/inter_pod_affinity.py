@@ -137,6 +137,10 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
         scaled: Column = (SCORE_MAX * ((total - least) / (most - least))).astype(np.int64)
         return scaled
 
+    def raw_score(self, cycle: Cycle, rows: Rows) -> Column:
+        total: Column = cycle.state[self.name][rows]
+        return total
+
     def _attraction(self, cycle: Cycle) -> Column | None:
         """Weights of terms, of the pod and of those that are there, summed over each node's domains; None when no term
         has to do with any pod."""

@@ -86,11 +86,14 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """The weights of the preferred terms that match, scaled to the best node's."""
+        return normalized(self.raw_score(cycle, rows))
+
+    def raw_score(self, cycle: Cycle, rows: Rows) -> Column:
         total: Column = np.zeros(len(rows), dtype=np.int64)
         own = node_selector.node_affinity(cycle.info.pod).get(node_selector.PREFERRED) or ()
         for preferred in (*self._preferred, *own):
             total += preferred["weight"] * selection.one_term(cycle.table, preferred["preference"])[rows]
-        return normalized(total)
+        return total
 
 
 def named_nodes(pod: Obj) -> set[str] | None:

@@ -151,6 +151,14 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """100 where the fewest of the group are, weighed by how many domains there are."""
+        return _flipped(*self._totals(cycle, rows))
+
+    def raw_score(self, cycle: Cycle, rows: Rows) -> Column:
+        """How many of the group are there, so weighed."""
+        return self._totals(cycle, rows)[0]
+
+    def _totals(self, cycle: Cycle, rows: Rows) -> tuple[Column, NDArray[np.bool_]]:
+        """The sums, and which of the rows count."""
         constraints, needs_all_keys = cycle.state[self.name]
         table = cycle.table
         scored = np.ones(len(rows), dtype=bool)
@@ -161,7 +169,7 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
         total = np.zeros(len(rows))
         for constraint in constraints:
             total += self._share(cycle, constraint, rows, scored, counted)
-        return _flipped(np.rint(total).astype(np.int64), scored)
+        return np.rint(total).astype(np.int64), scored
 
     def _share(
         self, cycle: Cycle, constraint: Constraint, rows: Rows, scored: NDArray[Any], counted: Mask

@@ -52,8 +52,13 @@ class TaintToleration(FilterPlugin, ScorePlugin):
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """100 for nodes without a soft taint that is not tolerated, 0 for those with the most."""
+        return normalized(self.raw_score(cycle, rows), reverse=True)
+
+    def raw_score(self, cycle: Cycle, rows: Rows) -> Column:
+        """How many soft taints are not tolerated."""
         counts = [soft_taints(cycle.info.pod, found) for found in cycle.table.taint_sets]
-        return normalized(np.array(counts, dtype=np.int64)[cycle.table.taints[rows]], reverse=True)
+        column: Column = np.array(counts, dtype=np.int64)[cycle.table.taints[rows]]
+        return column
 
     def score_one(self, cycle: Cycle, row: int) -> int:
         """Asked only without soft taints."""
