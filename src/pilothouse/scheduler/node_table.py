@@ -28,6 +28,7 @@ from pilothouse.scheduler.columns import Columns
 from pilothouse.scheduler.images import Image, Images
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
+from pilothouse.scheduler.volume_use import NONE, VolumeUse
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -92,6 +93,9 @@ class NodeTable:
         """Per term that any pod carries, how many pods on each row do."""
         self._selections: OrderedDict[Selection, Column] = OrderedDict()
         """Counted on first use, kept up to date since; the least recently used go."""
+        self.volumes = VolumeUse()
+        self.rows_version = 0
+        """Changes when a node takes a row, or leaves it."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._pods: list[dict[str, PodInfo]] = []
@@ -130,6 +134,7 @@ class NodeTable:
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = self._take_row()
+            self.rows_version += 1
         self._images.put(row, self.nodes[row], node)
         self.nodes[row] = node
         self.valid[row] = True
@@ -149,6 +154,7 @@ class NodeTable:
         row = self._rows.pop(name, None)
         if row is None:
             return
+        self.rows_version += 1
         for info in list(self._pods[row].values()):
             self.remove_pod(info.uid)
             self._homeless.setdefault(name, {})[info.uid] = info
@@ -191,6 +197,7 @@ class NodeTable:
         for labels in self._labels.values():
             labels.grow(size)
         self._images.grow(size)
+        self.volumes.grow(size)
         more = np.zeros(size - old, dtype=np.int64)
         for addresses in self._ports.values():
             for address, column in addresses.items():
@@ -340,6 +347,8 @@ class NodeTable:
             self._count_port(row, port, sign)
         for term in info.terms:
             self._count_term(row, term, sign)
+        if info.volumes is not NONE:
+            self.volumes.count(row, info.volumes, sign)
         if self._selections:
             namespace, meta = info.namespace, info.pod["metadata"]
             for selection, column in self._selections.items():

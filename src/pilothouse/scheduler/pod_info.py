@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pilothouse.api.pod_requests import Port, allotted, host_ports, pod_requests
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.pod_terms import Term, terms_of
+from pilothouse.scheduler.volume_use import NONE, PodVolumes, pod_volumes
 
 _SCORING_DEFAULT: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
 """What scoring takes a container without requests to use (schedutil.GetNonzeroRequests)."""
@@ -26,6 +27,8 @@ class PodInfo:
     ports: tuple[Port, ...]
     terms: tuple[Term, ...] = ()
     """Its affinity to other pods, and aversion."""
+    volumes: PodVolumes = NONE
+    """Those that rules ask about; `NONE` itself when there are none."""
 
     @property
     def namespace(self) -> str:
@@ -60,10 +63,13 @@ def pod_info(pod: Obj) -> PodInfo:
         pod_requests(pod, default=_SCORING_DEFAULT, given=given),
         host_ports(pod),
         terms_of(pod),
+        pod_volumes(pod),
     )
 
 
 def on_node(info: PodInfo, node: str) -> PodInfo:
     """The same pod as if it were bound to a node."""
     pod = {**info.pod, "spec": {**info.pod["spec"], "nodeName": node}}
-    return PodInfo(pod, info.uid, info.priority, info.requests, info.scored, info.ports, info.terms)
+    return PodInfo(
+        pod, info.uid, info.priority, info.requests, info.scored, info.ports, info.terms, info.volumes
+    )
