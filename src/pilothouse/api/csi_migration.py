@@ -65,3 +65,8 @@ def migrated(csi_node: Obj) -> frozenset[str]:
     """The in-tree plugins whose volumes a node's CSI drivers attach."""
     text = (csi_node["metadata"].get("annotations") or {}).get(MIGRATED_PLUGINS, "")
     return frozenset(text.split(",")) - {""}
+
+
+def driver_for(plugin: str) -> str | None:
+    """The driver that took over from an in-tree plugin; None when none did."""
+    return _DRIVERS.get(plugin)
