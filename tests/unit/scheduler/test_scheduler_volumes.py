@@ -163,7 +163,8 @@ def test_limits_on_columns_agree_with_one_node_at_a_time(
     there: list[list[int]], new: list[int], limits: list[int], migrated: list[bool], gone: int
 ) -> None:
     """Even claims are of a driver, odd ones of an in-tree plugin, 6 and 7 unbound; pods and bindings come and go."""
-    sources: tuple[Obj, ...] = (
+    driver, tree = {"driver": "ebs.csi.aws.com", "volumeHandle": ""}, {"volumeID": ""}
+    sources: tuple[Obj, ...] = ({"csi": driver}, {"awsElasticBlockStore": tree})
         {"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "h"}},
         {"awsElasticBlockStore": {}},
     )
