@@ -20,6 +20,7 @@ from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
 from pilothouse.controllers.endpoint_slice_mirroring import SUBSET_MAX, EndpointSliceMirroringController
+from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
@@ -31,6 +32,7 @@ from pilothouse.controllers.node_lifecycle import (
 )
 from pilothouse.controllers.node_ttl import NodeTtlController
 from pilothouse.controllers.node_zones import Rates
+from pilothouse.controllers.persistent_volume import PersistentVolumeController
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
@@ -40,6 +42,8 @@ from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
+from pilothouse.controllers.simulated_provisioner import NAME as SIMULATED
+from pilothouse.controllers.simulated_provisioner import SimulatedProvisioner
 from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
@@ -131,6 +135,14 @@ TABLE: dict[str, Entry] = {
     "taint-eviction-controller": Entry(
         "taint-eviction-controller", lambda env, s: TaintEvictionController(env)
     ),
+    "persistentvolume-binder-controller": Entry(
+        "persistent-volume-binder",
+        lambda env, s: PersistentVolumeController(env),
+        "persistentvolume-controller",
+    ),
+    "simulated-provisioner-controller": Entry(
+        "persistent-volume-binder", lambda env, s: SimulatedProvisioner(env), SIMULATED
+    ),
     "clusterrole-aggregation-controller": Entry(
         "clusterrole-aggregation-controller", lambda env, s: ClusterRoleAggregationController(env)
     ),
@@ -139,6 +151,11 @@ TABLE: dict[str, Entry] = {
     ),
     "persistentvolume-protection-controller": Entry(
         "pv-protection-controller", lambda env, s: VolumeProtectionController(env)
+    ),
+    "ephemeral-volume-controller": Entry(
+        "ephemeral-volume-controller",
+        lambda env, s: EphemeralVolumeController(env),
+        "ephemeral_volume",
     ),
     "ttl-after-finished-controller": Entry(
         "ttl-after-finished-controller", lambda env, s: TtlAfterFinishedController(env)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.api.volumes import claims_of
 from pilothouse.client.informer import key_of
 from pilothouse.controllers.pods import is_terminal, is_terminating
 from pilothouse.controllers.reconciler import Controller
@@ -80,18 +81,6 @@ class VolumeProtectionController(_Protection):
 
     def is_used(self, obj: Obj, key: str) -> bool:
         return bool((obj.get("status") or {}).get("phase") == "Bound")
-
-
-def claims_of(pod: Obj) -> list[str]:
-    """The keys of the claims a pod mounts, those of its generic ephemeral volumes among them."""
-    meta = pod["metadata"]
-    names: list[str] = []
-    for volume in pod["spec"].get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            names.append(volume["persistentVolumeClaim"]["claimName"])
-        elif volume.get("ephemeral"):
-            names.append(f"{meta['name']}-{volume['name']}")
-    return [f"{meta['namespace']}/{name}" for name in names]
 
 
 def uses_claims(pod: Obj) -> bool:

@@ -7,10 +7,12 @@ at the object before and after and says whether this pod should try again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Flag, auto
 from typing import NamedTuple
 
+from pilothouse.api import resources
+from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.pod_info import PodInfo
 
@@ -33,6 +35,8 @@ class Action(Flag):
     UPDATE_POD_SCHEDULING_GATES = auto()
     UPDATE_POD_ANNOTATION = auto()
     """Ours: upstream's plugins read no annotation."""
+    UPDATE = auto()
+    """Of an object that is neither node nor pod."""
 
 
 NODE = "Node"
@@ -40,6 +44,21 @@ ASSIGNED_POD = "AssignedPod"
 """A pod that has a node; deleting it frees what it took."""
 UNSCHEDULED_POD = "UnscheduledPod"
 """The pod that waits itself."""
+CLAIM = "PersistentVolumeClaim"
+VOLUME = "PersistentVolume"
+STORAGE_CLASS = "StorageClass"
+CSI_NODE = "CSINode"
+CSI_DRIVER = "CSIDriver"
+CSI_STORAGE_CAPACITY = "CSIStorageCapacity"
+OTHERS: Mapping[str, Resource] = {
+    CLAIM: resources.PERSISTENT_VOLUME_CLAIMS,
+    VOLUME: resources.PERSISTENT_VOLUMES,
+    STORAGE_CLASS: resources.STORAGE_CLASSES,
+    CSI_NODE: resources.CSI_NODES,
+    CSI_DRIVER: resources.CSI_DRIVERS,
+    CSI_STORAGE_CAPACITY: resources.CSI_STORAGE_CAPACITIES,
+}
+"""What else plugins may ask to hear of: the scheduler follows those that some plugin registers."""
 
 
 class Event(NamedTuple):
@@ -72,7 +91,9 @@ class Registration(NamedTuple):
         return self.hint is None or self.hint(info, event)
 
 
-ANYTHING = tuple(Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD))
+ANYTHING = tuple(
+    Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD, *OTHERS)
+)
 """For those who cannot say what would help."""
 
 

@@ -30,6 +30,7 @@ from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
 from pilothouse.scheduler.pressure import Declared
 from pilothouse.scheduler.row_cache import RowCache
+from pilothouse.scheduler.volume_use import NONE, VolumeUse
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -98,6 +99,9 @@ class NodeTable:
         """Counted on first use, kept up to date since; the least recently used go."""
         self.remembered = RowCache()
         """Columns that rules worked out of rows alone."""
+        self.volumes = VolumeUse()
+        self.rows_version = 0
+        """Changes when a node takes a row, or leaves it."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._pods: list[dict[str, PodInfo]] = []
@@ -136,6 +140,7 @@ class NodeTable:
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = self._take_row()
+            self.rows_version += 1
         self.remembered.changed(row)
         self._images.put(row, self.nodes[row], node)
         self.nodes[row] = node
@@ -156,6 +161,7 @@ class NodeTable:
         row = self._rows.pop(name, None)
         if row is None:
             return
+        self.rows_version += 1
         for info in list(self._pods[row].values()):
             self.remove_pod(info.uid)
             self._homeless.setdefault(name, {})[info.uid] = info
@@ -200,6 +206,7 @@ class NodeTable:
         for labels in self._labels.values():
             labels.grow(size)
         self._images.grow(size)
+        self.volumes.grow(size)
         more = np.zeros(size - old, dtype=np.int64)
         for addresses in self._ports.values():
             for address, column in addresses.items():
@@ -377,6 +384,8 @@ class NodeTable:
             self._count_term(row, term, sign)
         if info.declared is not None:
             self._count_declared(row, info.declared, sign)
+        if info.volumes is not NONE:
+            self.volumes.count(row, info.volumes, sign)
         if self._selections:
             namespace, meta = info.namespace, info.pod["metadata"]
             for selection, column in self._selections.items():

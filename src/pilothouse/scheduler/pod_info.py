@@ -12,6 +12,7 @@ from pilothouse.api.pod_requests import Port, allotted, host_ports, pod_requests
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.pod_terms import Term, terms_of
 from pilothouse.scheduler.pressure import Declared, declared_of
+from pilothouse.scheduler.volume_use import NONE, PodVolumes, pod_volumes
 
 _SCORING_DEFAULT: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
 """What scoring takes a container without requests to use (schedutil.GetNonzeroRequests)."""
@@ -32,6 +33,8 @@ class PodInfo:
     """Its affinity to other pods, and aversion."""
     declared: Declared | None = None
     """What it does to its neighbours, if it says."""
+    volumes: PodVolumes = NONE
+    """Those that rules ask about; `NONE` itself when there are none."""
 
     @property
     def namespace(self) -> str:
@@ -59,7 +62,15 @@ class PodInfo:
 def pod_info(pod: Obj) -> PodInfo:
     requests, scored, ports, terms = _facts(pod)
     return PodInfo(
-        pod, pod["metadata"]["uid"], pod["spec"].get("priority") or 0, requests, scored, ports, terms
+        pod,
+        pod["metadata"]["uid"],
+        pod["spec"].get("priority") or 0,
+        requests,
+        scored,
+        ports,
+        terms,
+        declared_of(pod),
+        pod_volumes(pod),
     )
 
 
@@ -117,7 +128,6 @@ def _worked_out(pod: Obj) -> _Facts:
         pod_requests(pod, default=_SCORING_DEFAULT, given=given),
         host_ports(pod),
         terms_of(pod),
-        declared_of(pod),
     )
 
 
@@ -125,5 +135,13 @@ def on_node(info: PodInfo, node: str) -> PodInfo:
     """The same pod as if it were bound to a node."""
     pod = {**info.pod, "spec": {**info.pod["spec"], "nodeName": node}}
     return PodInfo(
-        pod, info.uid, info.priority, info.requests, info.scored, info.ports, info.terms, info.declared
+        pod,
+        info.uid,
+        info.priority,
+        info.requests,
+        info.scored,
+        info.ports,
+        info.terms,
+        info.declared,
+        info.volumes,
     )

@@ -27,7 +27,7 @@ from pilothouse.scheduler.extenders.wire import ExtenderError
 from pilothouse.scheduler.framework import Cycle, Nomination, PluginFailed
 from pilothouse.scheduler.gang_scheduler import GangScheduler, Hands, gangs_of
 from pilothouse.scheduler.handle import Handle
-from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
+from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, OTHERS, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.outcome import Reporter
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
@@ -74,6 +74,7 @@ class Scheduler:
         self._pods.add_handler(_PodHandler(self))
         if self._gangs is not None:
             self._gangs.watch(lambda event: self._metrics.event(event, 0.0))
+        self._follow_others()
 
     def _gang_scheduler(self, profiles: Mapping[str, Profile]) -> GangScheduler | None:
         gangs = gangs_of(profiles)
@@ -90,6 +91,18 @@ class Scheduler:
             self._world.clock.monotonic,
         )
         return GangScheduler(gangs, self._handle, self.queue, self.cache, self._extenders, hands)
+
+    def _follow_others(self) -> None:
+        """The kinds that some plugin registers for; the others need no informer."""
+        wanted = {
+            registration.resource
+            for profile in self._profiles.values()
+            for registrations in profile.registrations.values()
+            for registration in registrations
+        }
+        for kind, resource in OTHERS.items():
+            if kind in wanted:
+                self._handle.informers.informer(resource).add_handler(_OtherHandler(self, kind))
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
@@ -350,6 +363,26 @@ class Scheduler:
     def node_gone(self, node: Obj) -> None:
         self.cache.table.remove_node(node["metadata"]["name"])
         self.queue.happened(Event(NODE, Action.DELETE, node))
+
+
+class _OtherHandler(Handler):
+    """Of a kind that only plugins look at."""
+
+    def __init__(self, scheduler: Scheduler, kind: str) -> None:
+        self._scheduler = scheduler
+        self._kind = kind
+
+    def on_add(self, obj: Obj) -> None:
+        self._scheduler.handle(f"{self._kind}Add", partial(self._tell, Action.ADD), None, obj)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        self._scheduler.handle(f"{self._kind}Update", partial(self._tell, Action.UPDATE), old, new)
+
+    def on_delete(self, obj: Obj) -> None:
+        self._scheduler.handle(f"{self._kind}Delete", partial(self._tell, Action.DELETE), obj)
+
+    def _tell(self, action: Action, old: Obj | None, new: Obj | None = None) -> None:
+        self._scheduler.queue.happened(Event(self._kind, action, old, new))
 
 
 class _PodHandler(Handler):

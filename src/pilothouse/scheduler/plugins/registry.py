@@ -30,14 +30,18 @@ from pilothouse.scheduler.plugins.node_name import NodeName
 from pilothouse.scheduler.plugins.node_ports import NodePorts
 from pilothouse.scheduler.plugins.node_resources_fit import Ignored, NodeResourcesFit
 from pilothouse.scheduler.plugins.node_unschedulable import NodeUnschedulable
-from pilothouse.scheduler.plugins.not_built import NotBuilt
+from pilothouse.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from pilothouse.scheduler.plugins.pod_topology_spread import GroupOf, PodTopologySpread
 from pilothouse.scheduler.plugins.priority_sort import PrioritySort
 from pilothouse.scheduler.plugins.scheduling_gates import SchedulingGates
 from pilothouse.scheduler.plugins.taint_toleration import TaintToleration
+from pilothouse.scheduler.plugins.volume_binding import VolumeBinding
+from pilothouse.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from pilothouse.scheduler.plugins.volume_zone import VolumeZone
 from pilothouse.scheduler.pod_terms import Namespaces
 from pilothouse.scheduler.preemption import Enough
 from pilothouse.scheduler.profile import DEFAULT_NAME, Profile
+from pilothouse.scheduler.storage import Storage
 
 _DEFAULTS: Mapping[str, int | None] = {**plugin_sets.DEFAULTS, **plugin_sets.OWN}
 WEIGHTS: Mapping[str, int] = {name: weight for name, weight in _DEFAULTS.items() if weight}
@@ -48,10 +52,11 @@ class Questions(NamedTuple):
 
     namespaces: Namespaces
     group_of: GroupOf
+    storage: Storage
 
 
 RuleFactory = Callable[[Obj, Questions], Plugin]
-HandleFactory = Callable[[Obj, Handle], Plugin]
+HandleFactory = Callable[[Obj, Questions, Handle], Plugin]
 
 
 def _affinity(args: Obj, ask: Questions) -> Plugin:
@@ -81,9 +86,13 @@ def _balanced(args: Obj, ask: Questions) -> Plugin:
     return BalancedAllocation([resource["name"] for resource in args["resources"]])
 
 
-def _preemption(args: Obj, handle: Handle) -> Plugin:
+def _preemption(args: Obj, ask: Questions, handle: Handle) -> Plugin:
     enough = Enough(args["minCandidateNodesPercentage"], args["minCandidateNodesAbsolute"])
     return DefaultPreemption(handle, enough)
+
+
+def _volume_binding(args: Obj, ask: Questions, handle: Handle | None = None) -> Plugin:
+    return VolumeBinding(ask.storage, handle, args["bindTimeoutSeconds"])
 
 
 def _plain(make: Callable[[], Plugin]) -> RuleFactory:
@@ -99,6 +108,10 @@ _RULES: Mapping[str, RuleFactory] = {
     NodeAffinity.name: lambda args, ask: NodeAffinity(args.get("addedAffinity")),
     NodePorts.name: _plain(NodePorts),
     NodeResourcesFit.name: _fit,
+    VolumeRestrictions.name: lambda args, ask: VolumeRestrictions(ask.storage),
+    NodeVolumeLimits.name: lambda args, ask: NodeVolumeLimits(ask.storage),
+    VolumeBinding.name: _volume_binding,
+    VolumeZone.name: lambda args, ask: VolumeZone(ask.storage),
     PodTopologySpread.name: _spread,
     InterPodAffinity.name: _affinity,
     DynamicResources.name: _plain(DynamicResources),
@@ -106,18 +119,18 @@ _RULES: Mapping[str, RuleFactory] = {
     ImageLocality.name: _plain(ImageLocality),
     NodeDeclaredFeatures.name: _plain(NodeDeclaredFeatures),
 }
-"""Those that need nothing but a node table and two questions about other objects."""
+"""Those that need nothing but a node table and questions about other objects. VolumeBinding decides without a handle,
+and writes with one."""
 
 _OTHERS: Mapping[str, HandleFactory] = {
     DefaultPreemption.name: _preemption,
-    DefaultBinder.name: lambda args, handle: DefaultBinder(handle),
-    DataLocality.name: DataLocality,
-    Deadlines.name: Deadlines,
-    Interference.name: Interference,
-    GangScheduling.name: lambda args, handle: GangScheduling(handle),
+    DefaultBinder.name: lambda args, ask, handle: DefaultBinder(handle),
+    VolumeBinding.name: _volume_binding,
+    DataLocality.name: lambda args, ask, handle: DataLocality(args, handle),
+    Deadlines.name: lambda args, ask, handle: Deadlines(args, handle),
+    Interference.name: lambda args, ask, handle: Interference(args, handle),
+    GangScheduling.name: lambda args, ask, handle: GangScheduling(handle),
 }
-_NOT_BUILT = ("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone")
-"""Upstream's that configurations may name and that do nothing here yet."""
 
 _FILTERS = frozenset(("preFilter", "filter"))
 _SCORES = frozenset(("preScore", "score"))
@@ -152,26 +165,23 @@ do with fewer: what needs no preparation has no PreFilter."""
 
 
 def names() -> frozenset[str]:
-    return frozenset((*_RULES, *_OTHERS, *_NOT_BUILT))
+    return frozenset((*_RULES, *_OTHERS))
 
 
 def make(name: str, args: Obj, ask: Questions, handle: Handle) -> Plugin:
     """One of `names()`, of complete arguments. ValueError when they are wrong."""
-    rule = _RULES.get(name)
-    if rule is not None:
-        return rule(args, ask)
     other = _OTHERS.get(name)
-    return other(args, handle) if other is not None else NotBuilt(name)
+    return other(args, ask, handle) if other is not None else _RULES[name](args, ask)
 
 
 def questions(handle: Handle) -> Questions:
     groups = Groups(handle.informers)
-    return Questions(groups.namespaces, groups.of)
+    return Questions(groups.namespaces, groups.of, Storage().follow(handle.informers))
 
 
-def rules(namespaces: Namespaces, group_of: GroupOf) -> list[Plugin]:
+def rules(namespaces: Namespaces, group_of: GroupOf, storage: Storage | None = None) -> list[Plugin]:
     """The rules with their default arguments, in the default order."""
-    ask = Questions(namespaces, group_of)
+    ask = Questions(namespaces, group_of, storage or Storage())
     return [_RULES[name](defaults.plugin_args(name, {}), ask) for name in _DEFAULTS if name in _RULES]
 
 
