@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
@@ -20,3 +21,5 @@ class Handle:
     world: World
     recorder: EventRecorder
     nominator: Nominator
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What a plugin keeps for all profiles, by its name."""

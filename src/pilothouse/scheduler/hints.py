@@ -7,10 +7,12 @@ at the object before and after and says whether this pod should try again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Flag, auto
 from typing import NamedTuple
 
+from pilothouse.api import resources
+from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.pod_info import PodInfo
 
@@ -31,6 +33,9 @@ class Action(Flag):
     UPDATE_POD_SCALE_DOWN = auto()
     UPDATE_POD_TOLERATIONS = auto()
     UPDATE_POD_SCHEDULING_GATES = auto()
+    UPDATE = auto()
+    """Of an object that is neither node nor pod."""
+    UPDATE_POD_GENERATED_RESOURCE_CLAIM = auto()
 
 
 NODE = "Node"
@@ -38,6 +43,15 @@ ASSIGNED_POD = "AssignedPod"
 """A pod that has a node; deleting it frees what it took."""
 UNSCHEDULED_POD = "UnscheduledPod"
 """The pod that waits itself."""
+RESOURCE_CLAIM = "ResourceClaim"
+RESOURCE_SLICE = "ResourceSlice"
+DEVICE_CLASS = "DeviceClass"
+OTHERS: Mapping[str, Resource] = {
+    RESOURCE_CLAIM: resources.RESOURCE_CLAIMS,
+    RESOURCE_SLICE: resources.RESOURCE_SLICES,
+    DEVICE_CLASS: resources.DEVICE_CLASSES,
+}
+"""What else plugins may ask to hear of: the scheduler follows those that some plugin registers."""
 
 
 class Event(NamedTuple):
@@ -70,7 +84,9 @@ class Registration(NamedTuple):
         return self.hint is None or self.hint(info, event)
 
 
-ANYTHING = tuple(Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD))
+ANYTHING = tuple(
+    Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD, *OTHERS)
+)
 """For those who cannot say what would help."""
 
 
@@ -116,4 +132,11 @@ def pod_changes(old: PodInfo, new: PodInfo) -> Action:
         changes |= Action.UPDATE_POD_TOLERATIONS
     if old.pod["spec"].get("schedulingGates") and not new.pod["spec"].get("schedulingGates"):
         changes |= Action.UPDATE_POD_SCHEDULING_GATES
+    if _generated(old) != _generated(new):
+        changes |= Action.UPDATE_POD_GENERATED_RESOURCE_CLAIM
     return changes
+
+
+def _generated(info: PodInfo) -> list[Obj]:
+    """Claims that were made for a pod from templates."""
+    return (info.pod.get("status") or {}).get("resourceClaimStatuses") or []

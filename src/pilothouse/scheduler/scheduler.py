@@ -24,7 +24,7 @@ from pilothouse.scheduler.extenders.extender import Extender
 from pilothouse.scheduler.extenders.wire import ExtenderError
 from pilothouse.scheduler.framework import Cycle, Nomination, PluginFailed
 from pilothouse.scheduler.handle import Handle
-from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, Action, Event, node_changes, pod_changes
+from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, OTHERS, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.outcome import Reporter
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
@@ -68,6 +68,19 @@ class Scheduler:
         self._nodes = handle.informers.informer(NODES)
         self._nodes.add_handler(_NodeHandler(self))
         self._pods.add_handler(_PodHandler(self))
+        self._follow_others()
+
+    def _follow_others(self) -> None:
+        """The kinds that some plugin registers for; the others need no informer."""
+        wanted = {
+            registration.resource
+            for profile in self._profiles.values()
+            for registrations in profile.registrations.values()
+            for registration in registrations
+        }
+        for kind, resource in OTHERS.items():
+            if kind in wanted:
+                self._handle.informers.informer(resource).add_handler(_OtherHandler(self, kind))
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
@@ -277,6 +290,26 @@ class Scheduler:
     def node_gone(self, node: Obj) -> None:
         self.cache.table.remove_node(node["metadata"]["name"])
         self.queue.happened(Event(NODE, Action.DELETE, node))
+
+
+class _OtherHandler(Handler):
+    """Of a kind that only plugins look at."""
+
+    def __init__(self, scheduler: Scheduler, kind: str) -> None:
+        self._scheduler = scheduler
+        self._kind = kind
+
+    def on_add(self, obj: Obj) -> None:
+        with self._scheduler.handling(f"{self._kind}Add"):
+            self._scheduler.queue.happened(Event(self._kind, Action.ADD, None, obj))
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        with self._scheduler.handling(f"{self._kind}Update"):
+            self._scheduler.queue.happened(Event(self._kind, Action.UPDATE, old, new))
+
+    def on_delete(self, obj: Obj) -> None:
+        with self._scheduler.handling(f"{self._kind}Delete"):
+            self._scheduler.queue.happened(Event(self._kind, Action.DELETE, obj))
 
 
 class _PodHandler(Handler):
