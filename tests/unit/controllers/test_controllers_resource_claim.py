@@ -48,7 +48,9 @@ async def gpu_class(lab: Lab) -> None:
 
 
 def one_gpu(**more: Any) -> Obj:
-    return {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com", **more}}]}}
+    return {
+        "devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com", **more}}]}
+    }
 
 
 async def template(lab: Lab, name: str = "gpu") -> None:

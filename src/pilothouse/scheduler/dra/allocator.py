@@ -175,11 +175,17 @@ class _Search:
         if not request.count:
             device = self._all[request][have]
             return self._with(claim, number, request, have, 0, device, must=True)
+        failed: set[str] = set()
         for at in range(start, len(self._candidates)):
             device = self._candidates[at]
-            may = self._is_free(claim, request, device) and request.selects(device)
-            if may and self._with(claim, number, request, have, at + 1, device):
+            if not self._is_free(claim, request, device) or not request.selects(device):
+                continue
+            if failed and device.kind in failed:
+                continue  # as good as one that has failed here: exchanging the two changes nothing
+            if self._with(claim, number, request, have, at + 1, device):
                 return True
+            if not device.shareable:
+                failed.add(device.kind)
         return False
 
     def _with(

@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from pilothouse.api import node_selector, quantity
 from pilothouse.api.types import Obj
 
 Amounts = dict[str, int]
 """Billionths by name."""
+_KIND = "kind"
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class PoolId(NamedTuple):
@@ -51,6 +55,15 @@ class Device:
     @property
     def shareable(self) -> bool:
         return bool(self.raw.get("allowMultipleAllocations"))
+
+    @property
+    def kind(self) -> str:
+        """The same for devices of a pool that differ in their names alone."""
+        found: str | None = self.facts.get(_KIND)
+        if found is None:
+            rest = {key: value for key, value in self.raw.items() if key != "name"}
+            found = self.facts[_KIND] = f"{self.id.of} {_encode(rest)!r}"
+        return found
 
     @property
     def counters(self) -> list[Obj]:
