@@ -111,7 +111,7 @@ def test_all_devices_that_match_or_none() -> None:
 def test_all_devices_are_not_known_while_a_pool_is_being_updated() -> None:
     half = d.resource_slice(d.device("x"), count=2)
     with pytest.raises(
-        RequestError, match="asks for all devices, but resource pool .* is currently being updated"
+        RequestError, match=r"asks for all devices, but resource pool .* is currently being updated"
     ):
         d.allocate([half], d.claim(d.exactly(allocationMode="All")))
 
