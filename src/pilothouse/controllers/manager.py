@@ -37,6 +37,7 @@ from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
+from pilothouse.controllers.resource_claim import ResourceClaimController
 from pilothouse.controllers.resource_quota import RESYNC_S as QUOTA_RESYNC_S
 from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
@@ -159,6 +160,9 @@ TABLE: dict[str, Entry] = {
     ),
     "ttl-after-finished-controller": Entry(
         "ttl-after-finished-controller", lambda env, s: TtlAfterFinishedController(env)
+    ),
+    "resourceclaim-controller": Entry(
+        "resource-claim-controller", lambda env, s: ResourceClaimController(env), "resource_claim"
     ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)

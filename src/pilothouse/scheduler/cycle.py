@@ -6,8 +6,9 @@ PreFilter → Filter, as things are and with the pods that nodes are nominated f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -182,8 +183,11 @@ class PostFilterRound:
         self._found: Nomination | None = None
         self._node: str | None = None
         self._messages: list[str] = []
+        self._effects: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def ends_with(self, said: Nomination) -> bool:
+        if said.effect is not None:
+            self._effects.append(said.effect)
         if said.node:
             self._found = said
             return True
@@ -193,10 +197,16 @@ class PostFilterRound:
         return said.final
 
     def outcome(self) -> Nomination:
+        effect = partial(_all_of, self._effects) if self._effects else None
         if self._found is not None:
-            return self._found
+            return self._found._replace(effect=effect)
         self._diagnosis.post_filter_message = ", ".join(self._messages)
-        return Nomination(self._node)
+        return Nomination(self._node, effect=effect)
+
+
+async def _all_of(effects: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    for effect in effects:
+        await effect()
 
 
 def scores(cycle: Cycle, rows: Rows) -> Column:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
@@ -22,3 +23,5 @@ class Handle:
     nominator: Nominator
     features: frozenset[str] = frozenset()
     """Upstream's feature gates that are on beyond its defaults."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What a plugin keeps for all profiles, by its name."""

@@ -37,6 +37,7 @@ class Action(Flag):
     """Ours: upstream's plugins read no annotation."""
     UPDATE = auto()
     """Of an object that is neither node nor pod."""
+    UPDATE_POD_GENERATED_RESOURCE_CLAIM = auto()
 
 
 NODE = "Node"
@@ -50,6 +51,9 @@ STORAGE_CLASS = "StorageClass"
 CSI_NODE = "CSINode"
 CSI_DRIVER = "CSIDriver"
 CSI_STORAGE_CAPACITY = "CSIStorageCapacity"
+RESOURCE_CLAIM = "ResourceClaim"
+RESOURCE_SLICE = "ResourceSlice"
+DEVICE_CLASS = "DeviceClass"
 OTHERS: Mapping[str, Resource] = {
     CLAIM: resources.PERSISTENT_VOLUME_CLAIMS,
     VOLUME: resources.PERSISTENT_VOLUMES,
@@ -57,6 +61,9 @@ OTHERS: Mapping[str, Resource] = {
     CSI_NODE: resources.CSI_NODES,
     CSI_DRIVER: resources.CSI_DRIVERS,
     CSI_STORAGE_CAPACITY: resources.CSI_STORAGE_CAPACITIES,
+    RESOURCE_CLAIM: resources.RESOURCE_CLAIMS,
+    RESOURCE_SLICE: resources.RESOURCE_SLICES,
+    DEVICE_CLASS: resources.DEVICE_CLASSES,
 }
 """What else plugins may ask to hear of: the scheduler follows those that some plugin registers."""
 
@@ -141,4 +148,11 @@ def pod_changes(old: PodInfo, new: PodInfo) -> Action:
         changes |= Action.UPDATE_POD_TOLERATIONS
     if old.pod["spec"].get("schedulingGates") and not new.pod["spec"].get("schedulingGates"):
         changes |= Action.UPDATE_POD_SCHEDULING_GATES
+    if _generated(old) != _generated(new):
+        changes |= Action.UPDATE_POD_GENERATED_RESOURCE_CLAIM
     return changes
+
+
+def _generated(info: PodInfo) -> list[Obj]:
+    """Claims that were made for a pod from templates."""
+    return (info.pod.get("status") or {}).get("resourceClaimStatuses") or []

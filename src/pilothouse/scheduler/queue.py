@@ -27,7 +27,7 @@ from itertools import count
 from typing import Literal, NamedTuple, get_args
 
 from pilothouse.kit.world import World
-from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, Registration, pod_changes
+from pilothouse.scheduler.hints import OTHERS, UNSCHEDULED_POD, Action, Event, Registration, pod_changes
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.profile import Profile
 
@@ -150,6 +150,18 @@ class SchedulingQueue:
             wanted = _registrations(kind, event)
             if wanted:
                 self._wake_those(entries, wanted, event)
+        if event.resource in OTHERS:
+            self._open_gates(event)
+
+    def _open_gates(self, event: Event) -> None:
+        """What a gate waits for may have come. An object that was made for one pod concerns only that one."""
+        owner = _owner(event)
+        entry = self._entries.get(owner)
+        gated = self._at["gated"].values() if not owner else [entry] if entry is not None else []
+        for entry in list(gated):
+            wanted = entry.profile.registrations.get(entry.gate, ())
+            if entry.place == "gated" and any(r.wakes(entry.info, event) for r in wanted):
+                self._enqueue(entry, event.resource)
 
     def _wake_those(self, entries: dict[str, Waiting], wanted: Sequence[Registration], event: Event) -> None:
         for entry in list(entries.values()):
@@ -320,6 +332,15 @@ class SchedulingQueue:
 
 def _current(item: tuple[float, int, Waiting]) -> bool:
     return item[1] == item[2].ticket
+
+
+def _owner(event: Event) -> str:
+    """The UID of the pod that an object was made for; "" when it is nobody's."""
+    meta = (event.new or event.old or {}).get("metadata") or {}
+    for ref in meta.get("ownerReferences") or ():
+        if ref.get("controller") and ref.get("kind") == "Pod":
+            return str(ref["uid"])
+    return ""
 
 
 def _helps(entry: Waiting, event: Event) -> bool:

@@ -66,6 +66,19 @@ class Associative(list[Any]):
         return Associative(items, self._key_of)
 
 
+class WithDefault(dict[str, Any]):
+    """A map in which every key can be looked up, and `in` still tells which are there."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: str) -> Any:
+        return self._make()
+
+
 Function = Callable[..., Any]
 
 
@@ -112,7 +125,7 @@ class Run:
             raise EvalError(f"no such key: {node.name}" if operand is None else "no such overload")
         if node.test_only:
             return node.name in operand
-        if node.name not in operand:
+        if node.name not in operand and not isinstance(operand, WithDefault):
             raise EvalError(f"no such key: {node.name}")
         return operand[node.name]
 

@@ -27,6 +27,7 @@ from pilothouse.api.cel.evaluate import (
     Function,
     Optional,
     TypeValue,
+    WithDefault,
     equal,
     type_name,
     whole,
@@ -121,7 +122,7 @@ def _index(holder: Any, key: Any) -> Any:
     if isinstance(holder, Optional):
         return Optional(True, _index(holder.value, key)) if holder.has_value else NONE
     if isinstance(holder, dict):
-        if key not in holder:
+        if key not in holder and not isinstance(holder, WithDefault):
             raise EvalError(f"no such key: {key}")
         return holder[key]
     if not isinstance(holder, list) or isinstance(key, bool):
@@ -497,7 +498,7 @@ _VERSION = re.compile(
 )
 
 
-def _semver(text: str, normalize: bool = False) -> Version:
+def semver(text: str, normalize: bool = False) -> Version:
     if normalize:
         head, mark, tail = text.removeprefix("v").partition("-")
         numbers = [number.lstrip("0") or "0" for number in head.split(".")]
@@ -644,8 +645,8 @@ FUNCTIONS: dict[str, Function] = {
     "isGreaterThan": lambda a, b: _order(a, b) > 0,
     "isLessThan": lambda a, b: _order(a, b) < 0,
     "compareTo": _order,
-    "semver": _semver,
-    "isSemver": _succeeds(_semver),
+    "semver": semver,
+    "isSemver": _succeeds(semver),
     "major": lambda version: version.major,
     "minor": lambda version: version.minor,
     "patch": lambda version: version.patch,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pilothouse.api.pod_requests import amounts
@@ -17,6 +17,14 @@ from pilothouse.scheduler.plugins.resource_scoring import Strategy
 from pilothouse.scheduler.pod_info import PodInfo, pod_info
 
 TOO_MANY = "Too many pods"
+
+
+Delegated = Callable[[str], bool]
+"""Whether a DeviceClass stands in for an extended resource on nodes that do not have it as such (KEP-5004)."""
+
+
+def nobody(resource: str) -> bool:
+    return False
 
 
 def insufficient(resource: str) -> str:
@@ -39,7 +47,13 @@ class Ignored(NamedTuple):
 class NodeResourcesFit(FilterPlugin, ScorePlugin):
     name = "NodeResourcesFit"
 
-    def __init__(self, strategy: Strategy | None = None, ignored: Ignored | None = None) -> None:
+    def __init__(
+        self,
+        strategy: Strategy | None = None,
+        ignored: Ignored | None = None,
+        delegated: Delegated = nobody,
+    ) -> None:
+        self._delegated = delegated
         self._strategy = strategy or resource_scoring.least_allocated()
         self._ignored = ignored or Ignored()
         self._ignores = bool(self._ignored.names or self._ignored.groups)
@@ -48,11 +62,15 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
         return (
             Registration(ASSIGNED_POD, Action.DELETE | Action.UPDATE_POD_SCALE_DOWN, _frees),
             Registration(UNSCHEDULED_POD, Action.UPDATE_POD_SCALE_DOWN),
-            Registration(NODE, Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _grows),
+            Registration(NODE, Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, self._grows),
         )
 
-    def asks(self, cycle: Cycle) -> Mapping[str, int]:
-        return {PODS: 1, **dict(self._asked(cycle))}
+    def asks(self, cycle: Cycle) -> Mapping[str, int] | None:
+        """Where devices may stand in for a resource, amounts do not tell all."""
+        asked = dict(self._asked(cycle))
+        if any(self._delegated(name) for name in asked):
+            return None
+        return {PODS: 1, **asked}
 
     def lacks(self, resource: str) -> str:
         return TOO_MANY if resource == PODS else insufficient(resource)
@@ -64,19 +82,23 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
         for name, asked in self._asked(cycle):
             allocatable = table.allocatable[name]
             short = (asked > allocatable - table.requested[name]) & left
+            if self._delegated(name):
+                short &= allocatable > 0
             if short.any():
                 too_small = short & (asked > allocatable)
                 yield Rejection(too_small, insufficient(name), resolvable=False)
                 yield Rejection(short & ~too_small, insufficient(name))
 
     def filter_key(self, cycle: Cycle) -> Hashable:
-        return tuple(self._asked(cycle))
+        return tuple((name, asked, self._delegated(name)) for name, asked in self._asked(cycle))
 
     def passes(self, cycle: Cycle, rows: Rows) -> Mask:
         table = cycle.table
         fine: Mask = table.requested[PODS][rows] < table.allocatable[PODS][rows]
         for name, asked in self._asked(cycle):
-            fine &= asked <= table.allocatable[name][rows] - table.requested[name][rows]
+            there = table.allocatable[name][rows]
+            enough = asked <= there - table.requested[name][rows]
+            fine &= enough | (there == 0) if self._delegated(name) else enough
         return fine
 
     def passes_one(self, cycle: Cycle, row: int) -> bool:
@@ -85,6 +107,7 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
             return False
         return all(
             asked <= table.allocatable[name][row] - table.requested[name][row]
+            or (self._delegated(name) and not table.allocatable[name][row])
             for name, asked in self._asked(cycle)
         )
 
@@ -93,6 +116,17 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
         for name, asked in cycle.info.requests.items():
             if not (self._ignores and name in self._ignored):
                 yield name, asked
+
+    def _grows(self, info: PodInfo, event: Event) -> bool:
+        """A node that could hold the pod when empty, and after an update has more of something than before."""
+        assert event.new is not None
+        if fits(info, event.new, [], self._delegated):
+            return False
+        if event.old is None:
+            return True
+        before = amounts((event.old.get("status") or {}).get("allocatable"))
+        after = amounts((event.new.get("status") or {}).get("allocatable"))
+        return any(after.get(name, 0) > before.get(name, 0) for name in (PODS, *info.requests))
 
     def score_key(self, cycle: Cycle) -> Hashable:
         return tuple(cycle.info.scored.get(name, 0) for name in self._strategy.resources)
@@ -104,7 +138,7 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
         return resource_scoring.score_one(self._strategy, cycle.table, cycle.info, row)
 
 
-def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
+def fits(info: PodInfo, node: Obj, others: list[PodInfo], delegated: Delegated = nobody) -> list[str]:
     """The plain rule: the reasons why a pod does not fit beside others."""
     allocatable = amounts((node.get("status") or {}).get("allocatable"))
     reasons = []
@@ -112,7 +146,8 @@ def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
         reasons.append(TOO_MANY)
     for name, asked in info.requests.items():
         used = sum(other.requests.get(name, 0) for other in others)
-        if asked > allocatable.get(name, 0) - used:
+        stands_in = delegated(name) and not allocatable.get(name)
+        if asked > allocatable.get(name, 0) - used and not stands_in:
             reasons.append(insufficient(name))
     return reasons
 
@@ -124,15 +159,3 @@ def _frees(info: PodInfo, event: Event) -> bool:
         return True
     before, after = pod_info(event.old).requests, pod_info(event.new).requests
     return any(after.get(name, 0) < before.get(name, 0) for name in info.requests)
-
-
-def _grows(info: PodInfo, event: Event) -> bool:
-    """A node that could hold the pod when empty, and after an update has more of something than before."""
-    assert event.new is not None
-    if fits(info, event.new, []):
-        return False
-    if event.old is None:
-        return True
-    before = amounts((event.old.get("status") or {}).get("allocatable"))
-    after = amounts((event.new.get("status") or {}).get("allocatable"))
-    return any(after.get(name, 0) > before.get(name, 0) for name in (PODS, *info.requests))

@@ -10,6 +10,7 @@ from pilothouse.api import field
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import defaults, plugin_sets
 from pilothouse.scheduler.config.validation_args import node_resources_fit
+from pilothouse.scheduler.dra.manager import Manager
 from pilothouse.scheduler.framework import Plugin
 from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
@@ -28,7 +29,7 @@ from pilothouse.scheduler.plugins.node_affinity import NodeAffinity
 from pilothouse.scheduler.plugins.node_declared_features import NodeDeclaredFeatures
 from pilothouse.scheduler.plugins.node_name import NodeName
 from pilothouse.scheduler.plugins.node_ports import NodePorts
-from pilothouse.scheduler.plugins.node_resources_fit import Ignored, NodeResourcesFit
+from pilothouse.scheduler.plugins.node_resources_fit import Delegated, Ignored, NodeResourcesFit, nobody
 from pilothouse.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from pilothouse.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from pilothouse.scheduler.plugins.pod_topology_spread import GroupOf, PodTopologySpread
@@ -53,6 +54,8 @@ class Questions(NamedTuple):
     namespaces: Namespaces
     group_of: GroupOf
     storage: Storage
+    delegated: Delegated = nobody
+    """Whether devices stand in for an extended resource."""
 
 
 RuleFactory = Callable[[Obj, Questions], Plugin]
@@ -74,7 +77,7 @@ def _fit(args: Obj, ask: Questions) -> Plugin:
     ignored = Ignored(
         frozenset(args.get("ignoredResources") or ()), frozenset(args.get("ignoredResourceGroups") or ())
     )
-    return NodeResourcesFit(resource_scoring.from_args(args["scoringStrategy"]), ignored)
+    return NodeResourcesFit(resource_scoring.from_args(args["scoringStrategy"]), ignored, ask.delegated)
 
 
 def _spread(args: Obj, ask: Questions) -> Plugin:
@@ -114,7 +117,6 @@ _RULES: Mapping[str, RuleFactory] = {
     VolumeZone.name: lambda args, ask: VolumeZone(ask.storage),
     PodTopologySpread.name: _spread,
     InterPodAffinity.name: _affinity,
-    DynamicResources.name: _plain(DynamicResources),
     BalancedAllocation.name: _balanced,
     ImageLocality.name: _plain(ImageLocality),
     NodeDeclaredFeatures.name: _plain(NodeDeclaredFeatures),
@@ -124,6 +126,7 @@ and writes with one."""
 
 _OTHERS: Mapping[str, HandleFactory] = {
     DefaultPreemption.name: _preemption,
+    DynamicResources.name: lambda args, ask, handle: DynamicResources(args, handle),
     DefaultBinder.name: lambda args, ask, handle: DefaultBinder(handle),
     VolumeBinding.name: _volume_binding,
     DataLocality.name: lambda args, ask, handle: DataLocality(args, handle),
@@ -176,7 +179,12 @@ def make(name: str, args: Obj, ask: Questions, handle: Handle) -> Plugin:
 
 def questions(handle: Handle) -> Questions:
     groups = Groups(handle.informers)
-    return Questions(groups.namespaces, groups.of, Storage().follow(handle.informers))
+    return Questions(
+        groups.namespaces,
+        groups.of,
+        Storage().follow(handle.informers),
+        Manager.of(handle).classes.stands_for,
+    )
 
 
 def rules(namespaces: Namespaces, group_of: GroupOf, storage: Storage | None = None) -> list[Plugin]:

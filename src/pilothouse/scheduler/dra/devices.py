@@ -1,0 +1,182 @@
+"""ResourceSlices as pools of devices (k8s.io/dynamic-resource-allocation/structured, GatherPools).
+
+A driver publishes the devices of a pool in one or more slices, all with one generation; those of older generations are
+out of date. A pool whose newest generation is not complete yet gives no devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pilothouse.api import node_selector, quantity
+from pilothouse.api.types import Obj
+
+Amounts = dict[str, int]
+"""Billionths by name."""
+_KIND = "kind"
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class PoolId(NamedTuple):
+    driver: str
+    pool: str
+
+    def __str__(self) -> str:
+        return f"{self.driver}/{self.pool}"
+
+
+class DeviceId(NamedTuple):
+    driver: str
+    pool: str
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.driver}/{self.pool}/{self.device}"
+
+    @property
+    def of(self) -> PoolId:
+        return PoolId(self.driver, self.pool)
+
+
+@dataclass(eq=False, slots=True)
+class Device:
+    """`raw` is the slice's entry; `where` what says which nodes can reach it: the slice's spec, or the entry itself.
+    `facts` is for who works out something of it: it lives as long as the device is what it is."""
+
+    id: DeviceId
+    raw: Obj
+    where: Obj
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shareable(self) -> bool:
+        return bool(self.raw.get("allowMultipleAllocations"))
+
+    @property
+    def kind(self) -> str:
+        """The same for devices of a pool that differ in their names alone."""
+        found: str | None = self.facts.get(_KIND)
+        if found is None:
+            rest = {key: value for key, value in self.raw.items() if key != "name"}
+            found = self.facts[_KIND] = f"{self.id.of} {_encode(rest)!r}"
+        return found
+
+    @property
+    def counters(self) -> list[Obj]:
+        found: list[Obj] = self.raw.get("consumesCounters") or []
+        return found
+
+
+@dataclass(eq=False, slots=True)
+class Pool:
+    """The newest generation. `counters` by set and name. `binds`: a device of it has binding conditions."""
+
+    id: PoolId
+    devices: list[Device]
+    counters: dict[str, Amounts]
+    incomplete: bool
+    invalid: str
+    binds: bool
+
+    def on(self, node: Obj) -> list[Device]:
+        """The devices that a node can reach."""
+        found: list[Device] = []
+        last: Obj | None = None
+        reached = False
+        for device in self.devices:
+            if device.where is not last:
+                last, reached = device.where, reaches(device.where, node)
+            if reached:
+                found.append(device)
+        return found
+
+
+def pool(id: PoolId, slices: Iterable[Obj]) -> Pool:
+    """Of all slices of a pool, of which there is at least one; in the order of their names."""
+    known = list(slices)
+    newest = max(_generation(each) for each in known)
+    current = sorted(
+        (each for each in known if _generation(each) == newest),
+        key=lambda each: str(each["metadata"]["name"]),
+    )
+    devices = [device for each in current for device in _devices(id, each["spec"])]
+    sets = [shared for each in current for shared in each["spec"].get("sharedCounters") or ()]
+    return Pool(
+        id,
+        devices,
+        {shared["name"]: _values(shared.get("counters")) for shared in sets},
+        len(current) != current[0]["spec"]["pool"]["resourceSliceCount"],
+        _problem(devices, sets),
+        any(device.raw.get("bindingConditions") for device in devices),
+    )
+
+
+def _generation(each: Obj) -> int:
+    return int(each["spec"]["pool"].get("generation", 0))
+
+
+def _devices(id: PoolId, spec: Obj) -> Iterator[Device]:
+    for raw in spec.get("devices") or ():
+        yield Device(DeviceId(*id, raw["name"]), raw, raw if spec.get("perDeviceNodeSelection") else spec)
+
+
+def _problem(devices: Iterable[Device], sets: Iterable[Obj]) -> str:
+    """Why a pool cannot be used; "" when it can."""
+    names: set[str] = set()
+    for device in devices:
+        if device.id.device in names:
+            return f"duplicate device name {device.id.device}"
+        names.add(device.id.device)
+    known: set[str] = set()
+    for shared in sets:
+        if shared["name"] in known:
+            return f"duplicate counter set name {shared['name']}"
+        known.add(shared["name"])
+    for device in devices:
+        for consumed in device.counters:
+            if consumed["counterSet"] not in known:
+                return f"counter set {consumed['counterSet']} not found"
+    return ""
+
+
+def reaches(where: Obj, node: Obj) -> bool:
+    """Whether a slice's, or a device's, own node selection covers a node."""
+    if where.get("nodeName"):
+        return bool(where["nodeName"] == node["metadata"]["name"])
+    if where.get("allNodes"):
+        return True
+    selector = where.get("nodeSelector")
+    return selector is not None and node_selector.selector_matches(selector, node)
+
+
+def pools_on(node: Obj, pools: Iterable[Pool]) -> list[tuple[Pool, list[Device]]]:
+    """Pools with the devices that a node can reach, without those that have none: those that need no preparation
+    first, each sort by name, so that the same question has the same answer."""
+    found = [(each, devices) for each in pools if (devices := each.on(node))]
+    found.sort(key=lambda pair: (pair[0].binds, pair[0].id))
+    return found
+
+
+def consumption(device: Device) -> Iterator[tuple[str, str, int]]:
+    """What a device takes of its pool's shared counters: set, counter, amount (KEP-4815)."""
+    for consumed in device.counters:
+        for name, value in _values(consumed.get("counters")).items():
+            yield consumed["counterSet"], name, value
+
+
+def left_over(pool: Pool, taken: Iterable[Device]) -> dict[str, Amounts]:
+    """What the devices that are taken leave of a pool's counters; may be less than nothing."""
+    rest = {name: dict(values) for name, values in pool.counters.items()}
+    for device in taken:
+        for counters, name, value in consumption(device):
+            if name in rest.get(counters, ()):
+                rest[counters][name] -= value
+    return rest
+
+
+def _values(counters: Mapping[str, Obj] | None) -> Amounts:
+    return {name: quantity.parse(str(each["value"])).nano for name, each in (counters or {}).items()}

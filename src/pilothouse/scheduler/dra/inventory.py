@@ -1,0 +1,109 @@
+"""All pools, by the nodes that can reach them. A pool is worked out again when one of its slices changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pilothouse.api.types import Obj
+from pilothouse.client.informer import Handler
+from pilothouse.scheduler.dra.allocator import Reach
+from pilothouse.scheduler.dra.devices import DeviceId, Pool, PoolId, pool, pools_on
+
+Nodes = set[str] | None
+"""Names; None: any node."""
+
+
+class Inventory(Handler):
+    """`changed` is told which nodes may have other devices now."""
+
+    def __init__(self, changed: Callable[[Nodes], None]) -> None:
+        self._changed = changed
+        self._slices: dict[PoolId, dict[str, Obj]] = {}
+        self._pools: dict[PoolId, Pool] = {}
+        self._local: dict[str, set[PoolId]] = {}
+        """Pools that are of single nodes alone, by these."""
+        self._shared: set[PoolId] = set()
+        self._reach: dict[str, tuple[Obj, Reach]] = {}
+        """Of nodes that were asked for, as long as they and their pools are the same."""
+
+    def on(self, node: Obj) -> Reach:
+        """What a node can reach."""
+        name = node["metadata"]["name"]
+        known = self._reach.get(name)
+        if known is not None and known[0] is node:
+            return known[1]
+        ids = self._local.get(name, set()) | self._shared
+        found = pools_on(node, [self._pool(id) for id in ids])
+        self._reach[name] = (node, found)
+        return found
+
+    def _pool(self, id: PoolId) -> Pool:
+        found = self._pools.get(id)
+        if found is None:
+            found = self._pools[id] = pool(id, self._slices[id].values())
+        return found
+
+    def devices_changed(self, devices: Iterable[DeviceId]) -> None:
+        """They were taken or came free."""
+        for id in {device.of for device in devices}:
+            self._changed(self._nodes(id))
+
+    def on_add(self, obj: Obj) -> None:
+        self._put(obj)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if old["spec"] == new["spec"]:
+            return
+        if _id(old) != _id(new):
+            self._remove(old)
+        self._put(new)
+
+    def on_delete(self, obj: Obj) -> None:
+        self._remove(obj)
+
+    def _put(self, obj: Obj) -> None:
+        id = _id(obj)
+        before = self._nodes(id)
+        self._slices.setdefault(id, {})[obj["metadata"]["name"]] = obj
+        self._sort_in(id, before)
+
+    def _remove(self, obj: Obj) -> None:
+        id = _id(obj)
+        before = self._nodes(id)
+        slices = self._slices.get(id, {})
+        slices.pop(obj["metadata"]["name"], None)
+        if not slices:
+            self._slices.pop(id, None)
+        self._sort_in(id, before)
+
+    def _nodes(self, id: PoolId) -> Nodes:
+        """Who may reach a pool."""
+        found: set[str] = set()
+        for each in self._slices.get(id, {}).values():
+            name = each["spec"].get("nodeName")
+            if not name:
+                return None
+            found.add(name)
+        return found
+
+    def _sort_in(self, id: PoolId, before: Nodes) -> None:
+        self._pools.pop(id, None)
+        after = self._nodes(id)
+        for name in before or ():
+            self._local.get(name, set()).discard(id)
+        self._shared.discard(id)
+        if after is None:
+            self._shared.add(id)
+        for name in after or ():
+            self._local.setdefault(name, set()).add(id)
+        if before is None or after is None:
+            self._reach.clear()
+            self._changed(None)
+        else:
+            for name in before | after:
+                self._reach.pop(name, None)
+            self._changed(before | after)
+
+
+def _id(obj: Obj) -> PoolId:
+    return PoolId(obj["spec"]["driver"], obj["spec"]["pool"]["name"])
