@@ -103,7 +103,7 @@ class Storage:
         self.listeners: list[Callable[[str], None]] = []
         self._open: dict[str, dict[str, Obj]] = {}
         self._reserved: dict[str, dict[str, Obj]] = {}
-        self._news: set[asyncio.Event] = set()
+        self._news: dict[str, set[asyncio.Event]] = {}
 
     # -- what it is told --------------------------------------------------------------------------------
 
@@ -158,25 +158,26 @@ class Storage:
             if volume is not None and claim_key(volume):
                 self._told(claim_key(volume))
                 break
-        self._wake()
 
     def _told(self, claim: str) -> None:
         for listener in self.listeners:
             listener(claim)
-        self._wake()
-
-    def _wake(self) -> None:
-        for event in self._news:
+        for event in self._news.get(claim, ()):
             event.set()
 
-    async def news(self) -> None:
-        """Until a claim or volume changes."""
+    async def news(self, claims: Iterable[str]) -> None:
+        """Until one of these claims changes, or a volume that is for it."""
         event = asyncio.Event()
-        self._news.add(event)
+        keys = set(claims)
+        for key in keys:
+            self._news.setdefault(key, set()).add(event)
         try:
             await event.wait()
         finally:
-            self._news.discard(event)
+            for key in keys:
+                self._news[key].discard(event)
+                if not self._news[key]:
+                    del self._news[key]
 
     # -- what it answers --------------------------------------------------------------------------------
 

@@ -165,9 +165,6 @@ def test_limits_on_columns_agree_with_one_node_at_a_time(
     """Even claims are of a driver, odd ones of an in-tree plugin, 6 and 7 unbound; pods and bindings come and go."""
     driver, tree = {"driver": "ebs.csi.aws.com", "volumeHandle": ""}, {"volumeID": ""}
     sources: tuple[Obj, ...] = ({"csi": driver}, {"awsElasticBlockStore": tree})
-        {"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "h"}},
-        {"awsElasticBlockStore": {}},
-    )
     disks = []
     for i in range(6):
         source = {k: dict(s) for k, s in sources[i % 2].items()}

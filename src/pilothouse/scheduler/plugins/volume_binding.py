@@ -52,6 +52,8 @@ TIMEOUT_S = 600.0
 _RESERVED = "VolumeBinding/reserved"
 _LOOK_S = 1.0
 """Time between two looks at what no volume's or claim's change tells: whether the pod is still there."""
+_MOMENT_S = 0.001
+"""Less than that is no time left: a clock may not be able to tell it from none."""
 
 
 @dataclass(slots=True)
@@ -170,6 +172,7 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
         clock = handle.world.clock
         end_s = clock.monotonic() + self._timeout_s
         pods = handle.informers.informer(PODS)
+        keys = [*made.for_claims, *map(key_of, made.claims)]
         while True:
             if pods.get(cycle.info.key) is None:
                 raise _failed(f'pod does not exist any more: pod "{cycle.info.name}" not found')
@@ -179,10 +182,10 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
             if self._is_bound(made, cycle.table.node(row)):
                 return
             left_s = end_s - clock.monotonic()
-            if left_s <= 0:
+            if left_s < _MOMENT_S:
                 raise _failed("context deadline exceeded")
             try:
-                await handle.world.within(min(left_s, _LOOK_S), self._storage.news())
+                await handle.world.within(min(left_s, _LOOK_S), self._storage.news(keys))
             except TimeoutError:
                 continue
 
