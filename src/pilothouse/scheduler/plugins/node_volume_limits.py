@@ -53,6 +53,10 @@ class NodeVolumeLimits(FilterPlugin):
             Registration(VOLUME, Action.ADD),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        volumes = cycle.info.volumes
+        return bool(volumes.attached or volumes.claims)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         wanted = volumes_of(cycle.info.volumes, self._storage)
         if not wanted:

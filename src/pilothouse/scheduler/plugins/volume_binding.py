@@ -87,6 +87,9 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
             Registration(CSI_STORAGE_CAPACITY, Action.ADD | Action.UPDATE, _has_more_room),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     # -- deciding ---------------------------------------------------------------------------------------
 
     def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:

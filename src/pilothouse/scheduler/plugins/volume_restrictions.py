@@ -41,6 +41,10 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
             Registration(CLAIM, Action.ADD | Action.UPDATE, names_claim),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        volumes = cycle.info.volumes
+        return bool(volumes.disks or volumes.claims)
+
     def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:
         for key in named_claims(cycle.info):
             if self._storage.claims.get(key) is None:

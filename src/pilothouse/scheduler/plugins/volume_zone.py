@@ -54,6 +54,9 @@ class VolumeZone(PreFilterPlugin, FilterPlugin):
             Registration(VOLUME, Action.ADD | Action.UPDATE, _has_moved),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:
         if not cycle.info.volumes.claims:
             return None
