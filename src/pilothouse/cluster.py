@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pilothouse.api.types import Obj
 from pilothouse.apiserver.authn.service_account import user_info
 from pilothouse.apiserver.inprocess import InProcessTransport
 from pilothouse.apiserver.request import UserInfo
@@ -42,7 +43,7 @@ class Component(Protocol):
 class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
     None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
-    seldom set; the fields beside it go first."""
+    seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -52,6 +53,7 @@ class ClusterOptions:
     controllers: tuple[str, ...] = ("*",)
     stages: tuple[Path, ...] = ()
     node_events: str = "warnings"
+    scheduler: Obj | None = None
     server: Options = field(default_factory=Options)
     serving: Serving = field(default_factory=Serving)
 
@@ -147,7 +149,12 @@ class Cluster:
         client = self.client(USER, ())
         metrics = LatestMetrics()
         self.metrics.register(metrics)
-        self._run("kube-scheduler", client, lambda: SchedulerComponent(client, self.world, metrics.renew()))
+        scheduler = self.options.scheduler
+
+        def make() -> SchedulerComponent:
+            return SchedulerComponent(client, self.world, metrics.renew(), scheduler)
+
+        self._run("kube-scheduler", client, make)
 
     def _start_nodes(self) -> None:
         from pilothouse.components.simulated_nodes import USER, SimulatedNodes

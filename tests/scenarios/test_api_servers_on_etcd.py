@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pilothouse.apiserver.pki.certificates import Authority
 
+from pilothouse.kit.certificates import Authority
 from pilothouse.kit.world import World
 from tests.etcds import Etcd
 from tests.scenarios.door import Door

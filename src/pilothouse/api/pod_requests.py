@@ -36,7 +36,7 @@ def pod_requests(
     pod: Obj, *, default: Mapping[str, int] = _NONE, given: Mapping[str, Mapping[str, int]] | None = None
 ) -> Amounts:
     """`default` is what a container without a request of its own is taken to ask for; `given` replaces the requests
-    of containers by name (what an in-place resize has left them with)."""
+    of containers by name (what an in-place resize has left them with), and makes a resize of the pod itself count."""
     spec = pod["spec"]
 
     def asked(container: Obj) -> Amounts:
@@ -47,7 +47,7 @@ def pod_requests(
         return found
 
     total = over_containers(spec, asked, _add, _raise)
-    total.update(_requests(spec))
+    total.update(_requests(spec) if given is None else _allotted_to_pod(pod))
     _add(total, amounts(spec.get("overhead")))
     return total
 
@@ -72,6 +72,17 @@ def allotted(pod: Obj) -> dict[str, Amounts]:
             wanted = {} if infeasible else _requests(container)
             _raise(wanted, has)
             found[container["name"]] = wanted
+    return found
+
+
+def _allotted_to_pod(pod: Obj) -> Amounts:
+    """Requests of the pod as a whole, by the same rule (KEP-5419); none when its spec has none."""
+    asked, status = _requests(pod["spec"]), pod.get("status") or {}
+    if not asked or status.get("resources") is None:
+        return asked
+    found = {} if _is_infeasible(pod) else dict(asked)
+    _raise(found, amounts(status.get("allocatedResources")))
+    _raise(found, _requests(status))
     return found
 
 

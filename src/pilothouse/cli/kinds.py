@@ -4,14 +4,12 @@ what came before (lists and maps)."""
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+\Z")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+from pilothouse.kit.durations import duration_s, show_duration
+
 _BOOLS = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
@@ -27,29 +25,6 @@ class Kind(NamedTuple):
     show: Callable[[Any], str] = str
     """A default value for the help."""
     add: Callable[[Any, Any], Any] | None = None
-
-
-def duration_s(text: str) -> float:
-    """Seconds of a Go duration (time.ParseDuration): 1m30s, 500ms, 0."""
-    if text == "0":
-        return 0.0
-    if not _DURATION.match(text):
-        raise ValueError("no duration such as 15s or 1m30s")
-    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
-    return -seconds if text.startswith("-") else seconds
-
-
-def show_duration(seconds: float) -> str:
-    """As Go prints it: 1h0m0s, 15s, 500ms."""
-    if seconds == 0:
-        return "0s"
-    if abs(seconds) < 1:
-        return f"{seconds * 1000:g}ms"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    if hours:
-        return f"{hours}h{minutes}m{rest:g}s"
-    return f"{minutes}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
 def _bool(text: str) -> bool:

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from pilothouse.cli import kube_apiserver_flags, running, state
+from pilothouse.api.types import Obj
+from pilothouse.cli import kube_apiserver_flags, running, scheduler_config, state
 from pilothouse.cli.etcd import managing
 from pilothouse.cli.flags import (
     DETACHED,
@@ -21,7 +22,7 @@ from pilothouse.cli.flags import (
     refused,
     verbosity,
 )
-from pilothouse.cli.kinds import BOOL, COUNT, PATH, STRING, STRINGS
+from pilothouse.cli.kinds import BOOL, COUNT, FILE, PATH, STRING, STRINGS
 from pilothouse.cli.nodes import STAGE_FILE
 
 _READY = "Ready "
@@ -29,13 +30,16 @@ _READY = "Ready "
 
 def _run(values: Values) -> None:
     home = values["data-dir"] or state.default_data_dir()
+    scheduler = None
+    if values["scheduler-config"] is not None:
+        scheduler = scheduler_config.read(values["scheduler-config"])
     if values["detach"]:
         _detach(values, home)
         return
     claim = _claim(values, home)
     try:
         running.warn(kube_apiserver_flags.warnings(values))
-        running.serve(values, _serve(values, home))
+        running.serve(values, _serve(values, home, scheduler))
     finally:
         if claim is not None:
             claim.release()
@@ -61,7 +65,7 @@ def _second(values: Values, home: Path) -> Failure:
     return Failure(what)
 
 
-async def _serve(values: Values, home: Path) -> None:
+async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
@@ -80,6 +84,7 @@ async def _serve(values: Values, home: Path) -> None:
         stages=values["stage-file"],
         server=serving.server,
         serving=serving,
+        scheduler=scheduler,
     )
     stop = running.Stop()
     etcd = await managing.start(values, home) if managing.wanted(values, home) else None
@@ -165,6 +170,12 @@ _CLUSTER = Group(
         ),
         *managing.FLAGS,
         Flag("controllers", STRINGS, ("*",), "Controllers to run: '*' all, NAME one more, -NAME one less."),
+        Flag(
+            "scheduler-config",
+            FILE,
+            None,
+            "A KubeSchedulerConfiguration for the scheduler: profiles, plugins and their arguments, extenders.",
+        ),
         Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
         refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),
         refused("cloud-config", "it belongs to --cloud-provider"),

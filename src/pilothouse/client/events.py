@@ -52,6 +52,7 @@ class _Note(NamedTuple):
     action: str
     related: Obj | None
     host: str = ""
+    component: str = ""
 
 
 @dataclass(slots=True)
@@ -104,12 +105,24 @@ class EventRecorder:
         action: str = "",
         related: Obj | None = None,
         host: str = "",
+        component: str = "",
     ) -> None:
-        """Record; `regarding` is an object or an ObjectReference, `type` Normal or Warning. `host` replaces the
-        recorder's own."""
+        """Record; `regarding` is an object or an ObjectReference, `type` Normal or Warning. `host` and `component`
+        replace the recorder's own."""
         ref = reference(regarding) if "metadata" in regarding else regarding
         try:
-            self._queue.put_nowait(_Note(ref, type, reason, message, action, related, host or self._host))
+            self._queue.put_nowait(
+                _Note(
+                    ref,
+                    type,
+                    reason,
+                    message,
+                    action,
+                    related,
+                    host or self._host,
+                    component or self._component,
+                )
+            )
         except asyncio.QueueFull:
             self.dropped_total += 1
 
@@ -166,7 +179,7 @@ class EventRecorder:
     def _correlate(self, note: _Note, now: float) -> tuple[str, tuple[str, ...]]:
         ref = note.regarding
         group = (
-            self._component,
+            note.component,
             ref.get("kind", ""),
             ref.get("namespace", ""),
             ref.get("name", ""),
@@ -216,18 +229,18 @@ class EventRecorder:
         }
         if self._modern:
             event["eventTime"] = self._world.micro_timestamp()
-            event["reportingComponent"] = self._component
-            event["reportingInstance"] = self._host or self._component
+            event["reportingComponent"] = note.component
+            event["reportingInstance"] = self._host or note.component
             event["action"] = note.action or note.reason
             if note.related:
                 event["related"] = note.related
             return event
-        event["source"] = {"component": self._component}
+        event["source"] = {"component": note.component}
         if note.host:
             event["source"]["host"] = note.host
         event["firstTimestamp"] = event["lastTimestamp"] = self._world.timestamp()
         event["count"] = 1
-        event["reportingComponent"] = self._component
+        event["reportingComponent"] = note.component
         if note.host:
             event["reportingInstance"] = note.host
         return event

@@ -235,6 +235,11 @@ class Informers:
         """Wait until every informer known now has its first list."""
         await asyncio.gather(*(i.synced() for i in list(self._informers.values())))
 
+    @property
+    def waiting(self) -> list[str]:
+        """The resources whose first list is not there yet; none while nothing runs."""
+        return [i.resource.plural for i in self._informers.values() if self._running and not i.has_synced]
+
     def forget(self, informer: Informer) -> None:
         """Stop and drop one (a custom resource that is gone)."""
         task = self._tasks.pop(informer, None)

@@ -40,7 +40,7 @@ class Config:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if self.certificate:
-            _load_pair(context, self.certificate, self.key)
+            load_pair(context, self.certificate, self.key)
         return context
 
     def anonymous(self) -> Config:
@@ -104,7 +104,8 @@ def _content(entry: dict[str, Any], name: str, directory: Path) -> str:
     return (directory / path).read_text() if path else ""
 
 
-def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """A client certificate with its key, PEM."""
     # OpenSSL takes a pair from files only.
     with tempfile.NamedTemporaryFile("w", prefix="pilothouse-", suffix=".pem") as file:
         file.write(f"{certificate}\n{key}\n")

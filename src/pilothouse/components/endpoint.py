@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ class EndpointOptions:
 
 class Endpoint:
     """`tokens` and `access` ask the API server whose a token is and what a user may. Without the first every request
-    is anonymous, without the second only the open paths are served."""
+    is anonymous, without the second only the open paths are served. `readiness` are checks for /readyz alone, `pages`
+    JSON documents by path."""
 
     def __init__(
         self,
@@ -65,13 +66,17 @@ class Endpoint:
         checks: dict[str, Check],
         tokens: Client | None,
         access: Client | None,
+        *,
+        readiness: dict[str, Check] | None = None,
+        pages: Mapping[str, Callable[[], bytes]] | None = None,
     ) -> None:
         self._options = options
         self._world = world
         self._metrics = metrics
         self._tokens = Reviews(tokens, world) if tokens is not None else None
         self._access = Reviews(access, world) if access is not None else None
-        self._health = Health(checks, {})
+        self._health = Health(checks, readiness or {})
+        self._pages = pages or {}
         self._certificates: ClientCertificates | None = None
         self._server: HttpServer | None = None
 
@@ -146,10 +151,15 @@ class Endpoint:
             return self._health.handle
         if path == "/metrics":
             return self._serve_metrics
+        if path in self._pages:
+            return self._serve_page
         return _not_found
 
     async def _serve_metrics(self, request: Request) -> Response:
         return Response(200, generate_latest(self._metrics), dict(_TEXT))
+
+    async def _serve_page(self, request: Request) -> Response:
+        return Response(200, self._pages[request.path](), {"Content-Type": "application/json"})
 
 
 async def _not_found(request: Request) -> Response:

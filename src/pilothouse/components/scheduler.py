@@ -1,41 +1,74 @@
-"""kube-scheduler as a whole: its informers, its events, its profile, and the scheduler itself."""
+"""kube-scheduler as a whole: its informers, its events, its profiles and extenders, and the scheduler itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry
 
+from pilothouse.api.types import Obj
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
+from pilothouse.scheduler import build
+from pilothouse.scheduler.build import Factory
+from pilothouse.scheduler.config import defaults
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.nominator import Nominator
-from pilothouse.scheduler.plugins import registry
-from pilothouse.scheduler.profile import DEFAULT_NAME
+from pilothouse.scheduler.queue import Patience
 from pilothouse.scheduler.scheduler import Scheduler
 
 USER = "system:kube-scheduler"
+UNSCHEDULABLE_S_MAX = 300.0
 
 
 class SchedulerComponent:
-    """`client` is who it acts as."""
+    """`client` is who it acts as. `config` is a complete KubeSchedulerConfiguration, None for the default one;
+    `plugins` are out-of-tree ones besides those that are installed as entry points. ProfileError when a profile or an
+    extender cannot be made of it."""
 
-    def __init__(self, client: ResourceClient, world: World, metrics: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        client: ResourceClient,
+        world: World,
+        metrics: CollectorRegistry,
+        config: Obj | None = None,
+        *,
+        plugins: Mapping[str, Factory] | None = None,
+        unschedulable_s_max: float = UNSCHEDULABLE_S_MAX,
+    ) -> None:
+        config = build.checked(config or defaults.configuration())
         self._tasks = Tasks("kube-scheduler")
         self.informers = Informers(client, world)
-        self._recorder = EventRecorder(client, DEFAULT_NAME, world, modern=True)
+        self._recorder = EventRecorder(client, config["profiles"][0]["schedulerName"], world, modern=True)
         handle = Handle(client, self.informers, world, self._recorder, Nominator())
-        profile = registry.default_profile(handle)
-        self._scheduler = Scheduler(handle, {profile.name: profile}, metrics)
+        self._extenders = build.extenders(config)
+        self.scheduler = Scheduler(
+            handle,
+            build.profiles(config, handle, plugins, self._extenders),
+            metrics,
+            patience=Patience(
+                config["podInitialBackoffSeconds"], config["podMaxBackoffSeconds"], unschedulable_s_max
+            ),
+            extenders=self._extenders,
+        )
+
+    def problem(self) -> str:
+        """What it waits for before it can schedule (readyz informer-sync); "" for a scheduler that does not lead."""
+        waiting = self.informers.waiting
+        return f"informers not started yet: {waiting}" if waiting else ""
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
         try:
             self.informers.start()
             self._tasks.start("events", self._recorder.run())
-            self._tasks.start("scheduling", self._scheduler.run())
+            self._tasks.start("scheduling", self.scheduler.run())
             await self._tasks.wait()
         finally:
             await self._tasks.stop()
             await self.informers.stop()
+            for extender in self._extenders:
+                await extender.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,7 +95,8 @@ class Clients:
 
 
 class Standalone:
-    """`work` runs while this process leads."""
+    """`work` runs while this process leads. `readiness` are checks that tell what is wrong, for /readyz alone; `pages`
+    are JSON documents by path."""
 
     def __init__(
         self,
@@ -105,6 +106,9 @@ class Standalone:
         election: Election,
         endpoint: EndpointOptions,
         reviewers: tuple[ResourceClient | None, ResourceClient | None] = (None, None),
+        *,
+        readiness: Mapping[str, Callable[[], str]] | None = None,
+        pages: Mapping[str, Callable[[], bytes]] | None = None,
     ) -> None:
         self._clients = clients
         self._world = world
@@ -123,7 +127,8 @@ class Standalone:
         )
         self._reviewers = reviewers
         checks = {"ping": check(lambda: ""), "leaderElection": check(self.elector.problem)}
-        self._endpoint = Endpoint(endpoint, world, metrics, checks, *reviewers)
+        ready = {name: check(problem) for name, problem in (readiness or {}).items()}
+        self._endpoint = Endpoint(endpoint, world, metrics, checks, *reviewers, readiness=ready, pages=pages)
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled. LeadershipLost when another may lead; OSError when the port is taken."""

@@ -45,6 +45,10 @@ def new_node(name: str, index: int, identity: str, now: str) -> Obj:
     return node
 
 
+_DECLARED = ("RestartAllContainersOnContainerExits",)
+"""What a kubelet of 1.36 declares by default and the scheduler asks for (KEP-5328)."""
+
+
 def status(node: Obj, index: int, now: str) -> Obj:
     """The whole status to report, from the one that is there."""
     old = node.get("status") or {}
@@ -62,6 +66,7 @@ def status(node: Obj, index: int, now: str) -> Obj:
         "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
         "nodeInfo": old.get("nodeInfo") if _is_told(old) else _node_info(node["metadata"].get("uid", name)),
         "features": {"supplementalGroupsPolicy": True},
+        "declaredFeatures": old.get("declaredFeatures") or list(_DECLARED),
     }
 
 

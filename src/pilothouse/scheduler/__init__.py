@@ -6,6 +6,9 @@ pure function of a table, so whoever has a table can ask what would happen.
 
     framework       what a plugin may be asked, and how it answers: the extension points
     plugins/        one rule a file; registry.py is the table of all
+    config/         KubeSchedulerConfiguration: read, completed, checked;  build: profiles and extenders made of it
+    extenders/      programs beside the scheduler that have a say, over HTTP
+    per_node        plugins of others as plain functions;  timed: one cycle in ten with stopwatches
     profile         which plugins a scheduler name runs, in which order and with which weights
     node_table      nodes and the pods on them as columns; selection: node selectors on columns
     cycle           one pod's decision, synchronous;  diagnosis: why there was none, in upstream's words

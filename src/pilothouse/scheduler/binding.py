@@ -7,6 +7,7 @@ Permit ──waits──▶ PreBind ──▶ Bind ──▶ PostBind
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from pilothouse.kit.world import World
 from pilothouse.scheduler.framework import Cycle
@@ -23,8 +24,10 @@ class BindingRefused(Exception):
 class Permits:
     """Pods that wait for a Permit plugin, until somebody allows or rejects them (framework.WaitingPod)."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, waited: Callable[[str, float], None] | None = None) -> None:
+        """`waited` is told the result of each wait, and its seconds."""
         self._world = world
+        self._waited = waited
         self._waiting: dict[str, asyncio.Future[str]] = {}
 
     def allow(self, uid: str) -> None:
@@ -51,6 +54,16 @@ class Permits:
             await self._wait(cycle.info.uid, *min(waits))
 
     async def _wait(self, uid: str, wait_s: float, plugin: str) -> None:
+        began_s = self._world.clock.monotonic()
+        result = "Unschedulable"
+        try:
+            await self._until_settled(uid, wait_s, plugin)
+            result = "Success"
+        finally:
+            if self._waited is not None:
+                self._waited(result, self._world.clock.monotonic() - began_s)
+
+    async def _until_settled(self, uid: str, wait_s: float, plugin: str) -> None:
         future = self._waiting[uid] = asyncio.get_running_loop().create_future()
         try:
             why = await self._world.within(wait_s, future)

@@ -21,6 +21,13 @@ class Cache:
         self.table = NodeTable()
         self._assumed: set[str] = set()
 
+    def sizes(self) -> dict[str, int]:
+        return {
+            "nodes": len(self.table),
+            "pods": self.table.pod_count,
+            "assumed_pods": len(self._assumed),
+        }
+
     def is_assumed(self, uid: str) -> bool:
         return uid in self._assumed
 

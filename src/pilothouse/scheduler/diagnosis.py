@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pilothouse.scheduler.node_table import Mask
 
 NO_NODES = "no nodes available to schedule pods"
@@ -33,6 +35,20 @@ class Diagnosis:
         self.reasons[reason] = self.reasons.get(reason, 0) + count
         if not resolvable:
             self.resolvable &= ~mask
+
+    def add_row(self, plugin: str, row: int | None, reason: str, *, resolvable: bool) -> None:
+        """One row (None: its node has gone meanwhile); without a reason it is not counted."""
+        self.rejected_by.add(plugin)
+        if reason:
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if not resolvable and row is not None and row < len(self.resolvable):
+            self.resolvable[row] = False
+
+    def fit(self, size: int) -> None:
+        """To a table that has grown meanwhile: eviction is no way on rows that were not looked at."""
+        if size > len(self.resolvable):
+            more = np.zeros(size - len(self.resolvable), dtype=bool)
+            self.resolvable = np.concatenate([self.resolvable, more])
 
     def refuse_all(self, plugin: str, message: str) -> None:
         """A PreFilter's refusal: no node will do."""

@@ -26,6 +26,7 @@ class Action(Flag):
     UPDATE_NODE_TAINT = auto()
     UPDATE_NODE_CONDITION = auto()
     UPDATE_NODE_ANNOTATION = auto()
+    UPDATE_NODE_DECLARED_FEATURE = auto()
     UPDATE_POD_LABEL = auto()
     UPDATE_POD_SCALE_DOWN = auto()
     UPDATE_POD_TOLERATIONS = auto()
@@ -64,7 +65,13 @@ class Registration(NamedTuple):
             return False
         if event.resource == UNSCHEDULED_POD and _object(event)["metadata"]["uid"] != info.uid:
             return False
+        if event.resource == ASSIGNED_POD and _object(event)["metadata"]["uid"] == info.uid:
+            return False  # its own binding failed: that it left the node is no news
         return self.hint is None or self.hint(info, event)
+
+
+ANYTHING = tuple(Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD))
+"""For those who cannot say what would help."""
 
 
 def _object(event: Event) -> Obj:
@@ -89,6 +96,8 @@ def node_changes(old: Obj, new: Obj) -> Action:
         changes |= Action.UPDATE_NODE_CONDITION
     if old["metadata"].get("annotations") != new["metadata"].get("annotations"):
         changes |= Action.UPDATE_NODE_ANNOTATION
+    if (old_status.get("declaredFeatures") or []) != (new_status.get("declaredFeatures") or []):
+        changes |= Action.UPDATE_NODE_DECLARED_FEATURE
     return changes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,7 +10,10 @@ from prometheus_client.registry import Collector
 
 from pilothouse.kit import metrics as kit_metrics
 from pilothouse.kit.world import World
+from pilothouse.scheduler.cache import Cache
+from pilothouse.scheduler.framework import Nomination
 from pilothouse.scheduler.queue import Place, SchedulingQueue, Waiting
+from pilothouse.scheduler.timed import Note
 
 _QUEUES: dict[str, tuple[Place, ...]] = {
     "active": ("active", "in-flight"),
@@ -23,7 +26,7 @@ _QUEUES: dict[str, tuple[Place, ...]] = {
 class SchedulerMetrics:
     """`result` is scheduled, unschedulable or error."""
 
-    def __init__(self, registry: CollectorRegistry, queue: SchedulingQueue) -> None:
+    def __init__(self, registry: CollectorRegistry, queue: SchedulingQueue, cache: Cache) -> None:
         labels = ["result", "profile"]
         self._attempts = kit_metrics.counter(
             registry,
@@ -54,7 +57,60 @@ class SchedulerMetrics:
             (),
             kit_metrics.exponential_buckets(1, 2, 5),
         )
+        self._algorithm = kit_metrics.histogram(
+            registry,
+            "scheduler_scheduling_algorithm_duration_seconds",
+            "Scheduling algorithm latency in seconds",
+            (),
+            kit_metrics.exponential_buckets(0.001, 2, 15),
+        )
+        self._points = kit_metrics.histogram(
+            registry,
+            "scheduler_framework_extension_point_duration_seconds",
+            "Latency for running all plugins of a specific extension point.",
+            ["extension_point", "status", "profile"],
+            kit_metrics.exponential_buckets(0.0001, 2, 12),
+        )
+        self._plugins = kit_metrics.histogram(
+            registry,
+            "scheduler_plugin_execution_duration_seconds",
+            "Duration for running a plugin at a specific extension point.",
+            ["plugin", "extension_point", "status"],
+            kit_metrics.exponential_buckets(0.00001, 1.5, 20),
+        )
+        self._evaluations = kit_metrics.counter(
+            registry,
+            "scheduler_plugin_evaluation",
+            "Number of attempts to schedule pods by each plugin and the extension point (available only in PreFilter, "
+            "Filter, PreScore, and Score).",
+            ["plugin", "extension_point", "profile"],
+        )
+        self._permit = kit_metrics.histogram(
+            registry,
+            "scheduler_permit_wait_duration_seconds",
+            "Duration of waiting on permit.",
+            ["result"],
+            kit_metrics.exponential_buckets(0.001, 2, 15),
+        )
+        self._preemptions = kit_metrics.counter(
+            registry, "scheduler_preemption_attempts", "Total preemption attempts in the cluster till now"
+        )
+        self._victims = kit_metrics.histogram(
+            registry,
+            "scheduler_preemption_victims",
+            "Number of selected preemption victims",
+            (),
+            kit_metrics.exponential_buckets(1, 2, 7),
+        )
+        self._events = kit_metrics.histogram(
+            registry,
+            "scheduler_event_handling_duration_seconds",
+            "Event handling latency in seconds.",
+            ["event"],
+            kit_metrics.exponential_buckets(0.0001, 2, 12),
+        )
         registry.register(_Queue(queue))
+        registry.register(_Cache(cache))
 
     def attempt(self, result: str, profile: str, began_s: float, world: World) -> None:
         self._attempts.labels(result, profile).inc()
@@ -64,6 +120,52 @@ class SchedulerMetrics:
         self.attempt("scheduled", entry.profile.name, began_s, world)
         self._tries.observe(entry.attempts)
         self._sli.labels(str(min(entry.attempts, 15))).observe(world.clock.monotonic() - entry.first_s)
+
+    def algorithm(self, began_s: float, world: World) -> None:
+        """A node was found."""
+        self._algorithm.observe(world.clock.monotonic() - began_s)
+
+    def preemption(self, nomination: Nomination) -> None:
+        self._preemptions.inc()
+        if nomination.victims:
+            self._victims.observe(nomination.victims)
+
+    def permitted(self, result: str, seconds: float) -> None:
+        self._permit.labels(result).observe(seconds)
+
+    def event(self, name: str, seconds: float) -> None:
+        self._events.labels(name).observe(seconds)
+
+    def plugins(self, notes: Iterable[Note], profile: str) -> None:
+        """Of one cycle. A point's status is Success, or what a plugin says otherwise and Skip is not."""
+        points: dict[str, tuple[float, str]] = {}
+        for note in notes:
+            self._plugins.labels(note.plugin, note.point, note.status).observe(note.seconds)
+            if note.point in _EVALUATED:
+                self._evaluations.labels(note.plugin, note.point, profile).inc()
+            seconds, status = points.get(note.point, (0.0, "Success"))
+            status = status if note.status in ("Success", "Skip") else note.status
+            points[note.point] = seconds + note.seconds, status
+        for point, (seconds, status) in points.items():
+            self._points.labels(point, status, profile).observe(seconds)
+
+
+_EVALUATED = ("PreFilter", "Filter", "PreScore", "Score")
+
+
+class _Cache(Collector):
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        size = GaugeMetricFamily(
+            "scheduler_cache_size",
+            "Number of nodes, pods, and assumed (bound) pods in the scheduler cache.",
+            labels=["type"],
+        )
+        for kind, count in self._cache.sizes().items():
+            size.add_metric([kind], float(count))
+        yield size
 
 
 class _Queue(Collector):
@@ -85,6 +187,15 @@ class _Queue(Collector):
         for name, places in _QUEUES.items():
             pending.add_metric([name], float(sum(sizes[place] for place in places)))
         yield pending
+        refused = GaugeMetricFamily(
+            "scheduler_unschedulable_pods",
+            "The number of unschedulable pods broken down by plugin name. A pod will increment the gauge for all "
+            "plugins that caused it to not schedule and so this metric have meaning only when broken down by plugin.",
+            labels=["plugin", "profile"],
+        )
+        for (plugin, profile), count in self._queue.refused().items():
+            refused.add_metric([plugin, profile], float(count))
+        yield refused
         incoming = CounterMetricFamily(
             "scheduler_queue_incoming_pods",
             "Number of pods added to scheduling queues by event and queue type.",

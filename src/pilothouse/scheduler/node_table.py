@@ -7,6 +7,7 @@ Rows are reused. CPU counts in millicores, memory and other sizes in bytes, ever
     taints      the number of the node's set of taints: nodes have few different ones, so that a rule about taints
                 looks at each set once instead of at each node
     ports       per protocol, number and address, how many pods take it
+    images      per image that somebody asks for, which nodes have it
     pods        per selection that somebody asks for, how many of a node's pods it holds; per affinity term, how many of
                 a node's pods carry it
 """
@@ -24,8 +25,10 @@ from pilothouse.api import taints
 from pilothouse.api.pod_requests import ANY_ADDRESS, Port, amounts
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.columns import Columns
+from pilothouse.scheduler.images import Image, Images
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
+from pilothouse.scheduler.row_cache import RowCache
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -84,11 +87,14 @@ class NodeTable:
         """Per row the number of its set in `taint_sets`."""
         self._taint_numbers: dict[tuple[tuple[str, str, str], ...], int] = {(): 0}
         self._labels: dict[str, Labels] = {}
+        self._images = Images()
         self._ports: dict[tuple[str, int], dict[str, Column]] = {}
         self.carriers: dict[Term, Column] = {}
         """Per term that any pod carries, how many pods on each row do."""
         self._selections: OrderedDict[Selection, Column] = OrderedDict()
         """Counted on first use, kept up to date since; the least recently used go."""
+        self.remembered = RowCache()
+        """Columns that rules worked out of rows alone."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._pods: list[dict[str, PodInfo]] = []
@@ -127,6 +133,8 @@ class NodeTable:
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = self._take_row()
+        self.remembered.changed(row)
+        self._images.put(row, self.nodes[row], node)
         self.nodes[row] = node
         self.valid[row] = True
         self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
@@ -148,6 +156,7 @@ class NodeTable:
         for info in list(self._pods[row].values()):
             self.remove_pod(info.uid)
             self._homeless.setdefault(name, {})[info.uid] = info
+        self.remembered.changed(row)
         self.valid[row] = False
         self.unschedulable[row] = False
         self.nodes[row] = None
@@ -156,6 +165,7 @@ class NodeTable:
             table.clear(row)
         for labels in self._labels.values():
             labels.set(row, None)
+        self._images.remove(row)
         self._free.append(row)
 
     def _taint_number(self, found: list[Obj]) -> int:
@@ -175,6 +185,7 @@ class NodeTable:
 
     def _grow(self, size: int) -> None:
         old = self.size
+        self.remembered.resized(size)
         self.nodes += [None] * (size - old)
         self._pods += [{} for _ in range(size - old)]
         self._free = list(range(size - 1, old - 1, -1))
@@ -185,6 +196,7 @@ class NodeTable:
             table.grow(size)
         for labels in self._labels.values():
             labels.grow(size)
+        self._images.grow(size)
         more = np.zeros(size - old, dtype=np.int64)
         for addresses in self._ports.values():
             for address, column in addresses.items():
@@ -204,6 +216,9 @@ class NodeTable:
             for row in self._rows.values():
                 found.set(row, (self.node(row)["metadata"].get("labels") or {}).get(key))
         return found
+
+    def image(self, name: str) -> Image:
+        return self._images.of(name, self.nodes)
 
     def port_taken(self, port: Port) -> Mask:
         """The rows where a pod has a port that conflicts with this one."""
@@ -255,8 +270,12 @@ class NodeTable:
 
     def put_pod(self, info: PodInfo) -> None:
         """A pod that runs, or is taken to run, on its node; replaces what was known of it."""
-        self.remove_pod(info.uid)
         row = self._rows.get(info.node)
+        at = self._row_of.get(info.uid)
+        if at is not None and at == row and _counts_alike(self._pods[at][info.uid], info):
+            self._pods[at][info.uid] = info
+            return
+        self.remove_pod(info.uid)
         if row is None:
             self._homeless.setdefault(info.node, {})[info.uid] = info
             return
@@ -287,6 +306,11 @@ class NodeTable:
         row = self._row_of.get(uid)
         return None if row is None else self._pods[row][uid]
 
+    @property
+    def pod_count(self) -> int:
+        """Pods on known nodes."""
+        return len(self._row_of)
+
     def pods_on(self, row: int) -> list[PodInfo]:
         return list(self._pods[row].values())
 
@@ -294,28 +318,40 @@ class NodeTable:
     def without(self, infos: Iterable[PodInfo]) -> Iterator[None]:
         """As if these pods were gone, until the block ends. Others may be put back inside it."""
         taken = [info for info in infos if info.uid in self._row_of]
-        for info in taken:
-            self.remove_pod(info.uid)
-        try:
-            yield
-        finally:
+        with self._supposing():
             for info in taken:
-                if info.uid not in self._row_of:
-                    self.put_pod(info)
+                self.remove_pod(info.uid)
+            try:
+                yield
+            finally:
+                for info in taken:
+                    if info.uid not in self._row_of:
+                        self.put_pod(info)
 
     @contextmanager
     def beside(self, infos: Iterable[PodInfo]) -> Iterator[None]:
         """As if these pods were on their nodes, until the block ends."""
         added = [info for info in infos if info.uid not in self._row_of and info.node in self._rows]
-        for info in added:
-            self.put_pod(info)
+        with self._supposing():
+            for info in added:
+                self.put_pod(info)
+            try:
+                yield
+            finally:
+                for info in added:
+                    self.remove_pod(info.uid)
+
+    @contextmanager
+    def _supposing(self) -> Iterator[None]:
+        """What is remembered is put aside: after the block it is true again, as the rows are what they were."""
+        aside, self.remembered = self.remembered, RowCache(self.size)
         try:
             yield
         finally:
-            for info in added:
-                self.remove_pod(info.uid)
+            self.remembered = aside
 
     def _count(self, row: int, info: PodInfo, sign: int) -> None:
+        self.remembered.changed(row)
         requested, scored = self.requested, self.scored
         for name, value in info.requests.items():
             requested[name][row] += sign * value
@@ -331,6 +367,21 @@ class NodeTable:
             for selection, column in self._selections.items():
                 if selection.holds(namespace, meta):
                     column[row] += sign
+
+
+def _counts_alike(old: PodInfo, new: PodInfo) -> bool:
+    """Whether a pod's new state changes no number: it was assumed to be where it is, or only its status is new."""
+    if old.requests is not new.requests and old.requests != new.requests:
+        return False
+    if old.scored is not new.scored and old.scored != new.scored:
+        return False
+    before, after = old.pod["metadata"], new.pod["metadata"]
+    return (
+        old.ports == new.ports
+        and old.terms == new.terms
+        and before.get("labels") == after.get("labels")
+        and before.get("deletionTimestamp") == after.get("deletionTimestamp")
+    )
 
 
 def _grown(mask: Mask, size: int) -> Mask:

@@ -23,7 +23,9 @@ class Reporter:
 
     def scheduled(self, info: PodInfo, node: str) -> None:
         message = f"Successfully assigned {info.key} to {node}"
-        self._handle.recorder.event(_regarding(info), "Normal", "Scheduled", message, action="Binding")
+        self._handle.recorder.event(
+            _regarding(info), "Normal", "Scheduled", message, action="Binding", component=_scheduler(info)
+        )
 
     async def unschedulable(self, info: PodInfo, message: str, nominated: str | None = None) -> None:
         """No node; `nominated` is the one on which room is being made, "" when there is none any more."""
@@ -36,7 +38,12 @@ class Reporter:
     async def _report(self, info: PodInfo, reason: str, message: str, nominated: str | None) -> None:
         note = shortened(message)
         self._handle.recorder.event(
-            _regarding(info), "Warning", "FailedScheduling", note, action="Scheduling"
+            _regarding(info),
+            "Warning",
+            "FailedScheduling",
+            note,
+            action="Scheduling",
+            component=_scheduler(info),
         )
         patch = self._patch(info, reason, message, nominated)
         if patch is None:
@@ -79,6 +86,11 @@ def shortened(message: str) -> str:
     if len(message) <= _MESSAGE_LENGTH_MAX:
         return message
     return message[: _MESSAGE_LENGTH_MAX - len(suffix)] + suffix
+
+
+def _scheduler(info: PodInfo) -> str:
+    """Events come from the profile, not from the process."""
+    return str(info.pod["spec"].get("schedulerName", ""))
 
 
 def _regarding(info: PodInfo) -> Obj:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pilothouse.scheduler.framework import (
     BindPlugin,
@@ -28,14 +28,24 @@ DEFAULT_NAME = "default-scheduler"
 
 
 class Profile:
-    """`plugins` in the order in which they run at every extension point that they implement; `weights` of scores
-    by plugin name, 1 where none is given. ValueError when no plugin, or more than one, sorts the queue."""
+    """`plugins` in the order in which they run at every extension point that they implement, or where a
+    configuration says otherwise `points` by interface; `weights` of scores by plugin name, 1 where none is given.
+    `percentage` of the nodes that fit are scored, as upstream's percentageOfNodesToScore. ValueError when no plugin,
+    or more than one, sorts the queue."""
 
     def __init__(
-        self, plugins: Iterable[Plugin], weights: Mapping[str, int], name: str = DEFAULT_NAME
+        self,
+        plugins: Iterable[Plugin],
+        weights: Mapping[str, int],
+        name: str = DEFAULT_NAME,
+        *,
+        points: Mapping[type[Plugin], Sequence[Plugin]] | None = None,
+        percentage: int = 100,
     ) -> None:
         self.name = name
+        self.percentage = percentage
         self.plugins: Sequence[Plugin] = tuple(plugins)
+        self._points = points
         self.weights = weights
         sorters = self._all(QueueSortPlugin)  # type: ignore[type-abstract]
         if len(sorters) != 1:
@@ -56,6 +66,8 @@ class Profile:
         }
 
     def _all(self, point: type[P]) -> tuple[P, ...]:
+        if self._points is not None:
+            return cast("tuple[P, ...]", tuple(self._points[point]))
         return tuple(plugin for plugin in self.plugins if isinstance(plugin, point))
 
     def weight(self, plugin: Plugin) -> int:

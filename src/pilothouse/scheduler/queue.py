@@ -21,20 +21,33 @@ import asyncio
 import heapq
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from pilothouse.kit.world import World
-from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, pod_changes
+from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, Registration, pod_changes
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.profile import Profile
 
-BACKOFF_S_MIN = 1.0
-BACKOFF_S_MAX = 10.0
-UNSCHEDULABLE_S_MAX = 300.0
 _WAIT_S_MIN = 0.001
 _WAIT_S_MAX = 3600.0
+
+_Kind = tuple[Profile, frozenset[str]]
+"""A profile, and the names of its plugins that refused a pod."""
+
+
+class Patience(NamedTuple):
+    """How long pods wait: after the first failed attempt, at most after later ones, and at most as unschedulable
+    (podInitialBackoffSeconds, podMaxBackoffSeconds, --pod-max-in-unschedulable-pods-duration)."""
+
+    backoff_s_min: float = 1.0
+    backoff_s_max: float = 10.0
+    unschedulable_s_max: float = 300.0
+
+
+_PATIENCE = Patience()
 
 Place = Literal["active", "backoff", "error-backoff", "unschedulable", "gated", "in-flight"]
 
@@ -59,16 +72,21 @@ class Waiting:
     """Which heap entry is the current one; older ones are dead."""
     seen: int = 0
     """In flight: the number of the first event that it has not seen."""
+    kind: _Kind | None = None
+    """Unschedulable: which others an event helps or does not help just like it."""
 
 
 class SchedulingQueue:
     """Pods by UID; use from one event loop."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, patience: Patience = _PATIENCE) -> None:
         self._world = world
+        self._patience = patience
         self._entries: dict[str, Waiting] = {}
         self._at: dict[Place, dict[str, Waiting]] = {place: {} for place in get_args(Place)}
         """By place, in the order in which they came there."""
+        self._refused: dict[_Kind, dict[str, Waiting]] = {}
+        """The unschedulable ones by profile and by who refused them: most events help none of a kind."""
         self._active: list[tuple[tuple[float, ...], int, Waiting]] = []
         self._backoff: list[tuple[float, int, Waiting]] = []
         self._tickets = count(1)
@@ -82,6 +100,16 @@ class SchedulingQueue:
     def sizes(self) -> dict[Place, int]:
         """Pods by place (scheduler_pending_pods)."""
         return {place: len(entries) for place, entries in self._at.items()}
+
+    def refused(self) -> dict[tuple[str, str], int]:
+        """Pods by plugin that refused them, and profile (scheduler_unschedulable_pods)."""
+        found: dict[tuple[str, str], int] = {}
+        for place in ("unschedulable", "gated"):
+            for entry in self._at[place].values():
+                for plugin in entry.rejected_by | ({entry.gate} - {""}):
+                    key = (plugin, entry.profile.name)
+                    found[key] = found.get(key, 0) + 1
+        return found
 
     def get(self, uid: str) -> Waiting | None:
         return self._entries.get(uid)
@@ -108,7 +136,7 @@ class SchedulingQueue:
         """It has a node, or is gone."""
         entry = self._entries.pop(uid, None)
         if entry is not None:
-            del self._at[entry.place][uid]
+            self._take(entry)
             entry.ticket = 0
             self._forget_events()
 
@@ -118,8 +146,14 @@ class SchedulingQueue:
             return
         if self._at["in-flight"]:
             self._events.append(event)
-        for entry in list(self._at["unschedulable"].values()):
-            if _helps(entry, event):
+        for kind, entries in list(self._refused.items()):
+            wanted = _registrations(kind, event)
+            if wanted:
+                self._wake_those(entries, wanted, event)
+
+    def _wake_those(self, entries: dict[str, Waiting], wanted: Sequence[Registration], event: Event) -> None:
+        for entry in list(entries.values()):
+            if any(registration.wakes(entry.info, event) for registration in wanted):
                 self._retry(entry, event.resource)
 
     # -- what the scheduler does ------------------------------------------------------------------------
@@ -152,7 +186,7 @@ class SchedulingQueue:
         now = self._world.clock.monotonic()
         entry.rejected_by = rejected_by
         entry.since_s = now
-        entry.ready_s = now + min(BACKOFF_S_MIN * 2.0 ** min(entry.attempts - 1, 10), BACKOFF_S_MAX)
+        entry.ready_s = now + self._backoff_s(entry.attempts)
         helped = any(_helps(entry, event) for event in self._missed(entry))
         if helped or not rejected_by:
             self._retry(entry, "ScheduleAttemptFailure")
@@ -160,6 +194,10 @@ class SchedulingQueue:
             self._move(entry, "unschedulable")
             self._note(entry, "ScheduleAttemptFailure")
         self._forget_events()
+
+    def _backoff_s(self, attempts: int) -> float:
+        patience = self._patience
+        return min(patience.backoff_s_min * 2.0 ** min(attempts - 1, 30), patience.backoff_s_max)
 
     def _missed(self, entry: Waiting) -> list[Event]:
         return [event for at, event in enumerate(self._events, self._events_from) if at >= entry.seen]
@@ -191,7 +229,7 @@ class SchedulingQueue:
         times = [entry.ready_s for entry in self._at["error-backoff"].values()]
         oldest = next(iter(self._at["unschedulable"].values()), None)
         if oldest is not None:
-            times.append(oldest.since_s + UNSCHEDULABLE_S_MAX)
+            times.append(oldest.since_s + self._patience.unschedulable_s_max)
         wait_s = min(times, default=math.inf) - self._world.clock.monotonic()
         return min(max(wait_s, _WAIT_S_MIN), _WAIT_S_MAX)
 
@@ -205,7 +243,7 @@ class SchedulingQueue:
             if _current(item):
                 self._enqueue(item[2], "BackoffComplete")
         for entry in list(self._at["unschedulable"].values()):
-            if now - entry.since_s < UNSCHEDULABLE_S_MAX:
+            if now - entry.since_s < self._patience.unschedulable_s_max:
                 break
             self._enqueue(entry, "UnschedulableTimeout")
 
@@ -237,10 +275,24 @@ class SchedulingQueue:
     def _move(self, entry: Waiting, place: Place) -> None:
         """To another place; what heaps know of it is dead from now on."""
         uid = entry.info.uid
-        self._at[entry.place].pop(uid, None)
+        self._take(entry)
         entry.place = place
         entry.ticket = next(self._tickets)
         self._at[place][uid] = entry
+        if place == "unschedulable":
+            entry.kind = (entry.profile, frozenset(entry.rejected_by))
+            self._refused.setdefault(entry.kind, {})[uid] = entry
+
+    def _take(self, entry: Waiting) -> None:
+        """Out of the place where it is."""
+        uid = entry.info.uid
+        self._at[entry.place].pop(uid, None)
+        if entry.place == "unschedulable" and entry.kind is not None:
+            of_its_kind = self._refused[entry.kind]
+            del of_its_kind[uid]
+            if not of_its_kind:
+                del self._refused[entry.kind]
+            entry.kind = None
 
     def _note(self, entry: Waiting, why: str) -> None:
         key = (entry.place, why)
@@ -253,8 +305,16 @@ def _current(item: tuple[float, int, Waiting]) -> bool:
 
 def _helps(entry: Waiting, event: Event) -> bool:
     """Whether a plugin that refused a pod takes an event as a reason to try again."""
-    return any(
-        registration.wakes(entry.info, event)
-        for plugin in entry.rejected_by
-        for registration in entry.profile.registrations.get(plugin, ())
-    )
+    wanted = _registrations((entry.profile, frozenset(entry.rejected_by)), event)
+    return any(registration.wakes(entry.info, event) for registration in wanted)
+
+
+def _registrations(kind: _Kind, event: Event) -> list[Registration]:
+    """What those who refused pods of a kind have to say of such an event."""
+    profile, plugins = kind
+    return [
+        registration
+        for plugin in plugins
+        for registration in profile.registrations.get(plugin, ())
+        if registration.resource == event.resource and registration.actions & event.action
+    ]

@@ -8,6 +8,7 @@ import pytest
 
 from pilothouse.cli import kinds
 from pilothouse.cli.flags import Command, Flag, Group, HelpWanted, UsageError, help_text, no_effect, refused
+from pilothouse.kit.durations import show_duration
 
 COMMAND = Command(
     name="try",
@@ -126,4 +127,4 @@ def test_help_shows_examples_defaults_and_what_has_no_effect() -> None:
     ("seconds", "text"), [(15, "15s"), (90, "1m30s"), (3600, "1h0m0s"), (0.5, "500ms"), (0, "0s")]
 )
 def test_durations_are_shown_as_go_shows_them(seconds: float, text: str) -> None:
-    assert kinds.show_duration(seconds) == text
+    assert show_duration(seconds) == text

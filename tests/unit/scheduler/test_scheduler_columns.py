@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.api import node_selector
+from pilothouse.api.pod_requests import amounts
 from pilothouse.api.types import Obj
 from pilothouse.scheduler import selection
 from pilothouse.scheduler.framework import FilterPlugin
@@ -22,6 +23,7 @@ from pilothouse.scheduler.plugins import (
     node_ports,
     node_resources_fit,
     node_unschedulable,
+    resource_scoring,
     taint_toleration,
 )
 from pilothouse.scheduler.pod_info import PodInfo, pod_info
@@ -79,7 +81,9 @@ def test_resource_scores_agree_with_the_plain_ones(cluster: Cluster, pod: Obj) -
     even = balanced_allocation.BalancedAllocation().score(b.cycle(pod, table), rows)
     for row, least, balance in zip(rows, fit, even, strict=True):
         node, others = table.node(int(row)), table.pods_on(int(row))
-        assert least == node_resources_fit.least_allocated(info, node, others)
+        assert least == resource_scoring.plain_score(
+            resource_scoring.least_allocated(), info, amounts(node["status"]["allocatable"]), others
+        )
         assert balance == balanced_allocation.balance(info, node, others)
 
 

@@ -106,6 +106,21 @@ def test_a_resize_counts_until_the_kubelet_has_done_it() -> None:
     assert pod_info(growing).requests == {"cpu": 1000}
 
 
+def test_a_resize_of_a_whole_pod_counts_until_it_is_done() -> None:
+    """KEP-5419, on by default in 1.36: as for containers, for what the pod asks for as a whole."""
+    running = b.pod(requests={"cpu": "1"}, on="a", resources={"requests": {"cpu": "2"}})
+    assert pod_info(running).requests == {"cpu": 2000}
+    running["status"] = {"resources": {"requests": {"cpu": "4"}}, "allocatedResources": {"cpu": "3"}}
+    assert pod_info(running).requests == {"cpu": 4000}
+    running["spec"]["resources"]["requests"]["cpu"] = "9"
+    assert pod_info(running).requests == {"cpu": 9000}
+    running["status"]["conditions"] = [{"type": "PodResizePending", "reason": "Infeasible", "status": "True"}]
+    assert pod_info(running).requests == {"cpu": 4000}
+    waiting = b.pod(resources={"requests": {"cpu": "2"}})
+    waiting["status"] = {"resources": {"requests": {"cpu": "4"}}}
+    assert pod_info(waiting).requests == {"cpu": 2000}
+
+
 def test_requests_of_a_pod_are_its_containers_or_its_hungriest_init_step() -> None:
     """https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers"""
     pod = b.pod(requests={"cpu": "1"}, overhead={"cpu": "100m"})

@@ -19,7 +19,8 @@ from pilothouse.cli.flags import (
     refused,
     verbosity,
 )
-from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, INT, PATH, STRING, STRINGS, duration_s
+from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, INT, PATH, STRING, STRINGS
+from pilothouse.kit.durations import duration_s
 
 if TYPE_CHECKING:
     from pilothouse.etcd.server.options import ServerOptions, TlsFiles

@@ -318,7 +318,9 @@ class EtcdClient:
         dial_s = _FAILING_DIAL_S if failing else self._dial_timeout_s
         limit_s = max(min(dial_s, until_s - self._now()), 0.001)
         try:
-            await asyncio.wait_for(_ready(channel, state), limit_s)
+            # Not asyncio.wait_for: Python 3.11's can lose a cancellation, and the watches' helpers would never end.
+            async with asyncio.timeout(limit_s):
+                await _ready(channel, state)
         except TimeoutError as error:
             raise _not_sent(f"no connection to etcd at {url} within {limit_s:.3g} s") from error
         return channel

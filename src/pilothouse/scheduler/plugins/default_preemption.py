@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import POD_DISRUPTION_BUDGETS, PODS
@@ -17,11 +17,11 @@ from pilothouse.scheduler.diagnosis import Diagnosis, fit_error
 from pilothouse.scheduler.framework import Cycle, Nomination, PostFilterPlugin
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.pod_info import PodInfo
-from pilothouse.scheduler.preemption import Candidate
+from pilothouse.scheduler.preemption import Candidate, Enough
 
 log = logging.getLogger(__name__)
 
-_PREFIX = "preemption: "
+PREFIX = "preemption: "
 NEVER = "not eligible due to preemptionPolicy=Never."
 TERMINATING = "not eligible due to terminating pod on the nominated node."
 
@@ -29,20 +29,32 @@ TERMINATING = "not eligible due to terminating pod on the nominated node."
 class DefaultPreemption(PostFilterPlugin):
     name = "DefaultPreemption"
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, enough: Enough | None = None) -> None:
         self._handle = handle
+        self._enough = enough or Enough()
         self._budgets = handle.informers.informer(POD_DISRUPTION_BUDGETS)
 
     def post_filter(self, cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
+        found, otherwise = self.find(cycle, diagnosis)
+        return self.nominate(cycle, found) if found else otherwise
+
+    def find(self, cycle: Cycle, diagnosis: Diagnosis) -> tuple[list[Candidate], Nomination]:
+        """Ways to make room, and what to say when there are none."""
         refusal = self._not_eligible(cycle, diagnosis)
         if refusal:
-            return Nomination(message=_PREFIX + refusal)
-        found, reasons = preemption.candidates(cycle, diagnosis, list(self._budgets.list()))
-        if not found:
-            return Nomination("", _PREFIX + fit_error(len(cycle.table), reasons))
+            return [], Nomination(message=PREFIX + refusal)
+        budgets = list(self._budgets.list())
+        found, reasons = preemption.candidates(cycle, diagnosis, budgets, self._enough)
+        return found, Nomination("", PREFIX + fit_error(len(cycle.table), reasons))
+
+    def nominate(self, cycle: Cycle, found: Sequence[Candidate]) -> Nomination:
         chosen = preemption.best(found)
         node = cycle.table.name(chosen.row)
-        return Nomination(node, effect=lambda: self._make_room(cycle.info, cycle.profile.name, node, chosen))
+        return Nomination(
+            node,
+            effect=lambda: self._make_room(cycle.info, cycle.profile.name, node, chosen),
+            victims=len(chosen.victims),
+        )
 
     def _not_eligible(self, cycle: Cycle, diagnosis: Diagnosis) -> str:
         """PodEligibleToPreemptOthers: not twice while its first victims are still going."""
@@ -88,6 +100,7 @@ class DefaultPreemption(PostFilterPlugin):
             message,
             action="Preempting",
             related={**info.pod, "kind": "Pod", "apiVersion": "v1"},
+            component=scheduler,
         )
 
     def _condition(self, victim: PodInfo, scheduler: str) -> Obj:

@@ -37,8 +37,14 @@ _HARD_WEIGHT = 1
 class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
     name = "InterPodAffinity"
 
-    def __init__(self, namespaces: Namespaces) -> None:
+    def __init__(
+        self, namespaces: Namespaces, hard_weight: int = _HARD_WEIGHT, *, ignore_preferred: bool = False
+    ) -> None:
+        """`ignore_preferred`: what pods that are there prefer does not count for one that prefers nothing itself
+        (ignorePreferredTermsOfExistingPods)."""
         self._namespaces = namespaces
+        self._hard_weight = hard_weight
+        self._ignore_preferred = ignore_preferred
 
     def registrations(self) -> Iterable[Registration]:
         return (
@@ -48,8 +54,16 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     # -- filter -----------------------------------------------------------------------------------------
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        """Where it is required of this pod, or a pod that is there avoids it."""
+        if any(not term.weight for term in cycle.info.terms):
+            return True
+        return any(self._avoids(term, cycle.info) for term in cycle.table.carriers)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         """A node counts for the first of the three reasons."""
+        if not cycle.info.terms and not cycle.table.carriers:
+            return ()
         lonely = left & ~self._has_company(cycle)
         disliked = left & ~lonely & self._has_what_it_avoids(cycle)
         unwanted = left & ~lonely & ~disliked & self._is_avoided(cycle)
@@ -93,9 +107,12 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
         table = cycle.table
         mask = table.empty_mask()
         for term, carriers in table.carriers.items():
-            if term.kind == "anti-affinity" and not term.weight and self._is_about(term, cycle.info):
+            if self._avoids(term, cycle.info):
                 mask |= _domains_with(table, term, carriers)
         return mask
+
+    def _avoids(self, term: Term, info: PodInfo) -> bool:
+        return term.kind == "anti-affinity" and not term.weight and self._is_about(term, info)
 
     def _is_about(self, term: Term, info: PodInfo) -> bool:
         return term.scope(self._namespaces).holds(info.namespace, info.pod["metadata"])
@@ -103,6 +120,8 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
     # -- score ------------------------------------------------------------------------------------------
 
     def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
+        if self._ignore_preferred and not any(term.weight for term in cycle.info.terms):
+            return False
         total = self._attraction(cycle)
         if total is None:
             return False
@@ -138,16 +157,17 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
                 if counts.any():
                     yield term, counts, _signed(term)
         for term, carriers in table.carriers.items():
-            if (term.weight or term.kind == "affinity") and self._is_about(term, cycle.info):
-                yield term, carriers, _signed(term)
+            counted = term.weight or (term.kind == "affinity" and self._hard_weight)
+            if counted and self._is_about(term, cycle.info):
+                yield term, carriers, _signed(term, self._hard_weight)
 
 
 def _required(info: PodInfo, kind: str) -> list[Term]:
     return [term for term in info.terms if term.kind == kind and not term.weight]
 
 
-def _signed(term: Term) -> int:
-    return (term.weight or _HARD_WEIGHT) * (1 if term.kind == "affinity" else -1)
+def _signed(term: Term, hard_weight: int = _HARD_WEIGHT) -> int:
+    return (term.weight or hard_weight) * (1 if term.kind == "affinity" else -1)
 
 
 def _domains_with(table: NodeTable, term: Term, counts: Column) -> Mask:

@@ -1,34 +1,48 @@
-"""NodeResourcesFit: a node must have what a pod asks for; emptier nodes score higher (LeastAllocated)
-(pkg/scheduler/framework/plugins/noderesources)."""
+"""NodeResourcesFit: a node must have what a pod asks for; emptier nodes score higher, or as a strategy says
+(pkg/scheduler/framework/plugins/noderesources, `resource_scoring`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import numpy as np
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from pilothouse.api.pod_requests import amounts
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.framework import SCORE_MAX, Cycle, FilterPlugin, Rejection, Rows, ScorePlugin
+from pilothouse.api.validation.pods.resources import is_extended
+from pilothouse.scheduler.framework import Cycle, FilterPlugin, Rejection, Rows, ScorePlugin
 from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, UNSCHEDULED_POD, Action, Event, Registration
 from pilothouse.scheduler.node_table import PODS, Column, Mask
+from pilothouse.scheduler.plugins import resource_scoring
+from pilothouse.scheduler.plugins.resource_scoring import Strategy
 from pilothouse.scheduler.pod_info import PodInfo, pod_info
 
 TOO_MANY = "Too many pods"
-_SCORED = {"cpu": 1, "memory": 1}
 
 
 def insufficient(resource: str) -> str:
     return f"Insufficient {resource}"
 
 
-class NodeResourcesFit(FilterPlugin, ScorePlugin):
-    """`weights` are the resources that the score looks at."""
+class Ignored(NamedTuple):
+    """Extended resources that the filter does not look at, by name or by what stands before the slash. The score
+    does."""
 
+    names: Collection[str] = ()
+    groups: Collection[str] = ()
+
+    def __contains__(self, resource: object) -> bool:
+        if not isinstance(resource, str) or not is_extended(resource):
+            return False
+        return resource in self.names or resource.partition("/")[0] in self.groups
+
+
+class NodeResourcesFit(FilterPlugin, ScorePlugin):
     name = "NodeResourcesFit"
 
-    def __init__(self, weights: Mapping[str, int] = _SCORED) -> None:
-        self._weights = weights
+    def __init__(self, strategy: Strategy | None = None, ignored: Ignored | None = None) -> None:
+        self._strategy = strategy or resource_scoring.least_allocated()
+        self._ignored = ignored or Ignored()
+        self._ignores = bool(self._ignored.names or self._ignored.groups)
 
     def registrations(self) -> Iterable[Registration]:
         return (
@@ -37,11 +51,17 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
             Registration(NODE, Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _grows),
         )
 
+    def asks(self, cycle: Cycle) -> Mapping[str, int]:
+        return {PODS: 1, **dict(self._asked(cycle))}
+
+    def lacks(self, resource: str) -> str:
+        return TOO_MANY if resource == PODS else insufficient(resource)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         """What no eviction could cure, as the node is too small even when empty, is unresolvable."""
         table = cycle.table
         yield Rejection(table.requested[PODS] + 1 > table.allocatable[PODS], TOO_MANY)
-        for name, asked in cycle.info.requests.items():
+        for name, asked in self._asked(cycle):
             allocatable = table.allocatable[name]
             short = (asked > allocatable - table.requested[name]) & left
             if short.any():
@@ -49,18 +69,39 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
                 yield Rejection(too_small, insufficient(name), resolvable=False)
                 yield Rejection(short & ~too_small, insufficient(name))
 
-    def score(self, cycle: Cycle, rows: Rows) -> Column:
-        """The share that would be free, averaged over the resources that the node has."""
+    def filter_key(self, cycle: Cycle) -> Hashable:
+        return tuple(self._asked(cycle))
+
+    def passes(self, cycle: Cycle, rows: Rows) -> Mask:
         table = cycle.table
-        total: Column = np.zeros(len(rows), dtype=np.int64)
-        weights: Column = np.zeros(len(rows), dtype=np.int64)
-        for name, weight in self._weights.items():
-            capacity = table.allocatable[name][rows]
-            free = capacity - table.scored[name][rows] - cycle.info.scored.get(name, 0)
-            share = np.maximum(free, 0) * SCORE_MAX // np.maximum(capacity, 1)
-            total += share * weight
-            weights += (capacity > 0) * weight
-        return total // np.maximum(weights, 1)
+        fine: Mask = table.requested[PODS][rows] < table.allocatable[PODS][rows]
+        for name, asked in self._asked(cycle):
+            fine &= asked <= table.allocatable[name][rows] - table.requested[name][rows]
+        return fine
+
+    def passes_one(self, cycle: Cycle, row: int) -> bool:
+        table = cycle.table
+        if table.requested[PODS][row] >= table.allocatable[PODS][row]:
+            return False
+        return all(
+            asked <= table.allocatable[name][row] - table.requested[name][row]
+            for name, asked in self._asked(cycle)
+        )
+
+    def _asked(self, cycle: Cycle) -> Iterator[tuple[str, int]]:
+        """What the filter looks at."""
+        for name, asked in cycle.info.requests.items():
+            if not (self._ignores and name in self._ignored):
+                yield name, asked
+
+    def score_key(self, cycle: Cycle) -> Hashable:
+        return tuple(cycle.info.scored.get(name, 0) for name in self._strategy.resources)
+
+    def score(self, cycle: Cycle, rows: Rows) -> Column:
+        return resource_scoring.scores(self._strategy, cycle.table, cycle.info, rows)
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        return resource_scoring.score_one(self._strategy, cycle.table, cycle.info, row)
 
 
 def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
@@ -74,20 +115,6 @@ def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:
         if asked > allocatable.get(name, 0) - used:
             reasons.append(insufficient(name))
     return reasons
-
-
-def least_allocated(info: PodInfo, node: Obj, others: list[PodInfo]) -> int:
-    """The plain score of one node (leastResourceScorer)."""
-    allocatable = amounts((node.get("status") or {}).get("allocatable"))
-    total = weights = 0
-    for name, weight in _SCORED.items():
-        capacity = allocatable.get(name, 0)
-        if not capacity:
-            continue
-        used = info.scored.get(name, 0) + sum(other.scored.get(name, 0) for other in others)
-        total += weight * (max(capacity - used, 0) * SCORE_MAX // capacity)
-        weights += weight
-    return total // weights if weights else 0
 
 
 def _frees(info: PodInfo, event: Event) -> bool:

@@ -33,6 +33,11 @@ SKEW = "node(s) didn't match pod topology spread constraints"
 MISSING = f"{SKEW} (missing required label)"
 _HOSTNAME = "kubernetes.io/hostname"
 
+_SYSTEM_DEFAULTS: Sequence[Obj] = (
+    {"topologyKey": _HOSTNAME, "maxSkew": 3, "whenUnsatisfiable": "ScheduleAnyway"},
+    {"topologyKey": "topology.kubernetes.io/zone", "maxSkew": 5, "whenUnsatisfiable": "ScheduleAnyway"},
+)
+
 GroupOf = Callable[[PodInfo], labels.Selector]
 """The pods that count as a pod's group where it has no constraint: those of its services and its owner."""
 
@@ -51,16 +56,25 @@ class Constraint(NamedTuple):
 def constraints_of(info: PodInfo, action: str) -> list[Constraint]:
     """Those of a pod with one `whenUnsatisfiable`."""
     given = info.pod["spec"].get("topologySpreadConstraints") or ()
-    return [_constraint(info, c) for c in given if c["whenUnsatisfiable"] == action]
+    return [_constraint(info, c, _selector(info, c)) for c in given if c["whenUnsatisfiable"] == action]
 
 
-def _constraint(info: PodInfo, given: Obj) -> Constraint:
+def _selector(info: PodInfo, given: Obj) -> labels.Selector:
+    """The API server has made matchLabelKeys part of the selector already, but older ones did not (KEP-3243)."""
+    selector = labels.from_label_selector(given.get("labelSelector"))
+    own = info.pod["metadata"].get("labels") or {}
+    keys = [key for key in given.get("matchLabelKeys") or () if key in own]
+    if not keys or selector.nothing:
+        return selector
+    more = labels.from_label_selector({"matchLabels": {key: own[key] for key in keys}})
+    return labels.Selector((*selector.requirements, *more.requirements))
+
+
+def _constraint(info: PodInfo, given: Obj, selector: labels.Selector) -> Constraint:
     return Constraint(
         given["topologyKey"],
         given["maxSkew"],
-        Scope(
-            frozenset((info.namespace,)), labels.from_label_selector(given.get("labelSelector")), living=True
-        ),
+        Scope(frozenset((info.namespace,)), selector, living=True),
         given.get("minDomains") or 1,
         given.get("nodeAffinityPolicy", "Honor") == "Honor",
         given.get("nodeTaintsPolicy", "Ignore") == "Honor",
@@ -68,20 +82,53 @@ def _constraint(info: PodInfo, given: Obj) -> Constraint:
 
 
 class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
+    """`defaults` are constraints for pods that have none and belong to a group: a list of the configuration's, or None
+    for Kubernetes' own, which are weaker in one thing: a node without the topology key is scored too."""
+
     name = "PodTopologySpread"
 
-    def __init__(self, group_of: GroupOf) -> None:
+    def __init__(self, group_of: GroupOf, defaults: Sequence[Obj] | None = None) -> None:
         self._group_of = group_of
+        self._system = defaults is None
+        self._defaults = _SYSTEM_DEFAULTS if defaults is None else defaults
 
     def registrations(self) -> Iterable[Registration]:
         pods = Action.ADD | Action.DELETE | Action.UPDATE_POD_LABEL
         nodes = Action.ADD | Action.DELETE | Action.UPDATE_NODE_LABEL | Action.UPDATE_NODE_TAINT
-        return Registration(ASSIGNED_POD, pods, _counts), Registration(NODE, nodes)
+        return Registration(ASSIGNED_POD, pods, self._counts), Registration(NODE, nodes)
+
+    def _counts(self, info: PodInfo, event: Event) -> bool:
+        """A pod that one of the constraints counts came, went or changed its labels."""
+        objects = [obj for obj in (event.old, event.new) if obj is not None]
+        return any(
+            c.scope.namespaces is not None
+            and obj["metadata"].get("namespace") in c.scope.namespaces
+            and c.scope.selector.matches(obj["metadata"].get("labels") or {})
+            for c in self._constraints(info, "DoNotSchedule")
+            for obj in objects
+        )
+
+    def _constraints(self, info: PodInfo, action: str) -> list[Constraint]:
+        """A pod's own, or the default ones where it has none at all."""
+        if info.pod["spec"].get("topologySpreadConstraints"):
+            return constraints_of(info, action)
+        given = [c for c in self._defaults if c["whenUnsatisfiable"] == action]
+        if not given:
+            return []
+        group = self._group_of(info)
+        if group.empty or group.nothing:
+            return []
+        return [_constraint(info, c, group) for c in given]
 
     # -- filter -----------------------------------------------------------------------------------------
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return bool(self._constraints(cycle.info, "DoNotSchedule"))
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
-        constraints = constraints_of(cycle.info, "DoNotSchedule")
+        constraints = self._constraints(cycle.info, "DoNotSchedule")
+        if not constraints:
+            return
         table = cycle.table
         counted = _with_all_keys(table, constraints)
         out = table.empty_mask()
@@ -96,30 +143,19 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
     # -- score ------------------------------------------------------------------------------------------
 
     def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
-        constraints = constraints_of(cycle.info, "ScheduleAnyway")
-        own = bool(cycle.info.pod["spec"].get("topologySpreadConstraints"))
-        if not own:
-            constraints = self._default_constraints(cycle.info)
+        constraints = self._constraints(cycle.info, "ScheduleAnyway")
         if constraints:
-            cycle.state[self.name] = constraints, own
+            own = bool(cycle.info.pod["spec"].get("topologySpreadConstraints"))
+            cycle.state[self.name] = constraints, own or not self._system
         return bool(constraints)
-
-    def _default_constraints(self, info: PodInfo) -> list[Constraint]:
-        """The scheduler's own: loosely over nodes, and over zones."""
-        group = self._group_of(info)
-        if group.empty or group.nothing:
-            return []
-        scope = Scope(frozenset((info.namespace,)), group, living=True)
-        defaults = ((_HOSTNAME, 3), ("topology.kubernetes.io/zone", 5))
-        return [Constraint(key, skew, scope, 1, True, False) for key, skew in defaults]
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """100 where the fewest of the group are, weighed by how many domains there are."""
-        constraints, own = cycle.state[self.name]
+        constraints, needs_all_keys = cycle.state[self.name]
         table = cycle.table
         scored = np.ones(len(rows), dtype=bool)
         counted = table.valid
-        if own:
+        if needs_all_keys:
             counted = _with_all_keys(table, constraints)
             scored = counted[rows]
         total = np.zeros(len(rows))
@@ -189,19 +225,6 @@ def _flipped(total: Column, scored: NDArray[np.bool_]) -> Column:
     if most == 0:
         return np.where(scored, SCORE_MAX, 0)
     return np.where(scored, SCORE_MAX * (most + least - total) // most, 0)
-
-
-def _counts(info: PodInfo, event: Event) -> bool:
-    """A pod that one of the constraints counts came, went or changed its labels."""
-    wanted = constraints_of(info, "DoNotSchedule")
-    objects = [obj for obj in (event.old, event.new) if obj is not None]
-    return any(
-        c.scope.namespaces is not None
-        and obj["metadata"].get("namespace") in c.scope.namespaces
-        and c.scope.selector.matches(obj["metadata"].get("labels") or {})
-        for c in wanted
-        for obj in objects
-    )
 
 
 # -- the plain rule -----------------------------------------------------------------------------------------

@@ -1,57 +1,170 @@
-"""Every plugin with its default weight, in the order in which they run
-(pkg/scheduler/apis/config/v1/default_plugins.go)."""
+"""Every plugin of our own: how it is made of its arguments, and where upstream's runs
+(pkg/scheduler/framework/plugins/registry.go; the default order and weights stand in `config.plugin_sets`)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pilothouse.api import field
+from pilothouse.api.types import Obj
+from pilothouse.scheduler.config import defaults, plugin_sets
+from pilothouse.scheduler.config.validation_args import node_resources_fit
 from pilothouse.scheduler.framework import Plugin
 from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.plugins import resource_scoring
 from pilothouse.scheduler.plugins.balanced_allocation import BalancedAllocation
 from pilothouse.scheduler.plugins.default_binder import DefaultBinder
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
 from pilothouse.scheduler.plugins.dynamic_resources import DynamicResources
+from pilothouse.scheduler.plugins.image_locality import ImageLocality
 from pilothouse.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from pilothouse.scheduler.plugins.node_affinity import NodeAffinity
+from pilothouse.scheduler.plugins.node_declared_features import NodeDeclaredFeatures
 from pilothouse.scheduler.plugins.node_name import NodeName
 from pilothouse.scheduler.plugins.node_ports import NodePorts
-from pilothouse.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from pilothouse.scheduler.plugins.node_resources_fit import Ignored, NodeResourcesFit
 from pilothouse.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from pilothouse.scheduler.plugins.not_built import NotBuilt
 from pilothouse.scheduler.plugins.pod_topology_spread import GroupOf, PodTopologySpread
 from pilothouse.scheduler.plugins.priority_sort import PrioritySort
 from pilothouse.scheduler.plugins.scheduling_gates import SchedulingGates
 from pilothouse.scheduler.plugins.taint_toleration import TaintToleration
 from pilothouse.scheduler.pod_terms import Namespaces
+from pilothouse.scheduler.preemption import Enough
 from pilothouse.scheduler.profile import DEFAULT_NAME, Profile
 
-WEIGHTS = {
-    TaintToleration.name: 3,
-    NodeAffinity.name: 2,
-    PodTopologySpread.name: 2,
-    InterPodAffinity.name: 2,
-    NodeResourcesFit.name: 1,
-    BalancedAllocation.name: 1,
+WEIGHTS: Mapping[str, int] = {name: weight for name, weight in plugin_sets.DEFAULTS.items() if weight}
+
+
+class Questions(NamedTuple):
+    """What the rules ask about other objects."""
+
+    namespaces: Namespaces
+    group_of: GroupOf
+
+
+RuleFactory = Callable[[Obj, Questions], Plugin]
+HandleFactory = Callable[[Obj, Handle], Plugin]
+
+
+def _affinity(args: Obj, ask: Questions) -> Plugin:
+    return InterPodAffinity(
+        ask.namespaces,
+        args["hardPodAffinityWeight"],
+        ignore_preferred=bool(args.get("ignorePreferredTermsOfExistingPods")),
+    )
+
+
+def _fit(args: Obj, ask: Questions) -> Plugin:
+    errors = node_resources_fit(args)
+    if errors:
+        raise ValueError(field.aggregate(errors))
+    ignored = Ignored(
+        frozenset(args.get("ignoredResources") or ()), frozenset(args.get("ignoredResourceGroups") or ())
+    )
+    return NodeResourcesFit(resource_scoring.from_args(args["scoringStrategy"]), ignored)
+
+
+def _spread(args: Obj, ask: Questions) -> Plugin:
+    listed = args["defaultingType"] == "List"
+    return PodTopologySpread(ask.group_of, args.get("defaultConstraints") or [] if listed else None)
+
+
+def _balanced(args: Obj, ask: Questions) -> Plugin:
+    return BalancedAllocation([resource["name"] for resource in args["resources"]])
+
+
+def _preemption(args: Obj, handle: Handle) -> Plugin:
+    enough = Enough(args["minCandidateNodesPercentage"], args["minCandidateNodesAbsolute"])
+    return DefaultPreemption(handle, enough)
+
+
+def _plain(make: Callable[[], Plugin]) -> RuleFactory:
+    return lambda args, ask: make()
+
+
+_RULES: Mapping[str, RuleFactory] = {
+    SchedulingGates.name: _plain(SchedulingGates),
+    PrioritySort.name: _plain(PrioritySort),
+    NodeUnschedulable.name: _plain(NodeUnschedulable),
+    NodeName.name: _plain(NodeName),
+    TaintToleration.name: _plain(TaintToleration),
+    NodeAffinity.name: lambda args, ask: NodeAffinity(args.get("addedAffinity")),
+    NodePorts.name: _plain(NodePorts),
+    NodeResourcesFit.name: _fit,
+    PodTopologySpread.name: _spread,
+    InterPodAffinity.name: _affinity,
+    DynamicResources.name: _plain(DynamicResources),
+    BalancedAllocation.name: _balanced,
+    ImageLocality.name: _plain(ImageLocality),
+    NodeDeclaredFeatures.name: _plain(NodeDeclaredFeatures),
 }
+"""Those that need nothing but a node table and two questions about other objects."""
+
+_OTHERS: Mapping[str, HandleFactory] = {
+    DefaultPreemption.name: _preemption,
+    DefaultBinder.name: lambda args, handle: DefaultBinder(handle),
+}
+_NOT_BUILT = ("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone")
+"""Upstream's that configurations may name and that do nothing here yet."""
+
+_FILTERS = frozenset(("preFilter", "filter"))
+_SCORES = frozenset(("preScore", "score"))
+POINTS: Mapping[str, frozenset[str]] = {
+    "SchedulingGates": frozenset(("preEnqueue",)),
+    "PrioritySort": frozenset(("queueSort",)),
+    "NodeUnschedulable": frozenset(("filter",)),
+    "NodeName": frozenset(("filter",)),
+    "TaintToleration": frozenset(("filter",)) | _SCORES,
+    "NodeAffinity": _FILTERS | _SCORES,
+    "NodePorts": _FILTERS,
+    "NodeResourcesFit": _FILTERS | _SCORES,
+    "VolumeRestrictions": _FILTERS,
+    "NodeVolumeLimits": _FILTERS,
+    "VolumeBinding": _FILTERS | _SCORES | {"reserve", "preBind"},
+    "VolumeZone": _FILTERS,
+    "PodTopologySpread": _FILTERS | _SCORES,
+    "InterPodAffinity": _FILTERS | _SCORES,
+    "DynamicResources": _FILTERS | {"preEnqueue", "postFilter", "score", "reserve", "preBind"},
+    "DefaultPreemption": frozenset(("preEnqueue", "postFilter")),
+    "NodeResourcesBalancedAllocation": _SCORES,
+    "ImageLocality": frozenset(("score",)),
+    "DefaultBinder": frozenset(("bind",)),
+    "NodeDeclaredFeatures": _FILTERS,
+}
+"""The extension points that upstream's plugins have, which are those that a configuration may enable them at. Ours may
+do with fewer: what needs no preparation has no PreFilter."""
+
+
+def names() -> frozenset[str]:
+    return frozenset((*_RULES, *_OTHERS, *_NOT_BUILT))
+
+
+def make(name: str, args: Obj, ask: Questions, handle: Handle) -> Plugin:
+    """One of `names()`, of complete arguments. ValueError when they are wrong."""
+    rule = _RULES.get(name)
+    if rule is not None:
+        return rule(args, ask)
+    other = _OTHERS.get(name)
+    return other(args, handle) if other is not None else NotBuilt(name)
+
+
+def questions(handle: Handle) -> Questions:
+    groups = Groups(handle.informers)
+    return Questions(groups.namespaces, groups.of)
 
 
 def rules(namespaces: Namespaces, group_of: GroupOf) -> list[Plugin]:
-    """Those that need nothing but a node table and two questions about other objects."""
+    """The rules with their default arguments, in the default order."""
+    ask = Questions(namespaces, group_of)
     return [
-        SchedulingGates(),
-        PrioritySort(),
-        NodeUnschedulable(),
-        NodeName(),
-        TaintToleration(),
-        NodeAffinity(),
-        NodePorts(),
-        NodeResourcesFit(),
-        PodTopologySpread(group_of),
-        InterPodAffinity(namespaces),
-        DynamicResources(),
-        BalancedAllocation(),
+        _RULES[name](defaults.plugin_args(name, {}), ask) for name in plugin_sets.DEFAULTS if name in _RULES
     ]
 
 
 def default_profile(handle: Handle, name: str = DEFAULT_NAME) -> Profile:
-    groups = Groups(handle.informers)
-    found = rules(groups.namespaces, groups.of)
-    return Profile([*found, DefaultPreemption(handle), DefaultBinder(handle)], WEIGHTS, name)
+    ask = questions(handle)
+    plugins = [make(each, defaults.plugin_args(each, {}), ask, handle) for each in plugin_sets.DEFAULTS]
+    return Profile(plugins, WEIGHTS, name)
