@@ -30,6 +30,7 @@ _URLS = "http://localhost:2379"
 _PEERS = "http://localhost:2380"
 _NO_RAFT = "there is no Raft here"
 _NO_PEERS = "there are no peers"
+_TCP_KEEPALIVE = "TCP's keep-alive finds clients that are gone, in a minute and a half"
 _CLUSTER = (
     "this serves one store alone; for a cluster start pilothouse up --etcd-members 3, or move the data with "
     "pilothouse migrate"
@@ -84,9 +85,6 @@ def _options(values: Values) -> ServerOptions:
         progress_interval_s=_progress_interval_s(values),
         compaction_mode=_mode(values),
         compaction_retention=_retention(values),
-        keepalive_min_time_s=values["grpc-keepalive-min-time"],
-        keepalive_interval_s=values["grpc-keepalive-interval"],
-        keepalive_timeout_s=values["grpc-keepalive-timeout"],
     )
 
 
@@ -228,9 +226,11 @@ _GROUPS = (
                 "Its name before etcd 3.6.",
                 hidden=True,
             ),
-            Flag("grpc-keepalive-min-time", DURATION, 5.0, "How often a client may ping."),
-            Flag("grpc-keepalive-interval", DURATION, 7200.0, "How often clients are pinged."),
-            Flag("grpc-keepalive-timeout", DURATION, 20.0, "How long their answer may take."),
+            no_effect(
+                "grpc-keepalive-min-time", DURATION, 5.0, "10,000 pings a minute are too many, fewer are not"
+            ),
+            no_effect("grpc-keepalive-interval", DURATION, 7200.0, _TCP_KEEPALIVE),
+            no_effect("grpc-keepalive-timeout", DURATION, 20.0, _TCP_KEEPALIVE),
             verbosity(),
         ),
     ),
@@ -295,7 +295,7 @@ _GROUPS = (
             no_effect("backend-batch-limit", COUNT, 0, "commits are grouped as they come"),
             no_effect("compaction-batch-limit", COUNT, 1000, "compaction gives way by itself"),
             no_effect("experimental-compaction-batch-limit", COUNT, 1000, "compaction gives way by itself"),
-            no_effect("max-concurrent-streams", COUNT, 0, "streams are not limited"),
+            no_effect("max-concurrent-streams", COUNT, 0, "a connection may have 4,096"),
             no_effect("enable-v2", BOOL, False, "the v2 API is gone from etcd, too"),
             no_effect("enable-pprof", BOOL, False, "there is no /debug/pprof"),
             no_effect("enable-grpc-gateway", BOOL, True, "the JSON gateway is always on"),

@@ -47,6 +47,3 @@ class ServerOptions:
     compaction_mode: str = "periodic"
     compaction_retention: float = 0
     """Seconds or revisions; 0 never compacts."""
-    keepalive_min_time_s: float = 5.0
-    keepalive_interval_s: float = 7200.0
-    keepalive_timeout_s: float = 20.0

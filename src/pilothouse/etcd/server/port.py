@@ -56,7 +56,13 @@ class Port:
         """The port it listens on: `port`, or a free one for 0. OSError when it is taken."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            self._accept, host, port, ssl=tls, backlog=_BACKLOG, reuse_address=True
+            self._accept,
+            host,
+            port,
+            ssl=tls,
+            backlog=_BACKLOG,
+            reuse_address=True,
+            ssl_handshake_timeout=_handshake_s(tls),
         )
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
@@ -66,7 +72,13 @@ class Port:
         listener = _bind(path)
         self._sockets.append(path)
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(self._accept, sock=listener, ssl=tls, backlog=_BACKLOG)
+        server = await loop.create_unix_server(
+            self._accept,
+            sock=listener,
+            ssl=tls,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=_handshake_s(tls),
+        )
         self._servers.append(server)
 
     def _accept(self) -> _Undecided:
@@ -102,6 +114,11 @@ class Port:
         await self._tasks.stop()
         for connection in list(self.undecided):
             connection.abort()
+
+
+def _handshake_s(tls: ssl.SSLContext | None) -> float | None:
+    """asyncio would wait a minute, and takes no time for no TLS."""
+    return None if tls is None else _FIRST_BYTES_S
 
 
 def _bind(path: Path) -> socket.socket:

@@ -213,6 +213,17 @@ async def test_who_does_not_say_what_he_wants_is_cut_off(monkeypatch: pytest.Mon
                 await _answer_to(server.urls[0], piece)
 
 
+async def test_who_does_not_shake_hands_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilothouse.etcd.server.port._FIRST_BYTES_S", 0.05)
+    options = ServerOptions(
+        listen_client_urls=("https://127.0.0.1:0",), tls=TlsFiles(*Ca(tmp_path).issue("server"), None)
+    )
+    async with served(options) as (_, _, server):
+        for piece in (b"", b"\x16\x03"):
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await _answer_to(server.urls[0].replace("https", "http"), piece)
+
+
 # -- the JSON gateway -----------------------------------------------------------------------------------------
 
 

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.etcd.server.http2 import frames, headers
-from pilothouse.etcd.server.http2.call import Call, Requests, Send, Served, Unobserved, timeout_s
+from pilothouse.etcd.server.http2.call import Call, Requests, Send, Served, timeout_s
 from pilothouse.etcd.server.http2.connection import Connection, Limits
 from pilothouse.etcd.server.http2.frames import ErrorCode, Kind
 from pilothouse.etcd.wire import etcd_pb2 as pb
-from pilothouse.etcd.wire.methods import KV, WATCH
+from pilothouse.etcd.wire.errors import Code
+from pilothouse.etcd.wire.methods import KV, WATCH, Method
 
 REQUEST = [
     (":method", "POST"),
@@ -68,9 +69,16 @@ class Peer:
         self.gone = False
         table = {KV["Put"]: self._put, WATCH["Watch"]: self._watch}
         routes = {method.path: Served(method, handler) for method, handler in table.items()}
-        self.connection = Connection(routes, limits or Limits(), Unobserved(), "", self._gone)
+        self.codes: list[Code] = []
+        self.connection = Connection(routes, limits or Limits(), self, "", self._gone)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
         self.send(frames.PREFACE + frames.settings({}))
+
+    def started(self, method: Method) -> None:
+        """Of interest is how calls end."""
+
+    def done(self, method: Method, code: Code) -> None:
+        self.codes.append(code)
 
     def _gone(self, connection: Connection) -> None:
         self.gone = True
@@ -401,6 +409,23 @@ async def test_windows_that_shrink_hold_an_answer_back_until_they_open() -> None
     rest = [(kind, payload) for kind, _, s, payload in await peer.answers() if s == 1]
     assert rest[0] == (Kind.DATA, b"\0\0")
     assert rest[1][0] == Kind.HEADERS
+
+
+async def test_a_call_is_counted_once_though_its_answer_was_not_read() -> None:
+    peer = Peer()
+    peer.send(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 0}))
+    for number in (1, 3):
+        peer.open(number)
+        peer.send(_data(number))
+    await peer.answers()
+    peer.hold = asyncio.get_running_loop().create_future()
+    peer.open(5)
+    peer.send(_data(5))
+    await peer.answers()
+    peer.send(frames.reset(1, ErrorCode.CANCEL))
+    peer.connection.connection_lost(None)
+    await peer.answers()
+    assert peer.codes == [Code.OK, Code.OK, Code.CANCELLED]
 
 
 async def test_wider_windows_are_used_after_they_were_acknowledged() -> None:
