@@ -18,13 +18,13 @@ class Report:
     """Prints figures as they come; `write` keeps them for a comparison."""
 
     def __init__(self) -> None:
-        self._figures: list[dict[str, Any]] = []
+        self.figures: list[dict[str, Any]] = []
 
     def add(self, name: str, value: float, unit: str) -> None:
         rounded = float(f"{value:.4g}")
-        self._figures.append({"name": name, "value": rounded, "unit": unit})
+        self.figures.append({"name": name, "value": rounded, "unit": unit})
         print(f"{name:<44} {rounded:>14,g} {unit}", flush=True)
 
     def write(self, file: Path | None) -> None:
         if file is not None:
-            file.write_text(json.dumps(self._figures, indent=1) + "\n")
+            file.write_text(json.dumps(self.figures, indent=1) + "\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -26,11 +28,49 @@ def etcd_binary() -> str:
     return found
 
 
+_FIRST_PORT, _PORTS = 12000, 18000
+_next_port = itertools.count(os.getpid() * 97)
+_CLAIMS = Path(tempfile.gettempdir()) / "pilothouse-test-ports"
+_claimed: dict[int, int] = {}
+"""By port the file that holds its lock, which this process keeps open."""
+
+
 def free_port() -> int:
+    """Below the ports that the system gives to connections: one of those could take the place of a member that is
+    down for a moment, which then cannot come back. No other process of tests gets it before `give_back`."""
+    _CLAIMS.mkdir(exist_ok=True)
+    for _ in range(_PORTS):
+        port = _FIRST_PORT + next(_next_port) % _PORTS
+        if port not in _claimed and _claim(port):
+            if _is_free(port):
+                return port
+            give_back(port)
+    raise RuntimeError("all ports for tests are taken: another run of tests has them")
+
+
+def give_back(port: int) -> None:
+    os.close(_claimed.pop(port))
+
+
+def _claim(port: int) -> bool:
+    handle = os.open(_CLAIMS / str(port), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return False
+    _claimed[port] = handle
+    return True
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Etcd:
@@ -44,7 +84,9 @@ class Etcd:
         scheme: str = "http",
     ) -> None:
         peers = cluster or {name: free_port()}
-        self.url = f"{scheme}://127.0.0.1:{free_port()}"
+        port = free_port()
+        self._ports = (port, peers[name])
+        self.url = f"{scheme}://127.0.0.1:{port}"
         self.directory = Path(
             tempfile.mkdtemp(prefix="etcd-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
         )
@@ -82,6 +124,8 @@ class Etcd:
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+        for port in self._ports:
+            give_back(port)
 
 
 class SpareEtcds:

@@ -318,3 +318,19 @@ async def test_closing_ends_what_is_on_its_way(etcd: Etcd) -> None:
                 await what
         with pytest.raises(StoreClosed):
             await backend.watch(b"a").next()
+
+
+async def test_a_cancellation_is_not_lost_while_a_connection_is_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It came when the connection did: a helper of the watches went on for ever, and with it their move."""
+    client = _client("http://127.0.0.1:1")
+    connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr("pilothouse.etcd.cluster.client._ready", lambda channel, state: connected)
+    waiting = asyncio.create_task(client._connected("http://127.0.0.1:1", float("inf")))
+    await asyncio.sleep(0)
+    connected.set_result(None)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await client.close()

@@ -108,6 +108,8 @@ class _Place:
             return DeleteResult(self._since(result.revision), result.deleted, prev)
         if isinstance(result, TxnResult):
             inner = [self.relative(r) for r in result.results]
+            # The revision of an inner transaction is nobody's promise: etcd leaves it out of some.
+            inner = [r._replace(revision=0) if isinstance(r, TxnResult) else r for r in inner]
             return TxnResult(result.succeeded, self._since(result.revision), inner)
         if isinstance(result, Event):
             return Event(result.type, self.relative(result.kv), self.relative(result.prev))

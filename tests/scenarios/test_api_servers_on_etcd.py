@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pilothouse.apiserver.pki.certificates import Authority
 
+from pilothouse.kit.certificates import Authority
 from pilothouse.kit.world import World
 from tests.etcds import Etcd
 from tests.scenarios.door import Door
@@ -249,6 +249,7 @@ def test_an_etcd_that_asks_for_certificates(tmp_path: Path) -> None:
     client = authority.client("client", "apiserver-etcd-client", ())
     ca = tmp_path / "etcd-pki" / "ca.crt"
     etcd = Etcd(
+        scheme="https",
         flags=(
             f"--cert-file={own.certificate}",
             f"--key-file={own.key}",

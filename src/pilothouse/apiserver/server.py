@@ -539,8 +539,8 @@ class ApiServer:
         """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
         which reads one key)."""
         try:
-            probe = self._backend.range(Range(f"{self._prefix}health".encode()))
-            await asyncio.wait_for(probe, self.options.healthcheck_timeout_s)
+            async with asyncio.timeout(self.options.healthcheck_timeout_s):
+                await self._backend.range(Range(f"{self._prefix}health".encode()))
         except StoreError as error:
             return f"{_NO_DATA}: {error}"
         except TimeoutError:
@@ -549,7 +549,8 @@ class ApiServer:
 
     async def _writes(self) -> str:
         try:
-            return await asyncio.wait_for(self._backend.health(), self.options.readycheck_timeout_s)
+            async with asyncio.timeout(self.options.readycheck_timeout_s):
+                return await self._backend.health()
         except TimeoutError:
             return f"{_NO_DATA}: context deadline exceeded"
 

@@ -47,7 +47,7 @@ class SchedulerComponent:
         self._recorder = EventRecorder(client, config["profiles"][0]["schedulerName"], world, modern=True)
         handle = Handle(client, self.informers, world, self._recorder, Nominator(), frozenset(features))
         self._extenders = build.extenders(config)
-        self._scheduler = Scheduler(
+        self.scheduler = Scheduler(
             handle,
             build.profiles(config, handle, plugins, self._extenders),
             metrics,
@@ -67,7 +67,7 @@ class SchedulerComponent:
         try:
             self.informers.start()
             self._tasks.start("events", self._recorder.run())
-            self._tasks.start("scheduling", self._scheduler.run())
+            self._tasks.start("scheduling", self.scheduler.run())
             await self._tasks.wait()
         finally:
             await self._tasks.stop()

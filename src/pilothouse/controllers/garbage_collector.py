@@ -106,7 +106,7 @@ class GarbageCollector(Controller):
 
     async def _sleep_until_due(self) -> None:
         try:
-            await asyncio.wait_for(self._definitions_changed.wait(), _RESYNC_S)
+            await self.world.within(_RESYNC_S, self._definitions_changed.wait())
         except TimeoutError:
             return
         await self.world.clock.sleep(_GATHER_S)

@@ -94,7 +94,10 @@ class World:
 
     async def within(self, limit_s: float, what: Awaitable[T]) -> T:
         """The result of `what`; TimeoutError after `limit_s` seconds of this world's time."""
-        return await asyncio.wait_for(what, limit_s)
+        # Not asyncio.wait_for: when `what` ends while the task is being cancelled, Python 3.11's loses the
+        # cancellation (https://github.com/python/cpython/issues/86296), and a loop around it never stops.
+        async with asyncio.timeout(limit_s):
+            return await what
 
 
 _UUID_KEPT = ~(0xF000 << 64 | 0xC000 << 48) & (1 << 128) - 1

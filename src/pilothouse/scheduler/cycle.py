@@ -6,15 +6,19 @@ PreFilter → Filter, as things are and with the pods that nodes are nominated f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
 from pilothouse.scheduler import sampling
 from pilothouse.scheduler.diagnosis import Diagnosis
-from pilothouse.scheduler.framework import Cycle, Nomination, PreScorePlugin, Rows, ScorePlugin
+from pilothouse.scheduler.framework import Cycle, FilterPlugin, Nomination, PreScorePlugin, Rows, ScorePlugin
 from pilothouse.scheduler.node_table import Column, Mask
 from pilothouse.scheduler.pod_info import PodInfo
+
+_Filters = Callable[[Cycle, Mask], Mask]
+"""What is left of some rows."""
 
 
 class Unschedulable(Exception):
@@ -27,10 +31,11 @@ class Unschedulable(Exception):
 
 def decide(cycle: Cycle) -> str:
     """The name of the best node, one of the best at random. Raises Unschedulable."""
-    rows = np.flatnonzero(feasible(cycle))
-    own = nominated_row(cycle, rows)
+    left = feasible(cycle)
+    own = nominated_row(cycle, left)
     if own is not None:
         return cycle.table.name(own)
+    rows = np.flatnonzero(left)
     if len(rows) == 1:
         return cycle.table.name(int(rows[0]))
     rows = sampling.some(rows, len(cycle.table), cycle.profile.percentage, cycle.random)
@@ -39,21 +44,24 @@ def decide(cycle: Cycle) -> str:
     return cycle.table.name(int(best[cycle.random.randrange(len(best))]))
 
 
-def nominated_row(cycle: Cycle, rows: Rows) -> int | None:
+def nominated_row(cycle: Cycle, left: Mask) -> int | None:
     """The pod's own nominated node comes first, as room was made for it there."""
     row = cycle.table.row(cycle.info.nominated) if cycle.info.nominated else None
-    return row if row is not None and row in rows else None
+    return row if row is not None and left[row] else None
 
 
 def feasible(cycle: Cycle, diagnosis: Diagnosis | None = None) -> Mask:
     """The nodes that every filter lets through; Unschedulable when there are none. `diagnosis` gets why not others."""
+    told = diagnosis or Diagnosis(len(cycle.table), cycle.table.valid.copy())
+    left = _pre_filtered(cycle, told)
     if diagnosis is None:
-        diagnosis = Diagnosis(len(cycle.table), cycle.table.valid.copy())
-    left = _pre_filtered(cycle, diagnosis)
-    left = filtered(cycle, left, diagnosis)
-    if not left.any():
-        raise Unschedulable(diagnosis)
-    return left
+        found = _with_guests(cycle, left, _passing, _passing_few)
+        if found.any():
+            return found
+    found = filtered(cycle, left, told)
+    if not found.any():
+        raise Unschedulable(told)
+    return found
 
 
 def _pre_filtered(cycle: Cycle, diagnosis: Diagnosis) -> Mask:
@@ -73,16 +81,62 @@ def _pre_filtered(cycle: Cycle, diagnosis: Diagnosis) -> Mask:
 
 
 def filtered(cycle: Cycle, rows: Mask, diagnosis: Diagnosis) -> Mask:
-    """What is left of some rows after every filter, with and without the pods that nodes are nominated for: they
-    may come or not, and a node must do either way (RunFilterPluginsWithNominatedPods)."""
-    left = _filtered_as_is(cycle, rows, diagnosis)
-    guests = [g for g in cycle.guests if g.uid != cycle.info.uid and g.priority >= cycle.info.priority]
+    """What is left of some rows after every filter; `diagnosis` is told of the others."""
+
+    def told(cycle: Cycle, rows: Mask) -> Mask:
+        return _filtered_as_is(cycle, rows, diagnosis)
+
+    return _with_guests(cycle, rows, told, told)
+
+
+def _with_guests(cycle: Cycle, rows: Mask, without: _Filters, beside: _Filters) -> Mask:
+    """With and without the pods that nodes are nominated for: they may come or not, and a node must do either way
+    (RunFilterPluginsWithNominatedPods)."""
+    left = without(cycle, rows)
+    guests = cycle.weighty_guests()
+    if not guests:
+        return left
     shared = _rows_of(cycle, guests) & left
     if not shared.any():
         return left
     with cycle.table.beside(guests):
-        still = _filtered_as_is(cycle, shared, diagnosis)
+        still = beside(cycle, shared)
     return (left & ~shared) | still
+
+
+def _passing(cycle: Cycle, rows: Mask) -> Mask:
+    """What every filter lets through, without reasons: most pods fit somewhere, and nobody asks then why other nodes
+    would not do."""
+    left = rows.copy()
+    others = []
+    for plugin in cycle.profile.filter:
+        key = plugin.filter_key(cycle)
+        if key is None:
+            others.append(plugin)
+        else:
+            passes, one = partial(plugin.passes, cycle), partial(plugin.passes_one, cycle)
+            left &= cycle.table.remembered.column((plugin, key), passes, one)
+    return _let_through(cycle, left, others)
+
+
+def _passing_few(cycle: Cycle, rows: Mask) -> Mask:
+    """The same for a few rows, of which nothing is remembered."""
+    left = rows.copy()
+    others = []
+    few = np.flatnonzero(rows)
+    for plugin in cycle.profile.filter:
+        if plugin.filter_key(cycle) is None:
+            others.append(plugin)
+        else:
+            left[few] &= plugin.passes(cycle, few)
+    return _let_through(cycle, left, others)
+
+
+def _let_through(cycle: Cycle, left: Mask, plugins: Iterable[FilterPlugin]) -> Mask:
+    for plugin in plugins:
+        for rejection in plugin.filter(cycle, left):
+            left = left & ~rejection.mask
+    return left
 
 
 def _rows_of(cycle: Cycle, guests: Sequence[PodInfo]) -> Mask:
@@ -147,15 +201,37 @@ class PostFilterRound:
 
 def scores(cycle: Cycle, rows: Rows) -> Column:
     """The weighted sum for each of some feasible rows."""
-    total: Column = np.zeros(len(rows), dtype=np.int64)
-    for plugin in _scorers(cycle, rows):
+    alone, others = _scorers(cycle, rows)
+    total: Column = _remembered_scores(cycle, alone)[rows]
+    for plugin in others:
         total += cycle.profile.weight(plugin) * plugin.score(cycle, rows)
     return total
 
 
-def _scorers(cycle: Cycle, rows: Rows) -> list[ScorePlugin]:
-    return [
-        plugin
-        for plugin in cycle.profile.score
-        if not isinstance(plugin, PreScorePlugin) or plugin.pre_score(cycle, rows)
-    ]
+def _scorers(cycle: Cycle, rows: Rows) -> tuple[list[tuple[ScorePlugin, Hashable]], list[ScorePlugin]]:
+    """Those whose score of a row depends on that row alone, each with its key, and the others."""
+    alone, others = [], []
+    for plugin in cycle.profile.score:
+        if isinstance(plugin, PreScorePlugin) and not plugin.pre_score(cycle, rows):
+            continue
+        key = plugin.score_key(cycle)
+        if key is None:
+            others.append(plugin)
+        else:
+            alone.append((plugin, key))
+    return alone, others
+
+
+def _remembered_scores(cycle: Cycle, keyed: list[tuple[ScorePlugin, Hashable]]) -> Column:
+    weighted = [(plugin, cycle.profile.weight(plugin)) for plugin, _ in keyed]
+
+    def total(rows: Rows) -> Column:
+        column: Column = np.zeros(len(rows), dtype=np.int64)
+        for plugin, weight in weighted:
+            column += weight * plugin.score(cycle, rows)
+        return column
+
+    def one(row: int) -> int:
+        return sum(weight * plugin.score_one(cycle, row) for plugin, weight in weighted)
+
+    return cycle.table.remembered.column((cycle.profile, *keyed), total, one)

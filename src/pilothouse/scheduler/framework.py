@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -44,6 +44,11 @@ class Cycle:
     random: random.Random
     guests: Sequence[PodInfo] = ()
     state: dict[str, Any] = field(default_factory=dict)
+
+    def weighty_guests(self) -> list[PodInfo]:
+        """Guests that this pod must leave room for: those at least as important."""
+        own = self.info
+        return [g for g in self.guests if g.priority >= own.priority and g.uid != own.uid]
 
 
 class Rejection(NamedTuple):
@@ -143,6 +148,32 @@ class FilterPlugin(Plugin):
         """Which of the rows in `left` are out. `left` must not be changed; what a mask says of rows outside it
         does not count."""
 
+    def filter_key(self, cycle: Cycle) -> Hashable | None:
+        """What of the pod the verdict on a row depends on, when it depends on nothing else but the row: then it is
+        asked for by `passes` and remembered until the row changes. None: other rows count too."""
+        return None
+
+    def passes(self, cycle: Cycle, rows: Rows) -> Mask:
+        """Which of some rows are not out; for plugins with a `filter_key`."""
+        raise NotImplementedError(f"{self.name} has a filter_key and must have passes")
+
+    def passes_one(self, cycle: Cycle, row: int) -> bool:
+        """The same for one row, which is what has mostly changed since the last pod: arrays of one are slow."""
+        return bool(self.passes(cycle, np.array([row], dtype=np.intp))[0])
+
+    def counts_pods(self, cycle: Cycle) -> bool:
+        """Whether other pods' coming or going could change a verdict for this pod. False lets preemption try many
+        nodes at once (`scheduler.room`)."""
+        return True
+
+    def asks(self, cycle: Cycle) -> Mapping[str, int] | None:
+        """The amounts by resource that must be free on a row, if that is all the plugin looks at."""
+        return None
+
+    def lacks(self, resource: str) -> str:
+        """The reason when one of `asks` is not free."""
+        raise NotImplementedError(f"{self.name} has asks and must have lacks")
+
 
 class PostFilterPlugin(Plugin):
     @abstractmethod
@@ -160,6 +191,15 @@ class ScorePlugin(Plugin):
     @abstractmethod
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """One number from 0 to SCORE_MAX for each of `rows`."""
+
+    def score_key(self, cycle: Cycle) -> Hashable | None:
+        """As `filter_key`: what of the pod a row's score depends on besides the row. PreScore must then depend on the
+        pod alone."""
+        return None
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        """The score of one row; see `passes_one`."""
+        return int(self.score(cycle, np.array([row], dtype=np.intp))[0])
 
 
 class ReservePlugin(Plugin):

@@ -67,6 +67,8 @@ def _outcome(members: Sequence[Member], needed: int) -> Outcome:
     found = [member for member in members if member.node]
     if not found or len(found) < needed:
         return "unschedulable"
+    if any(member.nomination and not member.node for member in members):
+        return "unschedulable"  # others may count on room that nobody makes
     return "preempting" if any(member.nomination for member in found) else "scheduled"
 
 
@@ -95,7 +97,6 @@ def _place(member: Member, cache: Cache, without: Callable[[Sequence[PodInfo]], 
         binding.reserve(cycle, node)
     except BindingRefused as refused:
         cache.forget(cycle.info.uid)
-        member.nomination = None
         member.why, member.rejected_by = str(refused), frozenset((refused.plugin,))
         return
     member.node = node

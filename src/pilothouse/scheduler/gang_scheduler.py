@@ -124,7 +124,7 @@ class GangScheduler:
 
     def _waiting(self, first: Waiting, group: Group) -> list[Waiting]:
         """In a fixed order: by priority, then who was first seen first."""
-        others = [self._queue.take(pod["metadata"]["uid"]) for pod in self._gangs.members(group)]
+        others = [self._queue.pull(pod["metadata"]["uid"]) for pod in self._gangs.members(group)]
         found = [e for e in (first, *others) if e is not None and not self._hands.is_settled(e)]
         return sorted(found, key=lambda e: (-e.info.priority, e.first_s, e.info.name))
 
@@ -161,7 +161,7 @@ class GangScheduler:
                 why = gang_cycle.WAITING
             else:
                 self._handle.nominator.remove(uid)
-                why = gang_cycle.UNSCHEDULABLE if member.nomination else member.why
+                why = gang_cycle.UNSCHEDULABLE if member.node else member.why
             self._hands.refuse(member.entry, why or gang_cycle.UNSCHEDULABLE, together, began_s, node)
 
 

@@ -29,6 +29,7 @@ from pilothouse.scheduler.images import Image, Images
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.pod_terms import Scope, Term, Together
 from pilothouse.scheduler.pressure import Declared
+from pilothouse.scheduler.row_cache import RowCache
 
 Column = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -95,6 +96,8 @@ class NodeTable:
         """Per kind of neighbour that pods declare to be, how many pods on each row are."""
         self._selections: OrderedDict[Selection, Column] = OrderedDict()
         """Counted on first use, kept up to date since; the least recently used go."""
+        self.remembered = RowCache()
+        """Columns that rules worked out of rows alone."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._pods: list[dict[str, PodInfo]] = []
@@ -133,6 +136,7 @@ class NodeTable:
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = self._take_row()
+        self.remembered.changed(row)
         self._images.put(row, self.nodes[row], node)
         self.nodes[row] = node
         self.valid[row] = True
@@ -155,6 +159,7 @@ class NodeTable:
         for info in list(self._pods[row].values()):
             self.remove_pod(info.uid)
             self._homeless.setdefault(name, {})[info.uid] = info
+        self.remembered.changed(row)
         self.valid[row] = False
         self.unschedulable[row] = False
         self.nodes[row] = None
@@ -183,6 +188,7 @@ class NodeTable:
 
     def _grow(self, size: int) -> None:
         old = self.size
+        self.remembered.resized(size)
         self.nodes += [None] * (size - old)
         self._pods += [{} for _ in range(size - old)]
         self._free = list(range(size - 1, old - 1, -1))
@@ -277,8 +283,12 @@ class NodeTable:
 
     def put_pod(self, info: PodInfo) -> None:
         """A pod that runs, or is taken to run, on its node; replaces what was known of it."""
-        self.remove_pod(info.uid)
         row = self._rows.get(info.node)
+        at = self._row_of.get(info.uid)
+        if at is not None and at == row and _counts_alike(self._pods[at][info.uid], info):
+            self._pods[at][info.uid] = info
+            return
+        self.remove_pod(info.uid)
         if row is None:
             self._homeless.setdefault(info.node, {})[info.uid] = info
             return
@@ -321,28 +331,40 @@ class NodeTable:
     def without(self, infos: Iterable[PodInfo]) -> Iterator[None]:
         """As if these pods were gone, until the block ends. Others may be put back inside it."""
         taken = [info for info in infos if info.uid in self._row_of]
-        for info in taken:
-            self.remove_pod(info.uid)
-        try:
-            yield
-        finally:
+        with self._supposing():
             for info in taken:
-                if info.uid not in self._row_of:
-                    self.put_pod(info)
+                self.remove_pod(info.uid)
+            try:
+                yield
+            finally:
+                for info in taken:
+                    if info.uid not in self._row_of:
+                        self.put_pod(info)
 
     @contextmanager
     def beside(self, infos: Iterable[PodInfo]) -> Iterator[None]:
         """As if these pods were on their nodes, until the block ends."""
         added = [info for info in infos if info.uid not in self._row_of and info.node in self._rows]
-        for info in added:
-            self.put_pod(info)
+        with self._supposing():
+            for info in added:
+                self.put_pod(info)
+            try:
+                yield
+            finally:
+                for info in added:
+                    self.remove_pod(info.uid)
+
+    @contextmanager
+    def _supposing(self) -> Iterator[None]:
+        """What is remembered is put aside: after the block it is true again, as the rows are what they were."""
+        aside, self.remembered = self.remembered, RowCache(self.size)
         try:
             yield
         finally:
-            for info in added:
-                self.remove_pod(info.uid)
+            self.remembered = aside
 
     def _count(self, row: int, info: PodInfo, sign: int) -> None:
+        self.remembered.changed(row)
         requested, scored = self.requested, self.scored
         for name, value in info.requests.items():
             requested[name][row] += sign * value
@@ -360,6 +382,22 @@ class NodeTable:
             for selection, column in self._selections.items():
                 if selection.holds(namespace, meta):
                     column[row] += sign
+
+
+def _counts_alike(old: PodInfo, new: PodInfo) -> bool:
+    """Whether a pod's new state changes no number: it was assumed to be where it is, or only its status is new."""
+    if old.requests is not new.requests and old.requests != new.requests:
+        return False
+    if old.scored is not new.scored and old.scored != new.scored:
+        return False
+    before, after = old.pod["metadata"], new.pod["metadata"]
+    return (
+        old.ports == new.ports
+        and old.terms == new.terms
+        and old.declared == new.declared
+        and before.get("labels") == after.get("labels")
+        and before.get("deletionTimestamp") == after.get("deletionTimestamp")
+    )
 
 
 def _grown(mask: Mask, size: int) -> Mask:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from pilothouse.api.pod_requests import Port, allotted, host_ports, pod_requests
 from pilothouse.api.types import Obj
@@ -17,7 +20,7 @@ _SCORING_DEFAULT: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
 @dataclass(eq=False, slots=True)
 class PodInfo:
     """`requests` and `scored` are whole units (CPU in thousandths); resources that are asked for with zero are
-    left out of `requests`."""
+    left out of `requests`. Both are shared by pods that are alike: never change them."""
 
     pod: Obj
     uid: str
@@ -54,16 +57,65 @@ class PodInfo:
 
 
 def pod_info(pod: Obj) -> PodInfo:
+    requests, scored, ports, terms = _facts(pod)
+    priority = pod["spec"].get("priority") or 0
+    return PodInfo(pod, pod["metadata"]["uid"], priority, requests, scored, ports, terms, declared_of(pod))
+
+
+_Facts = tuple[dict[str, int], dict[str, int], tuple[Port, ...], tuple[Term, ...]]
+_known: OrderedDict[bytes, _Facts] = OrderedDict()
+"""What follows from a spec. Pods of one template have it in common, in time and in memory."""
+_KNOWN_MAX = 1024
+_encode = msgspec.json.Encoder().encode
+
+
+def _facts(pod: Obj) -> _Facts:
+    spec = pod["spec"]
+    containers = [
+        (c["name"], c.get("resources"), c.get("ports"), c.get("restartPolicy"))
+        for group in ("containers", "initContainers")
+        for c in spec.get(group) or ()
+    ]
+    key = _encode(
+        (
+            pod["metadata"].get("namespace"),
+            len(spec.get("initContainers") or ()),
+            containers,
+            spec.get("resources"),
+            spec.get("overhead"),
+            spec.get("affinity"),
+            pod["metadata"].get("labels") if spec.get("affinity") else None,
+            _held(pod) if spec.get("nodeName") else None,
+        )
+    )
+    found = _known.get(key)
+    if found is None:
+        found = _known[key] = _worked_out(pod)
+        if len(_known) > _KNOWN_MAX:
+            _known.popitem(last=False)
+    return found
+
+
+def _held(pod: Obj) -> list[object]:
+    """What a kubelet says that a pod holds, and whether it can be resized."""
+    status = pod.get("status") or {}
+    held: list[object] = [status.get("resources"), status.get("allocatedResources")]
+    for group in ("containerStatuses", "initContainerStatuses"):
+        for entry in status.get(group) or ():
+            held.append((entry["name"], entry.get("allocatedResources"), entry.get("resources")))
+    if len(held) > 2 or any(held):
+        for condition in status.get("conditions") or ():
+            held.append((condition["type"], condition.get("status"), condition.get("reason")))
+    return held
+
+
+def _worked_out(pod: Obj) -> _Facts:
     given = allotted(pod) if pod["spec"].get("nodeName") else None
-    return PodInfo(
-        pod,
-        pod["metadata"]["uid"],
-        pod["spec"].get("priority") or 0,
+    return (
         {name: value for name, value in pod_requests(pod, given=given).items() if value},
         pod_requests(pod, default=_SCORING_DEFAULT, given=given),
         host_ports(pod),
         terms_of(pod),
-        declared_of(pod),
     )
 
 

@@ -6,7 +6,7 @@ Pure: it asks the node table what would be, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,11 +14,13 @@ import numpy as np
 
 from pilothouse.api import labels
 from pilothouse.api.types import Obj
+from pilothouse.scheduler import room
 from pilothouse.scheduler.cycle import filtered
 from pilothouse.scheduler.diagnosis import Diagnosis
-from pilothouse.scheduler.framework import Cycle
+from pilothouse.scheduler.framework import Cycle, Rows
 from pilothouse.scheduler.node_table import Mask
 from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.room import Lower
 
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -63,14 +65,48 @@ def candidates(
     found: list[Candidate] = []
     harmless = False
     start = cycle.random.randrange(len(rows)) if len(rows) else 0
-    for row in np.roll(rows, -start):
-        candidate = on_row(cycle, int(row), budgets, reasons)
-        if candidate is not None:
-            found.append(candidate)
-            harmless = harmless or not candidate.violations
-            if harmless and len(found) >= limit:
-                break
+    for candidate in one_by_one(cycle, np.roll(rows, -start), budgets, reasons, limit):
+        found.append(candidate)
+        harmless = harmless or not candidate.violations
+        if harmless and len(found) >= limit:
+            break
     return found, reasons
+
+
+def one_by_one(
+    cycle: Cycle, rows: Rows, budgets: Sequence[Obj], reasons: dict[str, int], at_once: int
+) -> Iterator[Candidate]:
+    """The candidates among some rows, in order; `reasons` are those of the rows that were passed on the way."""
+    rule = room.rule(cycle)
+    if rule is None:
+        for row in rows:
+            candidate = on_row(cycle, int(row), budgets, reasons)
+            if candidate is not None:
+                yield candidate
+        return
+    for first in range(0, len(rows), max(at_once, 1)):
+        lower = [_lower(cycle, int(row), budgets) for row in rows[first : first + at_once]]
+        crowded = [each for each in lower if each.pods]
+        outcomes = iter(room.outcomes(cycle, rule, crowded) if crowded else ())
+        for each in lower:
+            if not each.pods:
+                _count(reasons, {NO_VICTIMS: 1})
+                continue
+            outcome = next(outcomes)
+            if outcome.reasons:
+                _count(reasons, dict.fromkeys(outcome.reasons, 1))
+            else:
+                victims = tuple(sorted(outcome.victims, key=importance))
+                yield Candidate(each.row, victims, outcome.violations)
+
+
+def _lower(cycle: Cycle, row: int, budgets: Sequence[Obj]) -> Lower:
+    """Those that may have to go, in the order in which they are spared."""
+    pods = sorted((info for info in cycle.table.pods_on(row) if _may_go(info, cycle)), key=importance)
+    if not budgets:
+        return Lower(row, pods, 0)
+    violating, others = _by_budget(pods, budgets)
+    return Lower(row, [*violating, *others], len(violating))
 
 
 def on_row(cycle: Cycle, row: int, budgets: Sequence[Obj], reasons: dict[str, int]) -> Candidate | None:
@@ -162,8 +198,9 @@ def _covers(budget: Obj, info: PodInfo) -> bool:
 def best(found: Sequence[Candidate]) -> Candidate:
     """The fewest broken budgets, the lowest top priority, the lowest sum of priorities, the fewest victims, the
     latest start of the oldest among the top ones, the first (pickOneNodeForPreemption)."""
-    least = min(_cost(candidate) for candidate in found)
-    left = [candidate for candidate in found if _cost(candidate) == least]
+    costs = [_cost(candidate) for candidate in found]
+    least = min(costs)
+    left = [candidate for candidate, cost in zip(found, costs, strict=True) if cost == least]
     return max(left, key=_oldest_top)
 
 

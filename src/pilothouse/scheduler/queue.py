@@ -21,17 +21,21 @@ import asyncio
 import heapq
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal, NamedTuple, get_args
 
 from pilothouse.kit.world import World
-from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, pod_changes
+from pilothouse.scheduler.hints import UNSCHEDULED_POD, Action, Event, Registration, pod_changes
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.profile import Profile
 
 _WAIT_S_MIN = 0.001
 _WAIT_S_MAX = 3600.0
+
+_Kind = tuple[Profile, frozenset[str]]
+"""A profile, and the names of its plugins that refused a pod."""
 
 
 class Patience(NamedTuple):
@@ -68,6 +72,8 @@ class Waiting:
     """Which heap entry is the current one; older ones are dead."""
     seen: int = 0
     """In flight: the number of the first event that it has not seen."""
+    kind: _Kind | None = None
+    """Unschedulable: which others an event helps or does not help just like it."""
 
 
 class SchedulingQueue:
@@ -79,6 +85,8 @@ class SchedulingQueue:
         self._entries: dict[str, Waiting] = {}
         self._at: dict[Place, dict[str, Waiting]] = {place: {} for place in get_args(Place)}
         """By place, in the order in which they came there."""
+        self._refused: dict[_Kind, dict[str, Waiting]] = {}
+        """The unschedulable ones by profile and by who refused them: most events help none of a kind."""
         self._active: list[tuple[tuple[float, ...], int, Waiting]] = []
         self._backoff: list[tuple[float, int, Waiting]] = []
         self._tickets = count(1)
@@ -128,7 +136,7 @@ class SchedulingQueue:
         """It has a node, or is gone."""
         entry = self._entries.pop(uid, None)
         if entry is not None:
-            del self._at[entry.place][uid]
+            self._take(entry)
             entry.ticket = 0
             self._forget_events()
 
@@ -138,8 +146,14 @@ class SchedulingQueue:
             return
         if self._at["in-flight"]:
             self._events.append(event)
-        for entry in list(self._at["unschedulable"].values()):
-            if _helps(entry, event):
+        for kind, entries in list(self._refused.items()):
+            wanted = _registrations(kind, event)
+            if wanted:
+                self._wake_those(entries, wanted, event)
+
+    def _wake_those(self, entries: dict[str, Waiting], wanted: Sequence[Registration], event: Event) -> None:
+        for entry in list(entries.values()):
+            if any(registration.wakes(entry.info, event) for registration in wanted):
                 self._retry(entry, event.resource)
 
     # -- what the scheduler does ------------------------------------------------------------------------
@@ -167,7 +181,7 @@ class SchedulingQueue:
         """The pod whose back-off ends first. Errors wait theirs out: trying sooner would only repeat them."""
         return min(self._at["backoff"].values(), key=lambda entry: entry.ready_s, default=None)
 
-    def take(self, uid: str) -> Waiting | None:
+    def pull(self, uid: str) -> Waiting | None:
         """One pod out of its turn, to be tried with another one; None when it does not wait, or is gated."""
         entry = self._entries.get(uid)
         if entry is None or entry.place in ("in-flight", "gated"):
@@ -280,10 +294,24 @@ class SchedulingQueue:
     def _move(self, entry: Waiting, place: Place) -> None:
         """To another place; what heaps know of it is dead from now on."""
         uid = entry.info.uid
-        self._at[entry.place].pop(uid, None)
+        self._take(entry)
         entry.place = place
         entry.ticket = next(self._tickets)
         self._at[place][uid] = entry
+        if place == "unschedulable":
+            entry.kind = (entry.profile, frozenset(entry.rejected_by))
+            self._refused.setdefault(entry.kind, {})[uid] = entry
+
+    def _take(self, entry: Waiting) -> None:
+        """Out of the place where it is."""
+        uid = entry.info.uid
+        self._at[entry.place].pop(uid, None)
+        if entry.place == "unschedulable" and entry.kind is not None:
+            of_its_kind = self._refused[entry.kind]
+            del of_its_kind[uid]
+            if not of_its_kind:
+                del self._refused[entry.kind]
+            entry.kind = None
 
     def _note(self, entry: Waiting, why: str) -> None:
         key = (entry.place, why)
@@ -296,8 +324,16 @@ def _current(item: tuple[float, int, Waiting]) -> bool:
 
 def _helps(entry: Waiting, event: Event) -> bool:
     """Whether a plugin that refused a pod takes an event as a reason to try again."""
-    return any(
-        registration.wakes(entry.info, event)
-        for plugin in entry.rejected_by
-        for registration in entry.profile.registrations.get(plugin, ())
-    )
+    wanted = _registrations((entry.profile, frozenset(entry.rejected_by)), event)
+    return any(registration.wakes(entry.info, event) for registration in wanted)
+
+
+def _registrations(kind: _Kind, event: Event) -> list[Registration]:
+    """What those who refused pods of a kind have to say of such an event."""
+    profile, plugins = kind
+    return [
+        registration
+        for plugin in plugins
+        for registration in profile.registrations.get(plugin, ())
+        if registration.resource == event.resource and registration.actions & event.action
+    ]

@@ -7,7 +7,7 @@ has taken as long as its plugins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -110,12 +110,35 @@ class _Filter(_Timed, FilterPlugin):
                 status.append("Unschedulable")
             return found
 
+    def filter_key(self, cycle: Cycle) -> Hashable | None:
+        key: Hashable | None = self._plugin.filter_key(cycle)
+        return key
+
+    def passes(self, cycle: Cycle, rows: Rows) -> Mask:
+        with self._stopwatch.timing(self.name, "Filter"):
+            mask: Mask = self._plugin.passes(cycle, rows)
+            return mask
+
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return bool(self._plugin.counts_pods(cycle))
+
+    def asks(self, cycle: Cycle) -> Mapping[str, int] | None:
+        amounts: Mapping[str, int] | None = self._plugin.asks(cycle)
+        return amounts
+
+    def lacks(self, resource: str) -> str:
+        return str(self._plugin.lacks(resource))
+
 
 class _Score(_Timed, ScorePlugin):
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         with self._stopwatch.timing(self.name, "Score"):
             column: Column = self._plugin.score(cycle, rows)
             return column
+
+    def score_key(self, cycle: Cycle) -> Hashable | None:
+        key: Hashable | None = self._plugin.score_key(cycle)
+        return key
 
 
 class _PreScore(_Score, PreScorePlugin):

@@ -19,9 +19,9 @@ def has_key(table: NodeTable, key: str) -> Mask:
 def sums(table: NodeTable, key: str, counts: Column, among: Mask) -> Domains:
     """The sum over the nodes of each domain; only rows in `among` count."""
     labels = table.labels(key)
-    rows = among & (labels.codes != ABSENT)
-    found = np.bincount(labels.codes[rows], weights=counts[rows], minlength=len(labels.values))
-    return found.astype(np.int64)
+    # Rows without the label go to a domain before the first: quicker than picking the others out.
+    found = np.bincount(labels.codes + 1, weights=counts * among, minlength=len(labels.values) + 1)
+    return found[1:].astype(np.int64)
 
 
 def present(table: NodeTable, key: str, among: Mask) -> NDArray[np.bool_]:

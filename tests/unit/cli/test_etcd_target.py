@@ -60,6 +60,8 @@ def test_a_managed_cluster_is_known_by_its_state_file(tmp_path: Path) -> None:
     assert found.pid is None
     assert found.access.endpoints == ("https://127.0.0.1:1001", "https://127.0.0.1:1003")
     assert found.access.cacert == tmp_path / "etcd" / "pki" / "ca.crt"
+    with pytest.raises(Failure, match=f"is stopped, .* start it with pilothouse up --data-dir {tmp_path}"):
+        target.access(found, "health")
 
 
 def test_a_state_file_that_is_damaged_is_told(tmp_path: Path) -> None:

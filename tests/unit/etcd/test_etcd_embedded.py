@@ -21,6 +21,7 @@ from pilothouse.etcd.contract import (
     Compare,
     Delete,
     EventType,
+    InvalidRequest,
     KeyValue,
     Put,
     Range,
@@ -413,3 +414,34 @@ async def test_a_watch_that_is_too_slow_for_history_is_told(monkeypatch: pytest.
             await watch.next()
     assert not backend._watches
     await backend.close()
+
+
+async def test_the_history_of_a_deleted_range_is_dropped_row_by_row(tmp_path: Path) -> None:
+    """All tombstones are of one revision: looking for each among all of them took minutes."""
+    store = await _open(tmp_path)
+    keys = [b"k%06d" % i for i in range(20_000)]
+    for i in range(0, len(keys), 1000):
+        await store.txn(Txn((), [Put(key, b"v") for key in keys[i : i + 1000]]))
+    await store.delete(Delete(b"k", b"l"))
+    await store.put(Put(b"other", b"v"))
+    begun = time.process_time()
+    await store.compact(store.revision)
+    assert time.process_time() - begun < 5
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db:
+        assert db.execute("SELECT key FROM log").fetchall() == [(b"other",)]
+
+
+async def test_more_keys_than_a_revision_has_places_are_not_changed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would have taken the places of the next revision, and its writes would have failed for ever."""
+    monkeypatch.setattr("pilothouse.etcd.mvcc.store.PLACE_MASK", 3)
+    store = await _open(tmp_path)
+    await store.txn(Txn((), [Put(b"k%d" % i, b"v") for i in range(4)]))
+    await store.put(Put(b"k4", b"v"))
+    with pytest.raises(InvalidRequest, match="delete the range in parts"):
+        await store.delete(Delete(b"k", b"l"))
+    assert (await store.delete(Delete(b"k", b"k3"))).deleted == 3
+    assert (await store.delete(Delete(b"k", b"l"))).deleted == 2
+    await store.close()

@@ -122,7 +122,7 @@ class Mvcc(RuleBasedStateMachine):
         revision = data.draw(st.integers(self.store.compact_revision + 1, self.store.revision))
         self.store.compact(revision)
         while (dropped := self.store.forget(2)) is not None:
-            for kv in dropped:
+            for kv, _ in dropped:
                 self.durable.remove(kv)
 
     @precondition(lambda self: not self.waiting)
@@ -198,7 +198,7 @@ def test_a_compacted_revision_shows_what_its_own_transaction_undid() -> None:
     store.compact(2)
     dropped: list[KeyValue] = []
     while (some := store.forget(10)) is not None:
-        dropped += some
+        dropped += [kv for kv, _ in some]
     kept = [record.kv for record in applied.records if record.kv not in dropped]
     loaded = Store()
     loaded.load(kept, 2)

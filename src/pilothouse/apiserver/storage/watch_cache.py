@@ -626,7 +626,8 @@ class WatchCache:
         if self._backend.shared:
             self._ask_soon()
         try:
-            await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await future
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from pilothouse.cli import running
 from pilothouse.cli.etcd import target
@@ -49,11 +48,6 @@ def run(values: Values, what: str, work: Callable[[target.Target, EtcdClient, Wo
 
     running.serve(values, _work())
     return codes[0]
-
-
-def run_plain(values: Values, work: Coroutine[Any, Any, None]) -> None:
-    """Work that needs no client."""
-    running.serve(values, work)
 
 
 def _hint(found: target.Target) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.cli import running
 from pilothouse.cli.etcd import printing, target
 from pilothouse.cli.flags import Command, Failure, Flag, Group, Values
 from pilothouse.cli.kinds import DURATION
@@ -48,7 +49,6 @@ def _run(values: Values) -> int:
 
 def _stopped(values: Values, found: target.Stopped, as_json: bool) -> int:
     """The embedded store's own files: nobody else has them open meanwhile."""
-    from pilothouse.cli.etcd import connect
     from pilothouse.etcd.embedded.backend import open_backend
     from pilothouse.etcd.embedded.log import SqliteLog
     from pilothouse.kit.world import World
@@ -63,7 +63,7 @@ def _stopped(values: Values, found: target.Stopped, as_json: bool) -> int:
             await backend.close()
         _show([(str(found.directory), before, after)], as_json)
 
-    connect.run_plain(values, work())
+    running.serve(values, work())
     return 0
 
 

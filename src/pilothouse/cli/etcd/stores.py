@@ -30,7 +30,7 @@ async def opened(found: target.Target, world: World) -> AsyncIterator[EmbeddedBa
     from pilothouse.cli.etcd import connect
     from pilothouse.etcd.cluster.backend import open_cluster
 
-    async with connect.connected(found.access, world) as client:
+    async with connect.connected(target.access(found, "reading it"), world) as client:
         cluster = await open_cluster(world, client)
         try:
             yield cluster

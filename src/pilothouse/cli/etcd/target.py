@@ -152,6 +152,12 @@ def access(target: Target, what: str) -> Access:
             f"the store in {target.data_dir} is not running, and {what} asks a running one: start it with "
             f"pilothouse up --data-dir {target.data_dir} or pilothouse etcd --data-dir {target.data_dir}"
         )
+    if isinstance(target, Managed) and target.pid is None:
+        directory = target.home.data_dir
+        raise Failure(
+            f"the etcd cluster of {directory} is stopped, and {what} needs it running: start it with "
+            f"pilothouse up --data-dir {directory}"
+        )
     return target.access
 
 

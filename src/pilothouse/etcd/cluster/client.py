@@ -44,6 +44,8 @@ _RETRY_WAIT_S = 0.05
 _SLOW_AFTER_S = 0.5
 _ALIVE_WITHIN_S = 1.5
 """Together about as long as the others need to elect a leader: with a paused one both begin at the same time."""
+_FAILING_DIAL_S = 0.2
+"""For a channel that could not connect last time: gRPC goes on trying, whether or not somebody waits."""
 _TERM_KNOWN_S = 5.0
 """A term that was heard of before that may have ended long ago."""
 _TOKEN_TRIES = 3
@@ -156,7 +158,8 @@ class EtcdClient:
         self._credentials = credentials
         self._token = ""
         self._endpoints = Endpoints(list(endpoints))
-        self._channels: dict[str, Any] = {}
+        self._channels: dict[tuple[str, bool], Any] = {}
+        """By URL, and whether it is the one for streams."""
         self._probes: dict[str, asyncio.Task[Vital | None]] = {}
         self._term = 0
         """Raft's term, by the last answer, and when that was."""
@@ -179,8 +182,8 @@ class EtcdClient:
     async def set_endpoints(self, urls: Sequence[str]) -> None:
         """The members changed; connections to those that stay are kept."""
         self._endpoints.replace(list(urls))
-        gone = [url for url in self._channels if url not in urls]
-        await asyncio.gather(*(self._channels.pop(url).close() for url in gone))
+        gone = [key for key in self._channels if key[0] not in urls]
+        await asyncio.gather(*(self._channels.pop(key).close() for key in gone))
 
     def leave(self, endpoint: str) -> None:
         """It is not to be asked for a while."""
@@ -302,29 +305,35 @@ class EtcdClient:
                 call.cancel()
                 answer.cancel()
                 await asyncio.wait((answer,))
+            if not answer.cancelled():
+                answer.exception()  # who asked may have been cancelled, and does not take it
 
-    async def _connected(self, url: str, until_s: float) -> Any:
+    async def _connected(self, url: str, until_s: float, *, streams: bool = False) -> Any:
         """A channel with a connection: what goes wrong before there is one was certainly not sent."""
-        channel = self._channel(url)
+        channel = self._channel(url, streams)
         state = channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
             return channel
-        limit_s = max(min(self._dial_timeout_s, until_s - self._now()), 0.001)
+        failing = state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        dial_s = _FAILING_DIAL_S if failing else self._dial_timeout_s
+        limit_s = max(min(dial_s, until_s - self._now()), 0.001)
         try:
-            await asyncio.wait_for(_ready(channel, state), limit_s)
+            # Not asyncio.wait_for: Python 3.11's can lose a cancellation, and the watches' helpers would never end.
+            async with asyncio.timeout(limit_s):
+                await _ready(channel, state)
         except TimeoutError as error:
             raise _not_sent(f"no connection to etcd at {url} within {limit_s:.3g} s") from error
         return channel
 
-    def _channel(self, url: str) -> Any:
+    def _channel(self, url: str, streams: bool) -> Any:
         if self._closed:
             raise StoreClosed
-        channel = self._channels.get(url)
+        channel = self._channels.get((url, streams))
         if channel is None:
-            channel = self._channels[url] = self._open(url)
+            channel = self._channels[url, streams] = self._open(url, streams)
         return channel
 
-    def _open(self, url: str) -> Any:
+    def _open(self, url: str, streams: bool) -> Any:
         target = target_of(url, secure=self._tls is not None)
         options: list[tuple[str, Any]] = [
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
@@ -337,6 +346,9 @@ class EtcdClient:
             ("grpc.enable_http_proxy", 0),
             ("grpc.use_local_subchannel_pool", 1),
         ]
+        if streams:
+            # A small window: etcd puts events together for a reader who is behind, but one by one into a wide one.
+            options.append(("grpc.http2.bdp_probe", 0))
         if not target.secure:
             return grpc.aio.insecure_channel(target.name, options=options)
         tls = self._tls or Tls()
@@ -382,7 +394,7 @@ class EtcdClient:
         while True:
             url = endpoint or await self._next_endpoint(until_s)
             try:
-                channel = await self._connected(url, until_s)
+                channel = await self._connected(url, until_s, streams=method.request_streams)
                 return url, channel, await self._metadata(url, method, needs_leader)
             except _CallFailed as failed:
                 error = judge(failed.failure, repeatable=True).error

@@ -115,13 +115,18 @@ class WatchHub:
                     self._client.renew_token()
                 else:
                     self._fail_all(error)
-            await self._world.clock.sleep(_REOPEN_WAIT_S)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await self._world.clock.sleep(_REOPEN_WAIT_S)
 
     async def _connect_and_serve(self) -> None:
         stream = await self._client.stream(WATCH["Watch"])
         try:
             in_order = await self._trusts(stream.endpoint)
-            connection = _Connection(stream, self._watches, self._heard, self._newest, in_order=in_order)
+            connection = _Connection(
+                stream, self._watches, self._heard, self._newest, self._pause, in_order=in_order
+            )
             self._connection = connection
             helpers = (
                 asyncio.ensure_future(connection.write()),
@@ -207,6 +212,7 @@ class _Connection:
         watches: set[ClusterWatch],
         heard: Heard,
         newest: Callable[[], Awaitable[int]],
+        pause: Callable[[], Awaitable[None]],
         *,
         in_order: bool,
     ) -> None:
@@ -228,6 +234,7 @@ class _Connection:
         self._tally_id = 0
         self._may_tally = True
         self._newest = newest
+        self._pause = pause
         self._asked: set[ClusterWatch] = set()
         self._due: dict[ClusterWatch, int] = {}
         """Who waits to be told that he is as far as this revision."""
@@ -317,7 +324,9 @@ class _Connection:
                 newest = await self._newest()
             except StoreError as error:
                 log.debug("how far etcd is cannot be read now: %s", error)
-                self._asked |= asked  # asked again with the next one, or by the next connection
+                self._asked |= asked
+                self._wanted_progress.set()
+                await self._pause()
                 continue
             self._due.update(dict.fromkeys(asked, newest))
             self._answer_due()

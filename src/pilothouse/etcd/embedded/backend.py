@@ -119,7 +119,7 @@ class EmbeddedBackend:
         self.on_commit: Callable[[float], object] | None = None
         """Told how many seconds each commit took."""
         self._records = durable.records()
-        self._garbage: list[KeyValue] = []
+        self._garbage: list[Row] = []
         """Rows that no read can need and that are still in the log."""
         self._jobs: deque[_Job] = deque()
         self._copies: WeakSet[Copy] = WeakSet()
@@ -335,7 +335,7 @@ class EmbeddedBackend:
 
     async def _drop_garbage(self) -> None:
         """Rows that the disk refuses to drop now are dropped by the next compaction."""
-        garbage: list[KeyValue] = []
+        garbage: list[Row] = []
         if not any(copy.reads for copy in self._copies):
             garbage, self._garbage = self._garbage, []
 
@@ -528,7 +528,7 @@ def _merge(group: list[_Waiting]) -> Batch:
     batches = [w.batch for w in group]
     return Batch(
         [kv for b in batches for kv in b.puts],
-        [kv for b in batches for kv in b.drops],
+        [row for b in batches for row in b.drops],
         max(b.compact_revision for b in batches),
         [g for b in batches for g in b.leases_granted],
         [g for b in batches for g in b.leases_gone],

@@ -7,6 +7,7 @@ find them: an inner transaction may delete what one before it put, and a deletio
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from pilothouse.etcd.contract import Delete, InvalidRequest, Op, Put, Txn
@@ -24,12 +25,43 @@ def require_once(txn: Txn) -> None:
             _changes(branch)
 
 
-_Interval = tuple[bytes, bytes]
+class _Deletions:
+    """Keys and intervals that are deleted; overlapping intervals become one. A request may hold tens of thousands, so
+    asking must not take longer for each."""
+
+    def __init__(self) -> None:
+        self._keys: set[bytes] = set()
+        self._starts: list[bytes] = []
+        self._ends: list[bytes] = []
+
+    def add(self, key: bytes, end: bytes) -> None:
+        if not end:
+            self._keys.add(key)
+        elif key < end:  # not b"\0"
+            first, behind = bisect_left(self._ends, key), bisect_right(self._starts, end)
+            if first < behind:
+                key, end = min(key, self._starts[first]), max(end, self._ends[behind - 1])
+            self._starts[first:behind] = [key]
+            self._ends[first:behind] = [end]
+
+    def update(self, other: _Deletions) -> None:
+        self._keys |= other._keys
+        for key, end in zip(other._starts, other._ends, strict=True):
+            self.add(key, end)
+
+    def __contains__(self, key: bytes) -> bool:
+        if key in self._keys:
+            return True
+        at = bisect_right(self._starts, key) - 1
+        return at >= 0 and key < self._ends[at]
 
 
-def _changes(ops: Sequence[Op]) -> tuple[set[bytes], list[_Interval]]:
-    """The keys that are put, and the intervals that are deleted."""
-    deletes = [(op.key, op.range_end) for op in ops if isinstance(op, Delete)]
+def _changes(ops: Sequence[Op]) -> tuple[set[bytes], _Deletions]:
+    """The keys that are put, and what is deleted."""
+    deletes = _Deletions()
+    for op in ops:
+        if isinstance(op, Delete):
+            deletes.add(op.key, op.range_end)
     puts: set[bytes] = set()
     for op in ops:
         if isinstance(op, Txn):
@@ -39,7 +71,8 @@ def _changes(ops: Sequence[Op]) -> tuple[set[bytes], list[_Interval]]:
             for key in inner:
                 _refuse_second(key, puts, deletes)
             puts |= inner
-            deletes += then_deletes + else_deletes
+            deletes.update(then_deletes)
+            deletes.update(else_deletes)
     for op in ops:
         if isinstance(op, Put):
             _refuse_second(op.key, puts, deletes)
@@ -47,6 +80,6 @@ def _changes(ops: Sequence[Op]) -> tuple[set[bytes], list[_Interval]]:
     return puts, deletes
 
 
-def _refuse_second(key: bytes, puts: set[bytes], deletes: list[_Interval]) -> None:
-    if key in puts or any(key == first if not end else first <= key < end for first, end in deletes):
+def _refuse_second(key: bytes, puts: set[bytes], deletes: _Deletions) -> None:
+    if key in puts or key in deletes:
         raise DuplicateKey

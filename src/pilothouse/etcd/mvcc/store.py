@@ -197,6 +197,11 @@ class Store:
         self._check_puts(chosen, require_lease)
         self._check_ranges(chosen)
         result = self._evaluate(chosen, revision, changes)
+        if len(changes.records) > PLACE_MASK + 1:
+            raise InvalidRequest(
+                f"etcdserver: one request may change {PLACE_MASK + 1} keys, this one would change "
+                f"{len(changes.records)}: delete the range in parts"
+            )
         if changes:
             self._pending_revision = revision
             self._pending.update(changes.newest)
@@ -453,19 +458,19 @@ class Store:
         del self._events[: self._place(revision)]
         self._to_forget = list(self._older)
 
-    def forget(self, keys_max: int) -> list[KeyValue] | None:
+    def forget(self, keys_max: int) -> list[tuple[KeyValue, int]] | None:
         """The versions of the next `keys_max` keys that no read at the compacted revision or later can see,
-        now dropped; None when all keys were looked at."""
+        now dropped, each with its place in its revision; None when all keys were looked at."""
         if not self._to_forget:
             return None
         keys, self._to_forget = self._to_forget[-keys_max:], self._to_forget[:-keys_max]
-        dropped: list[KeyValue] = []
+        dropped: list[tuple[KeyValue, int]] = []
         for key in keys:
             if key in self._older:
                 self._forget_versions(key, dropped)
         return dropped
 
-    def _forget_versions(self, key: bytes, dropped: list[KeyValue]) -> None:
+    def _forget_versions(self, key: bytes, dropped: list[tuple[KeyValue, int]]) -> None:
         """Keep the newest version at or below the compacted revision and all above; of tombstones those at
         the compacted revision and above, which a watch from there must still see."""
         revision = self.compact_revision
@@ -482,9 +487,8 @@ class Store:
             return
         for kv in versions[:keep_from]:
             self.history_bytes -= len(kv.value)
-            dropped.append(kv)
-            if self._places:
-                self._places.pop(place_key(kv), None)
+            place = self._places.pop(place_key(kv), 0) if self._places else 0
+            dropped.append((kv, place))
         if keep_from < len(versions):
             self._older[key] = versions[keep_from:]
         else:
@@ -518,7 +522,10 @@ def _within(kv: KeyValue, bounds: Bounds) -> bool:
 
 
 def _without_values(kvs: list[KeyValue]) -> list[KeyValue]:
-    return [kv._replace(value=b"") for kv in kvs]
+    return [
+        KeyValue(key, b"", created, modified, version, lease)
+        for key, _, created, modified, version, lease in kvs
+    ]
 
 
 def _compare(compare: Compare, kv: KeyValue | None) -> bool:

@@ -8,6 +8,7 @@ that has its default), as https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/ 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -130,10 +131,13 @@ class Gateway:
 
         async def serve(http: web.Request) -> web.StreamResponse:
             try:
-                (request,) = _messages(bound, await http.read())[:1]
+                request = next(_messages(bound, await http.read()))
                 call = HttpCall(bound.method.path, request.ByteSize(), http)
                 await self._core.guard.check(call, request)
-                return web.json_response(_as_json(await handler(request, call)), dumps=_dumps)
+                answer = await handler(request, call)
+                if isinstance(answer, bytes):
+                    answer = bound.method.response.FromString(answer)
+                return web.json_response(_as_json(answer), dumps=_dumps)
             except _Malformed as error:
                 return _refusal(Code.INVALID_ARGUMENT, str(error))
             except StoreError as error:
@@ -146,7 +150,7 @@ class Gateway:
 
         async def serve(http: web.Request) -> web.StreamResponse:
             try:
-                messages = _messages(bound, await http.read())
+                messages = list(_messages(bound, await http.read()))
             except _Malformed as error:
                 return _refusal(Code.INVALID_ARGUMENT, str(error))
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -178,19 +182,30 @@ class _Malformed(ValueError):
     """A body that is no message."""
 
 
-def _messages(bound: Bound, body: bytes) -> list[Any]:
+def _messages(bound: Bound, body: bytes) -> Iterator[Any]:
     """The JSON values of a body, one after the other; an empty body is an empty message."""
     decoder = json.JSONDecoder()
-    found = []
     try:
         text = body.decode().strip() or "{}"
-        while text:
-            value, end = decoder.raw_decode(text)
-            found.append(json_format.ParseDict(value, bound.method.request(), ignore_unknown_fields=True))
-            text = text[end:].lstrip()
-    except (ValueError, json_format.ParseError) as error:
+        at = 0
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            if not isinstance(value, dict):
+                raise _Malformed("a message is a JSON object")
+            yield json_format.ParseDict(value, bound.method.request(), ignore_unknown_fields=True)
+            at = _behind_spaces(text, at)
+    except _UNREADABLE as error:
         raise _Malformed(str(error)) from error
-    return found
+
+
+_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, json_format.ParseError)
+"""What the two parsers raise for a text that is no JSON, nests too deep, or has another type in a field."""
+_SPACES = re.compile(r"\s*")
+
+
+def _behind_spaces(text: str, at: int) -> int:
+    found = _SPACES.match(text, at)
+    return at if found is None else found.end()
 
 
 async def _each(messages: list[Any]) -> AsyncIterator[Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pilothouse.etcd.contract import RangeResult
 from pilothouse.etcd.server import checks
 from pilothouse.etcd.server.core import Call, Core, Service, Streaming, Unary
 from pilothouse.etcd.wire import convert
 from pilothouse.etcd.wire import etcd_pb2 as pb
+
+_KEYS_AT_ONCE = 5_000
 
 
 class KvService(Service):
@@ -28,11 +31,24 @@ class KvService(Service):
             "Compact": self.compact,
         }
 
-    async def range(self, request: pb.RangeRequest, call: Call) -> pb.RangeResponse:
+    async def range(self, request: pb.RangeRequest, call: Call) -> pb.RangeResponse | bytes:
         checks.check_range(request)
         result = await self._backend.range(convert.range_of(request))
         self._metrics.ranges.inc()
-        return convert.range_response(result, self._header(result.revision))
+        header = self._header(result.revision)
+        if len(result.kvs) > _KEYS_AT_ONCE:
+            return await self._in_pieces(result, header)
+        return convert.range_response(result, header)
+
+    async def _in_pieces(self, result: RangeResult, header: pb.ResponseHeader) -> bytes:
+        """The answer's bytes, while others have their turns: a million keys take seconds. What was found does not
+        change, and the parts of a message's repeated field may come one after the other."""
+        pieces = [convert.range_response(result._replace(kvs=[]), header).SerializeToString()]
+        for begin in range(0, len(result.kvs), _KEYS_AT_ONCE):
+            kvs = [convert.kv_message(kv) for kv in result.kvs[begin : begin + _KEYS_AT_ONCE]]
+            pieces.append(pb.RangeResponse(kvs=kvs).SerializeToString())
+            await self.core.world.clock.sleep(0)
+        return b"".join(pieces)
 
     async def put(self, request: pb.PutRequest, call: Call) -> pb.PutResponse:
         checks.check_put(request)

@@ -24,7 +24,9 @@ from pilothouse.kit.tasks import Tasks
 log = logging.getLogger(__name__)
 
 _FIRST_BYTES_S = 10.0
-"""How long a connection may say nothing."""
+"""How long a connection may take to say what it speaks, and with HTTP what it asks for first."""
+_HEAD_BYTES_MAX = 64 * 1024
+_GRPC = b"PRI"
 _BACKLOG = 1024
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """A client that is gone without a word is noticed after a minute and a half."""
@@ -83,6 +85,9 @@ class Port:
             log.warning("a connection is closed, since the store's service does not start: %s", error)
             connection.abort()
             return
+        except BaseException:
+            connection.abort()
+            raise
         connection.hand_over(self.service)
 
     def stop_listening(self) -> None:
@@ -126,6 +131,7 @@ class _Undecided(asyncio.Protocol):
     def __init__(self, port: Port) -> None:
         self._port = port
         self._first = b""
+        self._asked = False
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -150,9 +156,12 @@ class _Undecided(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._first += data
+        if self._asked or not _says_enough(self._first):
+            return
         if self._port.service is not None:
             self.hand_over(self._port.service)
-        elif self._first == data and self._transport is not None:
+        elif self._transport is not None:
+            self._asked = True
             self._transport.pause_reading()
             self._port.open_for(self)
 
@@ -161,7 +170,7 @@ class _Undecided(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         self._leave()
-        if self._first.startswith(b"PRI"[: len(self._first)]):
+        if self._first.startswith(_GRPC):
             protocol = service.grpc(_common_name(transport))
         else:
             protocol = service.http()
@@ -169,6 +178,16 @@ class _Undecided(asyncio.Protocol):
         protocol.connection_made(transport)
         transport.resume_reading()
         protocol.data_received(self._first)
+
+
+def _says_enough(first: bytes) -> bool:
+    """Whether it is known who shall answer. The head of a request is waited for here, for aiohttp would wait as long
+    as a client takes over it; what looks like no request is answered at once."""
+    if len(first) < len(_GRPC):
+        return not _GRPC.startswith(first[:1]) and not first.isalpha()
+    if first.startswith(_GRPC) or not first[: len(_GRPC)].isalpha():
+        return True
+    return b"\r\n\r\n" in first or b"\n\n" in first or len(first) > _HEAD_BYTES_MAX
 
 
 def _keep_alive(transport: asyncio.Transport) -> None:

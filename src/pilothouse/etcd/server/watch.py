@@ -128,6 +128,7 @@ class _Stream:
         watching = self._start(create)
         await self._answer(self._response(watching.id, created=True))
         watching.pump = asyncio.create_task(self._pump(watching), name="watch pump")
+        watching.pump.add_done_callback(self._ended)
         if create.progress_notify and self._ticker is None:
             self._ticker = asyncio.create_task(self._tick(), name="watch progress")
 
@@ -207,10 +208,14 @@ class _Stream:
                 )
             )
             await self._tell_progress()
-        except StoreError as error:
+
+    def _ended(self, pump: asyncio.Task[None]) -> None:
+        """Not in silence: a watch that hears nothing more looks as one that has nothing to hear."""
+        error = None if pump.cancelled() else pump.exception()
+        if error is not None:
             self._fail(error)
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: BaseException) -> None:
         if self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
 

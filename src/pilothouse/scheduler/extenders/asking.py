@@ -35,8 +35,9 @@ async def decide(cycle: Cycle, extenders: Sequence[Extender]) -> str:
     """As `cycle.decide`. Raises Unschedulable, and ExtenderError when one that may not be ignored fails."""
     table = cycle.table
     diagnosis = Diagnosis(len(table), table.valid.copy())
-    rows = np.flatnonzero(plain.feasible(cycle, diagnosis))
-    own = plain.nominated_row(cycle, rows)
+    left = plain.feasible(cycle, diagnosis)
+    rows = np.flatnonzero(left)
+    own = plain.nominated_row(cycle, left)
     if own is not None:
         passed = await _passed(cycle, [table.name(own)], extenders, Diagnosis(len(table), table.valid.copy()))
         if passed:

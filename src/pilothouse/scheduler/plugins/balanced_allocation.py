@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
         (https://github.com/kubernetes/kubernetes/issues/129138)."""
         return any(cycle.info.requests.get(name) for name in self._resources)
 
+    def score_key(self, cycle: Cycle) -> Hashable:
+        info = cycle.info
+        return tuple((info.requests.get(name, 0), counts(info, name)) for name in self._resources)
+
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """By how much more even the node becomes: 75 as even as before, 100 at best, 50 at worst
         (https://github.com/kubernetes/kubernetes/pull/135573)."""
@@ -43,6 +47,15 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
         half = SCORE_MAX // 2
         score: Column = half + (half + _evenness(after, capacity) - _evenness(before, capacity)) // 2
         return score
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        table, info = cycle.table, cycle.info
+        resources = (
+            (int(table.allocatable[name][row]), int(table.requested[name][row]), info.requests.get(name, 0))
+            for name in self._resources
+            if counts(info, name)
+        )
+        return gain(resources)
 
 
 def _evenness(used: Sequence[Column], capacity: Sequence[Column]) -> Column:
@@ -87,13 +100,20 @@ def _least(shares: NDArray[np.float64], known: Mask) -> NDArray[np.float64]:
 def balance(info: PodInfo, node: Obj, others: list[PodInfo], resources: Sequence[str] = _RESOURCES) -> int:
     """The plain score of one node (balancedResourceScorer)."""
     allocatable = amounts((node.get("status") or {}).get("allocatable"))
+    return gain(
+        (allocatable.get(name, 0), sum(o.requests.get(name, 0) for o in others), info.requests.get(name, 0))
+        for name in resources
+        if counts(info, name)
+    )
+
+
+def gain(resources: Iterable[tuple[int, int, int]]) -> int:
+    """From each resource's capacity, what is in use of it, and what would come on top."""
     before, after = [], []
-    for name in resources:
-        capacity = allocatable.get(name, 0)
-        if capacity and counts(info, name):
-            used = sum(o.requests.get(name, 0) for o in others)
+    for capacity, used, more in resources:
+        if capacity:
             before.append(min(used / capacity, 1.0))
-            after.append(min((used + info.requests.get(name, 0)) / capacity, 1.0))
+            after.append(min((used + more) / capacity, 1.0))
     half = SCORE_MAX // 2
     return half + (half + _plain_evenness(after) - _plain_evenness(before)) // 2
 

@@ -54,8 +54,16 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     # -- filter -----------------------------------------------------------------------------------------
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        """Where it is required of this pod, or a pod that is there avoids it."""
+        if any(not term.weight for term in cycle.info.terms):
+            return True
+        return any(self._avoids(term, cycle.info) for term in cycle.table.carriers)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         """A node counts for the first of the three reasons."""
+        if not cycle.info.terms and not cycle.table.carriers:
+            return ()
         lonely = left & ~self._has_company(cycle)
         disliked = left & ~lonely & self._has_what_it_avoids(cycle)
         unwanted = left & ~lonely & ~disliked & self._is_avoided(cycle)
@@ -99,9 +107,12 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
         table = cycle.table
         mask = table.empty_mask()
         for term, carriers in table.carriers.items():
-            if term.kind == "anti-affinity" and not term.weight and self._is_about(term, cycle.info):
+            if self._avoids(term, cycle.info):
                 mask |= _domains_with(table, term, carriers)
         return mask
+
+    def _avoids(self, term: Term, info: PodInfo) -> bool:
+        return term.kind == "anti-affinity" and not term.weight and self._is_about(term, info)
 
     def _is_about(self, term: Term, info: PodInfo) -> bool:
         return term.scope(self._namespaces).holds(info.namespace, info.pod["metadata"])

@@ -68,6 +68,9 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
                 rows[row] = True
         return PreFilterResult(rows)
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         pod, table = cycle.info.pod, cycle.table
         if self._enforced is not None:

@@ -25,6 +25,9 @@ class NodeDeclaredFeatures(FilterPlugin):
     def registrations(self) -> Iterable[Registration]:
         return (Registration(NODE, Action.ADD | Action.UPDATE_NODE_DECLARED_FEATURE, _opens),)
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         needed = needed_by(cycle.info.pod)
         if not needed:

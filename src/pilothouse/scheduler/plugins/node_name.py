@@ -18,6 +18,9 @@ class NodeName(FilterPlugin):
     def registrations(self) -> Iterable[Registration]:
         return (Registration(NODE, Action.ADD),)
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         if not cycle.info.node:
             return ()

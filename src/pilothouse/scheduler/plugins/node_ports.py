@@ -22,6 +22,9 @@ class NodePorts(FilterPlugin):
             Registration(NODE, Action.ADD),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return bool(cycle.info.ports)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         if not cycle.info.ports:
             return ()

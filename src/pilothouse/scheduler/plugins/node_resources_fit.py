@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pilothouse.api.pod_requests import amounts
@@ -51,13 +51,17 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
             Registration(NODE, Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _grows),
         )
 
+    def asks(self, cycle: Cycle) -> Mapping[str, int]:
+        return {PODS: 1, **dict(self._asked(cycle))}
+
+    def lacks(self, resource: str) -> str:
+        return TOO_MANY if resource == PODS else insufficient(resource)
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         """What no eviction could cure, as the node is too small even when empty, is unresolvable."""
         table = cycle.table
         yield Rejection(table.requested[PODS] + 1 > table.allocatable[PODS], TOO_MANY)
-        for name, asked in cycle.info.requests.items():
-            if self._ignores and name in self._ignored:
-                continue
+        for name, asked in self._asked(cycle):
             allocatable = table.allocatable[name]
             short = (asked > allocatable - table.requested[name]) & left
             if short.any():
@@ -65,8 +69,39 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
                 yield Rejection(too_small, insufficient(name), resolvable=False)
                 yield Rejection(short & ~too_small, insufficient(name))
 
+    def filter_key(self, cycle: Cycle) -> Hashable:
+        return tuple(self._asked(cycle))
+
+    def passes(self, cycle: Cycle, rows: Rows) -> Mask:
+        table = cycle.table
+        fine: Mask = table.requested[PODS][rows] < table.allocatable[PODS][rows]
+        for name, asked in self._asked(cycle):
+            fine &= asked <= table.allocatable[name][rows] - table.requested[name][rows]
+        return fine
+
+    def passes_one(self, cycle: Cycle, row: int) -> bool:
+        table = cycle.table
+        if table.requested[PODS][row] >= table.allocatable[PODS][row]:
+            return False
+        return all(
+            asked <= table.allocatable[name][row] - table.requested[name][row]
+            for name, asked in self._asked(cycle)
+        )
+
+    def _asked(self, cycle: Cycle) -> Iterator[tuple[str, int]]:
+        """What the filter looks at."""
+        for name, asked in cycle.info.requests.items():
+            if not (self._ignores and name in self._ignored):
+                yield name, asked
+
+    def score_key(self, cycle: Cycle) -> Hashable:
+        return tuple(cycle.info.scored.get(name, 0) for name in self._strategy.resources)
+
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         return resource_scoring.scores(self._strategy, cycle.table, cycle.info, rows)
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        return resource_scoring.score_one(self._strategy, cycle.table, cycle.info, row)
 
 
 def fits(info: PodInfo, node: Obj, others: list[PodInfo]) -> list[str]:

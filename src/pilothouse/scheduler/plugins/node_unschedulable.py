@@ -25,6 +25,9 @@ class NodeUnschedulable(FilterPlugin):
             Registration(UNSCHEDULED_POD, Action.UPDATE_POD_TOLERATIONS),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         cordoned = left & cycle.table.unschedulable
         if not cordoned.any() or taints.tolerated(cycle.info.pod, _TAINT):

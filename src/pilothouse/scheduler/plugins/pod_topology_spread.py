@@ -122,8 +122,13 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     # -- filter -----------------------------------------------------------------------------------------
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return bool(self._constraints(cycle.info, "DoNotSchedule"))
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         constraints = self._constraints(cycle.info, "DoNotSchedule")
+        if not constraints:
+            return
         table = cycle.table
         counted = _with_all_keys(table, constraints)
         out = table.empty_mask()

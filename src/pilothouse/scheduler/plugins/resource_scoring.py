@@ -9,7 +9,7 @@ columns stands the plain rule, `plain_score`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -61,16 +61,38 @@ def scores(strategy: Strategy, table: NodeTable, info: PodInfo, rows: Rows) -> C
     return total // np.maximum(weights, 1)
 
 
+def score_one(strategy: Strategy, table: NodeTable, info: PodInfo, row: int) -> int:
+    """The same for one row."""
+    return _mean(
+        strategy,
+        (
+            (weight, int(table.allocatable[n][row]), int(table.scored[n][row]) + info.scored.get(n, 0))
+            for n, weight in strategy.resources.items()
+            if counts(info, n)
+        ),
+    )
+
+
 def plain_score(
     strategy: Strategy, info: PodInfo, allocatable: Mapping[str, int], others: Sequence[PodInfo]
 ) -> int:
     """Of one node, beside the pods that are there."""
+    return _mean(
+        strategy,
+        (
+            (weight, allocatable.get(n, 0), info.scored.get(n, 0) + sum(o.scored.get(n, 0) for o in others))
+            for n, weight in strategy.resources.items()
+            if counts(info, n)
+        ),
+    )
+
+
+def _mean(strategy: Strategy, resources: Iterable[tuple[int, int, int]]) -> int:
+    """From each resource's weight, capacity and what would be requested."""
     total = weights = 0
-    for name, weight in strategy.resources.items():
-        capacity = allocatable.get(name, 0)
-        if not capacity or not counts(info, name):
+    for weight, capacity, requested in resources:
+        if not capacity:
             continue
-        requested = info.scored.get(name, 0) + sum(other.scored.get(name, 0) for other in others)
         part = strategy.plain(requested, capacity)
         if part or not strategy.only_positive:
             total += part * weight

@@ -3,13 +3,21 @@ higher (pkg/scheduler/framework/plugins/tainttoleration)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
 from pilothouse.api import taints
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.framework import Cycle, FilterPlugin, Rejection, Rows, ScorePlugin, normalized
+from pilothouse.scheduler.framework import (
+    SCORE_MAX,
+    Cycle,
+    FilterPlugin,
+    Rejection,
+    Rows,
+    ScorePlugin,
+    normalized,
+)
 from pilothouse.scheduler.hints import NODE, UNSCHEDULED_POD, Action, Event, Registration
 from pilothouse.scheduler.node_table import Column, Mask
 from pilothouse.scheduler.pod_info import PodInfo
@@ -28,6 +36,9 @@ class TaintToleration(FilterPlugin, ScorePlugin):
             Registration(UNSCHEDULED_POD, Action.UPDATE_POD_TOLERATIONS),
         )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         table = cycle.table
         verdicts = [taints.untolerated(cycle.info.pod, found) is not None for found in table.taint_sets]
@@ -35,10 +46,18 @@ class TaintToleration(FilterPlugin, ScorePlugin):
             return ()
         return (Rejection(np.array(verdicts, dtype=bool)[table.taints] & left, REASON, resolvable=False),)
 
+    def score_key(self, cycle: Cycle) -> Hashable | None:
+        """Without soft taints anywhere all nodes have the same score."""
+        return None if any(_is_soft(taint) for found in cycle.table.taint_sets for taint in found) else ()
+
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """100 for nodes without a soft taint that is not tolerated, 0 for those with the most."""
         counts = [soft_taints(cycle.info.pod, found) for found in cycle.table.taint_sets]
         return normalized(np.array(counts, dtype=np.int64)[cycle.table.taints[rows]], reverse=True)
+
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        """Asked only without soft taints."""
+        return SCORE_MAX
 
 
 def fits(pod: Obj, node: Obj) -> bool:
@@ -47,8 +66,11 @@ def fits(pod: Obj, node: Obj) -> bool:
 
 def soft_taints(pod: Obj, found: Iterable[Obj]) -> int:
     """How many PreferNoSchedule taints no toleration covers; only tolerations for that effect, or for all, count."""
-    soft = (t for t in found if t.get("effect") == taints.PREFER_NO_SCHEDULE)
-    return sum(1 for taint in soft if not taints.tolerated(pod, taint))
+    return sum(1 for taint in filter(_is_soft, found) if not taints.tolerated(pod, taint))
+
+
+def _is_soft(taint: Obj) -> bool:
+    return bool(taint.get("effect") == taints.PREFER_NO_SCHEDULE)
 
 
 def _opens(info: PodInfo, event: Event) -> bool:

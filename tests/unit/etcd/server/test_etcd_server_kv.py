@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import aiohttp
 import pytest
 
+from pilothouse.etcd.contract import Put, Txn
+from pilothouse.etcd.server.kv import KvService
 from pilothouse.etcd.server.options import ServerOptions
 from pilothouse.etcd.wire import etcd_pb2 as pb
 
@@ -150,3 +155,32 @@ async def test_compaction_out_of_bounds() -> None:
         await client.call("Compact", pb.CompactionRequest(revision=3, physical=True))
         assert await client.refusal("Compact", pb.CompactionRequest(revision=3)) == _COMPACTED
         assert await client.refusal("Range", pb.RangeRequest(key=b"a", revision=2)) == _COMPACTED
+
+
+async def test_a_range_over_all_keys_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million keys take seconds to put into messages."""
+    monkeypatch.setattr("pilothouse.etcd.server.kv._KEYS_AT_ONCE", 100)
+    options = ServerOptions(listen_client_urls=("http://127.0.0.1:0",))
+    async with served(options) as (client, backend, server), aiohttp.ClientSession() as session:
+        keys = [b"k%04d" % i for i in range(1001)]
+        await backend.txn(Txn((), [Put(key, b"v") for key in keys]))
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        core = server.service.core
+        request = pb.RangeRequest(key=b"\0", range_end=b"\0", limit=1000)
+        task = asyncio.create_task(others())
+        await KvService(core).range(request, None)  # type: ignore[arg-type]
+        assert turns >= 9
+        task.cancel()
+        answer = await client.call("Range", request)
+        assert [kv.key for kv in answer.kvs] == keys[:1000]
+        assert (answer.count, answer.more, answer.header.revision) == (1001, True, 2)
+        body = {"key": "AA==", "range_end": "AA=="}
+        async with session.post(f"{server.urls[0]}/v3/kv/range", json=body) as response:
+            assert len((await response.json())["kvs"]) == 1001

@@ -180,6 +180,39 @@ async def test_an_address_that_is_taken() -> None:
                 pass
 
 
+async def _answer_to(address: str, *pieces: bytes) -> bytes:
+    """What comes back, up to a blank line, for bytes that come one piece after the other."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            for _ in range(20):  # so that it goes out, and is read, alone
+                await asyncio.sleep(0)
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    finally:
+        writer.close()
+
+
+async def test_a_request_letter_by_letter() -> None:
+    """ "P" begins PUT, POST and HTTP/2's preface."""
+    body = b"POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+    async with served(ServerOptions(listen_client_urls=(_ANY,))) as (_, _, server):
+        answer = await _answer_to(server.urls[0], *(body[i : i + 1] for i in range(len(body))))
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert (await _answer_to(server.urls[0], b"\x16\x03\x01\x02")).startswith(b"HTTP/1.0 400")
+
+
+async def test_who_does_not_say_what_he_wants_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilothouse.etcd.server.port._FIRST_BYTES_S", 0.05)
+    monkeypatch.setattr("pilothouse.etcd.server.http2.connection._PREFACE_S", 0.05)
+    async with served(ServerOptions(listen_client_urls=(_ANY,))) as (_, _, server):
+        for piece in (b"G", b"GET / HTTP/1.1\r\nHost: a\r\n", b"PRI", b"PRI * HTTP/2.0\r\n"):
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await _answer_to(server.urls[0], piece)
+
+
 # -- the JSON gateway -----------------------------------------------------------------------------------------
 
 
@@ -295,3 +328,71 @@ async def test_a_service_that_cannot_start_ends_the_connection_and_is_tried_agai
         writer.close()
     assert len(tries) == 2
     await service.stop()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"key":{}}',
+        b"\xff",
+        b'{"limit":1e400}',
+    ],
+)
+async def test_bodies_that_are_no_messages(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        served(ServerOptions(listen_client_urls=(_ANY,))) as (_, _, server),
+        aiohttp.ClientSession() as s,
+    ):
+        for path in ("kv/range", "kv/txn", "watch", "maintenance/snapshot"):
+            async with s.post(f"{server.urls[0]}/v3/{path}", data=body) as response:
+                if (path, body) == ("watch", b'{"key":{}}') or (path, b"limit" in body) == ("watch", True):
+                    continue  # fields that a watch does not have
+                if response.status == 200:
+                    assert path in ("kv/txn", "maintenance/snapshot")
+                    continue
+                assert (response.status, (await response.json())["code"]) == (400, 3)
+    assert not caplog.records
+
+
+async def test_many_messages_in_a_body_take_no_more_time_than_their_bytes() -> None:
+    async with (
+        served(ServerOptions(listen_client_urls=(_ANY,))) as (_, _, server),
+        aiohttp.ClientSession() as s,
+    ):
+        body = b"{}" * 300_000 + b"!"
+        async with s.post(f"{server.urls[0]}/v3/lease/keepalive", data=body) as response:
+            assert response.status == 400
+
+
+async def test_a_transaction_in_a_transaction_ten_thousand_times_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    message = b""
+    for _ in range(10_000):
+        op = b"\x22" + _varint(len(message)) + message
+        message = b"\x12" + _varint(len(op)) + op
+    options = ServerOptions(listen_client_urls=(_ANY,))
+    async with served(options) as (client, _, server), aiohttp.ClientSession() as session:
+        txn = client._channel.unary_unary("/etcdserverpb.KV/Txn")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await txn(message, timeout=10)
+        assert refused.value.code() is grpc.StatusCode.INTERNAL
+        body = '{"success":[{"request_txn":' * 10_000 + "{}" + "}]}" * 10_000
+        async with session.post(f"{server.urls[0]}/v3/kv/txn", data=body) as response:
+            assert response.status == 400
+        await client.put(b"a")
+    assert not caplog.records
+
+
+def _varint(n: int) -> bytes:
+    out = bytearray()
+    while n >= 128:
+        out.append(n % 128 + 128)
+        n //= 128
+    return bytes([*out, n])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 
 from pilothouse.etcd.contract import Event, EventType, KeyValue, Put
@@ -251,3 +252,19 @@ async def test_a_stream_that_ends_leaves_no_watch() -> None:
         assert b"etcd_debugging_mvcc_watcher_total 0.0" in await server.service.core.metrics.text(
             backend, server.service.core.maintenance
         )
+
+
+async def test_a_fault_in_a_watch_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that hears nothing more looks as one that has nothing to hear."""
+
+    def broken(*args: object, **more: object) -> None:
+        raise ValueError("a fault")
+
+    async with served() as (client, _, _):
+        stream = client.watch()
+        await stream.create(b"a")
+        monkeypatch.setattr(EncodedEvents, "encode", broken)
+        await client.put(b"a")
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await stream.next()
+        assert ended.value.code() is grpc.StatusCode.INTERNAL

@@ -31,8 +31,8 @@ class Call(Protocol):
         """Of the client's certificate, "" without one."""
 
 
-Unary = Callable[[Any, Call], Awaitable[Message]]
-"""`(request, call) -> response`; StoreErrors become gRPC's."""
+Unary = Callable[[Any, Call], Awaitable[Message | bytes]]
+"""`(request, call) -> response`, a message or its bytes; StoreErrors become gRPC's."""
 Send = Callable[[Message | bytes], Awaitable[None]]
 """A message, or its bytes. Waits while the client does not read."""
 Streaming = Callable[[Any, Send, Call], Awaitable[None]]

@@ -11,8 +11,8 @@ import hpack
 
 from pilothouse.etcd.server.http2.frames import ConnectionFault, ErrorCode
 
-BLOCK_MAX = 32 * 1024
-"""Bytes of one header block on the wire; a list of fields may be 64 KiB (hpack's own bound)."""
+BLOCK_MAX = 16 * 1024
+"""Bytes of one header block, on the wire and unpacked: thousands of calls may hold theirs."""
 _CACHED_MAX = 256
 _UNQUOTED = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """What a `grpc-message` carries as it is, beside letters and digits: printable ASCII without "%"."""
@@ -27,7 +27,7 @@ class HeaderReader:
     the table, the same bytes mean the same fields."""
 
     def __init__(self) -> None:
-        self._decoder = hpack.Decoder()
+        self._decoder = hpack.Decoder(BLOCK_MAX)
         self._known: dict[bytes, Fields] = {}
 
     def read(self, block: bytes) -> Fields:

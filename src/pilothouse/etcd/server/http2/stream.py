@@ -46,6 +46,7 @@ class Stream:
     """See `call.Call` for what a handler sees of it."""
 
     __slots__ = (
+        "_begun",
         "_buffer",
         "_connection",
         "_deadline",
@@ -54,14 +55,18 @@ class Stream:
         "_head_sent",
         "_message_waiter",
         "_messages",
+        "_over",
         "_served",
         "_task",
+        "_wanted",
         "freed",
+        "held",
         "metadata",
         "number",
         "pending",
         "pending_bytes",
         "remote_ended",
+        "running",
         "size",
         "trailers",
         "unacknowledged",
@@ -83,15 +88,23 @@ class Stream:
         self.unacknowledged = 0
         """Bytes received that are held here; `freed` are those whose room the client was not told of."""
         self.freed = 0
+        self.held = 0
+        """Bytes received that count for the connection's limit, `running` of them a request that is complete."""
+        self.running = 0
         self._connection = connection
         self._served = served
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._wanted = _PREFIX_SIZE
+        """Bytes in the buffer that are worth a look."""
         self._messages: deque[bytes] = deque()
         self._message_waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._head_sent = False
         self._failure: CallFailed | None = None
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
+        self._over = False
+        """It has its status, or nobody waits for one."""
         self._deadline = self._start_clock(fields.get("grpc-timeout", ""))
         connection.observer.started(served.method)
         if served.method.request_streams:
@@ -106,45 +119,59 @@ class Stream:
 
     def _stop(self, failure: CallFailed) -> None:
         """End the call by a failure of its own; the handler is cancelled."""
+        if self._failure is not None:
+            return
         self._failure = failure
-        if self._task is None:
-            self._finish(failure.code, str(failure))
-        else:
+        if self._task is not None:
             self._task.cancel()
+        if not self._begun:  # a task that is cancelled before its first turn says nothing
+            self._finish(failure.code, str(failure))
 
     # -- in -----------------------------------------------------------------------------------------------
 
     def received(self, data: bytes, ended: bool) -> None:
         """A piece of the request."""
-        if data:
-            self._buffer = self._buffer + data if self._buffer else data
+        if data and self._failure is None:
+            self.held += len(data)
+            self._connection.held_bytes += len(data)
             try:
-                self._split()
+                self._split(data)
             except CallFailed as failure:
+                self.remote_ended = ended
                 self._stop(failure)
                 return
         if ended:
             self.remote_ended = True
-            if self._task is None:
+            if self._task is None and not self._over:
                 self._finish(Code.INTERNAL, "the request ended without a message")
             self._wake()
 
-    def _split(self) -> None:
-        buffer, at = self._buffer, 0
-        while len(buffer) - at >= _PREFIX_SIZE:
-            size = int.from_bytes(buffer[at + 1 : at + 5], "big")
-            if buffer[at]:
+    def _split(self, data: bytes) -> None:
+        """Take whole messages; what is left waits in the buffer for the rest of its own."""
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        at = 0
+        self._wanted = _PREFIX_SIZE
+        while len(data) - at >= _PREFIX_SIZE:
+            size = int.from_bytes(data[at + 1 : at + 5], "big")
+            if data[at]:
                 raise CallFailed(Code.UNIMPLEMENTED, "compressed messages are not supported: send identity")
             limit = self._size_max
             if size > limit:
                 text = f"grpc: received message larger than max ({size} vs. {limit})"
                 raise CallFailed(Code.RESOURCE_EXHAUSTED, text)
             end = at + _PREFIX_SIZE + size
-            if end > len(buffer):
+            if end > len(data):
+                self._wanted = end - at
                 break
-            self._message(buffer[at + _PREFIX_SIZE : end])
+            self._message(data[at + _PREFIX_SIZE : end])
             at = end
-        self._buffer = buffer[at:]
+        if at < len(data):
+            self._buffer += data[at:] if at else data
 
     @property
     def _size_max(self) -> int:
@@ -158,6 +185,8 @@ class Stream:
             self._wake()
         elif self._task is None:
             self.size = len(raw)
+            self.running = self.held
+            self._connection.running_bytes += self.running
             self._task = self._connection.loop.create_task(self._run(raw))
 
     def _wake(self) -> None:
@@ -175,6 +204,8 @@ class Stream:
             while self._messages:
                 raw = self._messages.popleft()
                 self._connection.consumed(self, len(raw) + _PREFIX_SIZE)
+                if not self._over:
+                    self._connection.release(self, len(raw) + _PREFIX_SIZE)
                 yield self._parse(raw)
             if self.remote_ended:
                 return
@@ -197,6 +228,7 @@ class Stream:
         return self._connection.common_name
 
     async def _run(self, raw: bytes | None) -> None:
+        self._begun = True
         code, message = Code.OK, ""
         try:
             await self._answer(raw)
@@ -221,11 +253,15 @@ class Stream:
         elif method.response_streams:
             await handler(self._parse(raw), self.send, self)
         else:
+            if self._connection.clogged:
+                await self._connection.room()
             self._write(await handler(self._parse(raw), self))
 
     # -- out ----------------------------------------------------------------------------------------------
 
     def _write(self, message: Message | bytes) -> None:
+        if self._over:
+            return
         payload = message if isinstance(message, bytes) else message.SerializeToString()
         if not self._head_sent:
             self._head_sent = True
@@ -234,9 +270,11 @@ class Stream:
 
     async def send(self, message: Message | bytes) -> None:
         self._write(message)
-        if self._connection.paused or self.pending_bytes > _PENDING_HIGH:
+        if self.pending_bytes > _PENDING_HIGH:
             self._drained = self._connection.loop.create_future()
             await self._drained
+        if self._connection.clogged:
+            await self._connection.room()
 
     def drained(self) -> None:
         """All that was pending is on its way."""
@@ -244,6 +282,9 @@ class Stream:
             self._drained.set_result(None)
 
     def _finish(self, code: Code, message: str) -> None:
+        if self._over:
+            return
+        self._over = True
         if self._deadline is not None:
             self._deadline.cancel()
         if self._head_sent:
@@ -257,6 +298,9 @@ class Stream:
         """The client is gone: nobody waits for an answer."""
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._over:
+            return
+        self._over = True
         if self._task is not None:
             self._task.cancel()
-            self._connection.observer.done(self._served.method, Code.CANCELLED)
+        self._connection.observer.done(self._served.method, Code.CANCELLED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from typing import Any
 
 import hpack
@@ -34,6 +35,7 @@ class Transport:
     def __init__(self) -> None:
         self.written = b""
         self.closed = False
+        self.aborted = False
         self.reading = True
 
     def write(self, data: bytes) -> None:
@@ -41,6 +43,9 @@ class Transport:
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -57,6 +62,7 @@ class Peer:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.handled = 0
+        self.answer_bytes = 0
         self.transport = Transport()
         self.hold: asyncio.Future[None] | None = None
         self.gone = False
@@ -73,11 +79,14 @@ class Peer:
         self.handled += 1
         if self.hold is not None:
             await self.hold
-        return pb.PutResponse()
+        if not self.answer_bytes:
+            return pb.PutResponse()
+        return pb.PutResponse(prev_kv=pb.KeyValue(value=bytes(self.answer_bytes)))
 
     async def _watch(self, requests: Requests, send: Send, call: Call) -> None:
         async for _ in requests:
             self.handled += 1
+            await send(pb.WatchResponse())
 
     def send(self, data: bytes) -> None:
         self.connection.data_received(data)
@@ -104,6 +113,9 @@ class Peer:
         assert away, "the connection goes on"
         assert self.transport.closed
         return ErrorCode(struct.unpack_from(">II", away[-1])[1])
+
+
+WATCH_REQUEST = [*REQUEST[:2], (":path", "/etcdserverpb.Watch/Watch"), *REQUEST[3:]]
 
 
 def _data(number: int, payload: bytes = EMPTY_MESSAGE, flags: int = frames.END_STREAM) -> bytes:
@@ -160,6 +172,12 @@ async def test_padding_and_priority_are_stripped() -> None:
         (frames.frame(Kind.SETTINGS, 0, 0, b"12345"), ErrorCode.FRAME_SIZE_ERROR),
         (frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
         (frames.frame(Kind.HEADERS, 0xC, 1, b"\x09"), ErrorCode.PROTOCOL_ERROR),
+        (frames.frame(Kind.HEADERS, 0x24, 1, b"\0\0\0"), ErrorCode.FRAME_SIZE_ERROR),
+        (frames.frame(Kind.PUSH_PROMISE, 4, 1, b"\0\0\0\2\x82"), ErrorCode.PROTOCOL_ERROR),
+        (frames.frame(Kind.PING, 0, 0, b"short"), ErrorCode.FRAME_SIZE_ERROR),
+        (frames.frame(Kind.RST_STREAM, 0, 1, b"\0\0\0\0"), ErrorCode.PROTOCOL_ERROR),
+        (frames.frame(Kind.SETTINGS, 0, 1, b""), ErrorCode.PROTOCOL_ERROR),
+        (frames.frame(Kind.PING, 0, 1, b"8" * 8), ErrorCode.PROTOCOL_ERROR),
     ],
 )
 async def test_a_broken_frame_ends_the_connection(sent: bytes, code: ErrorCode) -> None:
@@ -180,6 +198,143 @@ async def test_a_flood_of_work_for_nothing_ends_the_connection(flood: bytes) -> 
     peer = Peer()
     peer.send(flood * 10_001)
     assert await peer.fault() == ErrorCode.ENHANCE_YOUR_CALM
+
+
+async def test_a_watch_alone_on_its_connection_may_ping_as_long_as_it_gets_answers() -> None:
+    """Go's client measures the line with a ping for what it receives; no call ends meanwhile."""
+    peer = Peer()
+    peer.open(1, WATCH_REQUEST)
+    for _ in range(3):
+        peer.send(frames.frame(Kind.PING, 0, 0, b"8" * 8) * 5_000 + _data(1, flags=0))
+        await peer.answers()
+    assert not peer.transport.closed
+
+
+async def test_a_quiet_connection_may_ping_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keepalives, one in a while, for days."""
+    peer = Peer()
+    now = peer.connection.loop.time()
+    for i in range(12):
+        monkeypatch.setattr(peer.connection.loop, "time", lambda i=i: now + 60 * i)
+        peer.send(frames.frame(Kind.PING, 0, 0, b"8" * 8) * 1_000)
+    assert not peer.transport.closed
+
+
+async def test_a_fault_in_the_first_bytes_of_a_streaming_call_ends_it() -> None:
+    """The handler's task has not had its first turn when it is cancelled."""
+    peer = Peer()
+    block = hpack.Encoder().encode(WATCH_REQUEST)
+    peer.send(frames.frame(Kind.HEADERS, frames.END_HEADERS, 1, block) + _data(1, b"\1\0\0\0\1x", 0))
+    (answer,) = [payload for kind, _, s, payload in await peer.answers() if s == 1 and kind == Kind.HEADERS]
+    assert ("grpc-status", "12") in hpack.Decoder().decode(answer)
+    assert peer.connection.held_bytes == 0
+
+
+async def test_a_fault_in_this_server_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = Peer()
+    peer.connection._reader = None  # type: ignore[assignment]
+    peer.open(1)
+    assert await peer.fault() == ErrorCode.INTERNAL_ERROR
+    peer.open(3)
+    assert await peer.answers() == []
+
+
+async def test_messages_that_never_end_are_bounded_over_all_calls() -> None:
+    peer = Peer()
+    half = b"\0\0\x10\0\0" + b"x" * 16_000
+    for number in range(1, 1_200, 2):
+        peer.open(number)
+        peer.send(_data(number, half, 0) * 8)
+    resets = [s for kind, _, s, _ in await peer.answers() if kind == Kind.RST_STREAM]
+    assert 50 < len(resets) < 100
+    assert peer.connection.held_bytes < 70_000_000
+    assert not peer.transport.closed
+    for number in range(1, 1_200, 2):
+        peer.send(frames.reset(number, ErrorCode.CANCEL))
+    assert peer.connection.held_bytes == 0
+
+
+async def test_messages_that_no_handler_takes_are_bounded_over_all_calls() -> None:
+    peer = Peer()
+    peer.connection.pause_writing()  # so handlers wait in their first answer
+    piece = _data(1, b"\0\0\0\x3f\xfb" + b"\0" * 16_379, 0)
+    for number in range(1, 201, 2):
+        peer.open(number, WATCH_REQUEST)
+        for _ in range(100):
+            peer.send(piece[:5] + number.to_bytes(4, "big") + piece[9:])
+    assert peer.connection.held_bytes < 70_000_000
+
+
+async def test_requests_that_are_answered_later_close_the_connections_window() -> None:
+    """Whoever sends faster than the disk writes waits, as long as none of his messages is incomplete."""
+    peer = Peer()
+    peer.hold = asyncio.get_running_loop().create_future()
+    head = b"\0" + (1_000_000).to_bytes(4, "big")
+    for i in range(72):
+        number = 2 * i + 1
+        peer.open(number)
+        whole = head + b"\x12\xbc\x84\x3d" + bytes(999_996)
+        pieces = [whole[at : at + 16_384] for at in range(0, len(whole), 16_384)]
+        peer.send(b"".join(_data(number, piece, 0) for piece in pieces) + _data(number, b""))
+    opened = _opened(await peer.answers())
+    assert 60_000_000 < opened < 80_000_000
+    peer.hold.set_result(None)
+    answers = await peer.answers()
+    assert len([1 for kind, flags, _, _ in answers if kind == Kind.HEADERS and flags & 1]) == 72
+    assert opened + _opened(answers) > 85_000_000
+
+
+def _opened(answers: list[tuple[int, int, int, bytes]]) -> int:
+    """By how much the connection's window was opened."""
+    return sum(int.from_bytes(p, "big") for kind, _, s, p in answers if kind == Kind.WINDOW_UPDATE and s == 0)
+
+
+async def test_answers_that_wait_for_windows_hold_further_calls_back() -> None:
+    peer = Peer(Limits(unsent_bytes_max=16_000_000))
+    peer.answer_bytes = 1_000_000
+    peer.send(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 0}))
+    for number in range(1, 201, 2):
+        peer.open(number)
+        peer.send(_data(number))
+        await peer.answers()
+    assert 10 < peer.handled < 30
+    peer.send(frames.window_update(0, 1_000_000_000))
+    for number in range(1, 201, 2):
+        peer.send(frames.window_update(number, 2_000_000))
+        await peer.answers()
+    await peer.answers()
+    assert peer.handled == 100
+
+
+async def test_a_client_that_does_not_read_its_goaway_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer()
+    timers: list[Any] = []
+    monkeypatch.setattr(peer.connection.loop, "call_later", lambda s, call, *a: timers.append((s, call)))
+    peer.send(frames.window_update(0, 0))
+    assert peer.transport.closed
+    assert not peer.transport.aborted
+    ((delay_s, cut),) = timers
+    assert delay_s <= 10
+    cut()
+    assert peer.transport.aborted
+
+
+async def test_a_long_message_in_tiny_frames_costs_no_more_than_its_bytes() -> None:
+    peer = Peer(Limits(message_bytes_max=2 << 20))
+    peer.open(1)
+    peer.send(_data(1, b"\0" + (1_500_000).to_bytes(4, "big"), 0))
+    tiny = _data(1, b"x", 0) * 1000
+    begun = time.process_time()
+    for _ in range(100):
+        peer.send(tiny)
+    first_s = time.process_time() - begun
+    peer.send(b"".join([_data(1, bytes(16_384), 0)] * 70))
+    begun = time.process_time()
+    for _ in range(100):
+        peer.send(tiny)
+    assert time.process_time() - begun < 4 * first_s
 
 
 async def test_headers_without_an_end_are_bounded() -> None:
@@ -220,7 +375,7 @@ async def test_calls_beyond_the_limit_are_refused_and_the_others_answered() -> N
 async def test_a_stream_may_not_run_over_its_window() -> None:
     """A streaming handler that does not take its messages bounds what its client may send."""
     peer = Peer()
-    peer.open(1, [*REQUEST[:2], (":path", "/etcdserverpb.Watch/Watch"), *REQUEST[3:]])
+    peer.open(1, WATCH_REQUEST)
     piece = _data(1, b"\0\0\0\x3f\xfb" + b"\0" * 16_379, 0)
     peer.send(piece * 300)
     resets = [payload for kind, _, s, payload in await peer.answers() if kind == Kind.RST_STREAM]

@@ -1,0 +1,141 @@
+"""Upstream's scheduler_perf workloads against our API server and scheduler, in one process.
+
+    python -m benchmarks.scheduler --config FILE --workload CASE/WORKLOAD [--json FILE] [--ephemeral]
+    python -m benchmarks.scheduler --config FILE [FILE …] --label performance | --all [--json FILE]
+    python -m benchmarks.scheduler --config FILE [FILE …] --list
+
+Measured as upstream measures: once a second, how many of the measured pods got a node. Beside the average stands
+the threshold that upstream's own CI asks for, and `overall`, all pods over the time from the first creation to the
+last binding. Nodes are objects without kubelets, as upstream's. The store is durable (each write is on the disk
+before its answer) unless `--ephemeral` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.report import Report, arguments
+from benchmarks.scheduler_perf import memory
+from benchmarks.scheduler_perf.cluster import BenchmarkCluster
+from benchmarks.scheduler_perf.metrics import histograms
+from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, labelled, read, select
+from benchmarks.scheduler_perf.resolve import resolved
+from benchmarks.scheduler_perf.run import Run
+from pilothouse.api.errors import ApiError
+
+UNIT = "pods/s"
+
+
+async def measure(report: Report, case: Case, workload: Workload, *, durable: bool, topic: str) -> None:
+    """One workload on a cluster of its own; its figures go into `report`."""
+    operations = resolved(case, workload)
+    name = f"{case.name}/{workload.name}"
+    print(f"{name}: {'durable' if durable else 'ephemeral'} store", file=sys.stderr)
+    async with BenchmarkCluster(durable=durable, config=case.scheduler_config) as cluster:
+        run = Run(cluster, case)
+        await run.perform(operations)
+        for number, window in enumerate(run.windows):
+            prefix = f"{name}/{window.name}" if number else name
+            figures = window.throughput.figures()
+            for bucket, value in figures.items():
+                report.add(f"{prefix}/{bucket}", value, UNIT)
+            report.add(f"{prefix}/overall", window.throughput.overall, UNIT)
+            report.add(f"{prefix}/cpu", window.cpu_us, "us/pod")
+            if workload.selector.name == THROUGHPUT and workload.threshold(topic):
+                bucket = workload.selector.bucket
+                reached = figures["average" if bucket == "Average" else bucket]
+                report.add(f"{prefix}/threshold", workload.threshold(topic), UNIT)
+                report.add(f"{prefix}/of_threshold", reached / workload.threshold(topic), "ratio")
+        for figure in histograms(cluster.metrics, case.metrics, workload.selector, workload.threshold(topic)):
+            report.add(f"{name}/{figure.name}", figure.value, figure.unit)
+        per_node, per_pod = memory.per_node_and_pod(cluster.table)
+        report.add(f"{name}/table_per_node", per_node, "B")
+        report.add(f"{name}/table_per_pod", per_pod, "B")
+
+
+def _each(options: argparse.Namespace, chosen: list[tuple[Path, Case, Workload]]) -> int:
+    """Every workload in a process of its own, so that none inherits what another left."""
+    figures, failed = [], 0
+    for file, case, workload in chosen:
+        with tempfile.NamedTemporaryFile(suffix=".json") as answers:
+            command = [sys.executable, "-m", "benchmarks.scheduler", "--config", str(file)]
+            command += ["--workload", f"{case.name}/{workload.name}", "--json", answers.name]
+            command += ["--topic", options.topic] + (["--ephemeral"] if options.ephemeral else [])
+            if subprocess.run(command, check=False).returncode:
+                failed += 1
+                continue
+            figures += json.loads(Path(answers.name).read_text())
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if failed:
+        print(f"{failed} of {len(chosen)} workloads failed; see above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _chosen(options: argparse.Namespace) -> list[tuple[Path, Case, Workload]]:
+    found = []
+    for file in options.config:
+        cases = read(file)
+        if options.workload:
+            found += [(file, *select(cases, name)) for name in options.workload]
+        else:
+            found += [(file, *pair) for pair in labelled(cases, options.label)]
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    parser = arguments("Run upstream's scheduler_perf workloads.")
+    parser.add_argument("--config", type=Path, nargs="+", required=True, metavar="FILE")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--workload", nargs="+", metavar="CASE/WORKLOAD")
+    which.add_argument(
+        "--label",
+        help="all workloads with these labels: a,-b for those that have a and not b",
+    )
+    which.add_argument("--all", dest="label", action="store_const", const="", help="all workloads")
+    which.add_argument("--list", action="store_true", help="name the workloads and what they are labelled")
+    parser.add_argument("--ephemeral", action="store_true", help="keep the store in memory")
+    parser.add_argument("--topic", default="", help="which of several thresholds to compare with")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="write cProfile's statistics to FILE")
+    options = parser.parse_args()
+    if options.list:
+        options.label = ""
+    return options
+
+
+def main() -> int:
+    options = _arguments()
+    try:
+        chosen = _chosen(options)
+        if options.list:
+            for _, case, workload in chosen:
+                print(f"{case.name}/{workload.name}  {' '.join(sorted(workload.labels))}".rstrip())
+            return 0
+        if len(chosen) != 1:
+            return _each(options, chosen)
+        report = Report()
+        _, case, workload = chosen[0]
+        work = measure(report, case, workload, durable=not options.ephemeral, topic=options.topic)
+        profile = cProfile.Profile() if options.profile is not None else None
+        if profile is not None:
+            profile.enable()
+        uvloop.run(work)
+        if profile is not None:
+            profile.dump_stats(options.profile)
+        report.write(options.json)
+    except (ValueError, ApiError, OSError) as error:
+        print(f"benchmarks.scheduler: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
