@@ -37,6 +37,8 @@ class Member:
     node: str = ""
     nomination: Nomination | None = None
     """It needs room that preemption would make on `node`."""
+    waits: bool = False
+    """It needs room that preemption is making already: what was nominated stays so."""
     diagnosis: Diagnosis | None = None
     why: str = ""
     rejected_by: frozenset[str] = frozenset()
@@ -89,6 +91,7 @@ def _place(member: Member, cache: Cache, without: Callable[[Sequence[PodInfo]], 
         member.diagnosis, member.why = diagnosis, diagnosis.text()
         member.rejected_by = frozenset(diagnosis.rejected_by)
         if not nomination.node:
+            member.waits = nomination.node is None
             return
         without(nomination.leaving)
         member.nomination, node = nomination, nomination.node
