@@ -498,4 +498,11 @@ def _issuers(values: Values) -> tuple[str, ...]:
 
 def warnings(values: Values) -> list[str]:
     """What the caller should know about flags that were given and change nothing."""
-    return [f"feature gate {name} has no effect here" for name in values["feature-gates"]]
+    return [
+        f"feature gate {name} has no effect here{_INSTEAD.get(name, '')}" for name in values["feature-gates"]
+    ]
+
+
+_POD_GROUPS = "; PodGroups are turned on by --runtime-config scheduling.k8s.io/v1alpha2=true"
+_INSTEAD = {"GenericWorkload": _POD_GROUPS, "GangScheduling": _POD_GROUPS}
+"""What does the same."""

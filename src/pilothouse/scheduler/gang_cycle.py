@@ -37,6 +37,8 @@ class Member:
     node: str = ""
     nomination: Nomination | None = None
     """It needs room that preemption would make on `node`."""
+    waits: bool = False
+    """It needs room that preemption is making already: what was nominated stays so."""
     diagnosis: Diagnosis | None = None
     why: str = ""
     rejected_by: frozenset[str] = frozenset()
@@ -67,6 +69,8 @@ def _outcome(members: Sequence[Member], needed: int) -> Outcome:
     found = [member for member in members if member.node]
     if not found or len(found) < needed:
         return "unschedulable"
+    if any(member.nomination and not member.node for member in members):
+        return "unschedulable"  # others may count on room that nobody makes
     return "preempting" if any(member.nomination for member in found) else "scheduled"
 
 
@@ -87,6 +91,7 @@ def _place(member: Member, cache: Cache, without: Callable[[Sequence[PodInfo]], 
         member.diagnosis, member.why = diagnosis, diagnosis.text()
         member.rejected_by = frozenset(diagnosis.rejected_by)
         if not nomination.node:
+            member.waits = nomination.node is None
             return
         without(nomination.leaving)
         member.nomination, node = nomination, nomination.node
@@ -95,7 +100,6 @@ def _place(member: Member, cache: Cache, without: Callable[[Sequence[PodInfo]], 
         binding.reserve(cycle, node)
     except BindingRefused as refused:
         cache.forget(cycle.info.uid)
-        member.nomination = None
         member.why, member.rejected_by = str(refused), frozenset((refused.plugin,))
         return
     member.node = node

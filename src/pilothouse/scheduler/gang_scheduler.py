@@ -124,7 +124,7 @@ class GangScheduler:
 
     def _waiting(self, first: Waiting, group: Group) -> list[Waiting]:
         """In a fixed order: by priority, then who was first seen first."""
-        others = [self._queue.take(pod["metadata"]["uid"]) for pod in self._gangs.members(group)]
+        others = [self._queue.pull(pod["metadata"]["uid"]) for pod in self._gangs.members(group)]
         found = [e for e in (first, *others) if e is not None and not self._hands.is_settled(e)]
         return sorted(found, key=lambda e: (-e.info.priority, e.first_s, e.info.name))
 
@@ -152,17 +152,18 @@ class GangScheduler:
     def _put_back(self, members: Sequence[Member], preempting: bool, began_s: float) -> None:
         """What may help one of them helps all: they are tried together."""
         together = {GANG}.union(*(member.rejected_by for member in members))
+        waiting = any(member.waits for member in members)
         for member in members:
-            uid, node = member.entry.info.uid, member.node if preempting else ""
-            if node:
-                self._handle.nominator.put(member.cycle.info, node)
+            why = gang_cycle.UNSCHEDULABLE if member.node else member.why
+            nominated: str | None = None if waiting else ""
+            if preempting and member.node:
+                why, nominated = gang_cycle.WAITING, member.node
+                self._handle.nominator.put(member.cycle.info, member.node)
                 if member.nomination is not None and member.nomination.effect is not None:
                     self._hands.start(member.nomination.effect())
-                why = gang_cycle.WAITING
-            else:
-                self._handle.nominator.remove(uid)
-                why = gang_cycle.UNSCHEDULABLE if member.nomination else member.why
-            self._hands.refuse(member.entry, why or gang_cycle.UNSCHEDULABLE, together, began_s, node)
+            elif not waiting:
+                self._handle.nominator.remove(member.entry.info.uid)
+            self._hands.refuse(member.entry, why, together, began_s, nominated)
 
 
 class _PodGroupHandler(Handler):

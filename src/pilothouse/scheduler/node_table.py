@@ -403,6 +403,7 @@ def _counts_alike(old: PodInfo, new: PodInfo) -> bool:
     return (
         old.ports == new.ports
         and old.terms == new.terms
+        and old.declared == new.declared
         and before.get("labels") == after.get("labels")
         and before.get("deletionTimestamp") == after.get("deletionTimestamp")
     )

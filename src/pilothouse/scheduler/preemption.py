@@ -102,8 +102,7 @@ def one_by_one(
 
 def _lower(cycle: Cycle, row: int, budgets: Sequence[Obj]) -> Lower:
     """Those that may have to go, in the order in which they are spared."""
-    priority = cycle.info.priority
-    pods = sorted((i for i in cycle.table.pods_on(row) if i.priority < priority), key=importance)
+    pods = sorted((info for info in cycle.table.pods_on(row) if _may_go(info, cycle)), key=importance)
     if not budgets:
         return Lower(row, pods, 0)
     violating, others = _by_budget(pods, budgets)

@@ -193,7 +193,7 @@ class SchedulingQueue:
         """The pod whose back-off ends first. Errors wait theirs out: trying sooner would only repeat them."""
         return min(self._at["backoff"].values(), key=lambda entry: entry.ready_s, default=None)
 
-    def take(self, uid: str) -> Waiting | None:
+    def pull(self, uid: str) -> Waiting | None:
         """One pod out of its turn, to be tried with another one; None when it does not wait, or is gated."""
         entry = self._entries.get(uid)
         if entry is None or entry.place in ("in-flight", "gated"):

@@ -370,3 +370,22 @@ async def test_a_pod_group_has_one_policy_and_keeps_it(c: Gangland) -> None:
     with pytest.raises(ApiError, match="field is immutable"):
         fewer = {"spec": {"schedulingPolicy": {"gang": {"minCount": 1}}}}
         await c.client.patch(POD_GROUPS, "g", fewer, "default")
+
+
+@virtual
+async def test_room_that_is_made_for_a_gang_is_kept_until_all_of_it_is_there(c: Gangland) -> None:
+    await c.node("a", "2")
+    for number in range(2):
+        await c.pod(f"low-{number}")
+    await c.settle()
+    await c.group("g", {"gang": {"minCount": 2}})
+    for number in range(2):
+        await c.pod(f"w-{number}", "g", priorityClassName="system-cluster-critical")
+    await c.settle()
+    await c.client.delete(PODS, "low-0", "default", {"gracePeriodSeconds": 0})
+    await c.pod("thief")
+    await c.settle(15)
+    assert (await c.places("thief"), await c.places("w")) == ([""], ["", ""])
+    await c.client.delete(PODS, "low-1", "default", {"gracePeriodSeconds": 0})
+    await c.settle(15)
+    assert (await c.places("thief"), await c.places("w")) == ([""], ["a", "a"])

@@ -56,6 +56,9 @@ class DataLocality(FilterPlugin, PreScorePlugin, ScorePlugin):
                 reached > farthest, f'node(s) were too far from data set "{name}"', resolvable=False
             )
 
+    def counts_pods(self, cycle: Cycle) -> bool:
+        return False
+
     def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
         """Left out when no node is near to any of the data."""
         wanted = self._wanted(cycle)
