@@ -108,6 +108,8 @@ class NodeTable:
         self._row_of: dict[str, int] = {}
         self._homeless: dict[str, dict[str, PodInfo]] = {}
         """Pods whose node is not known (yet), by its name."""
+        self._awaits: dict[str, str] = {}
+        """Of each of them, by UID, that name: at a start all pods may come before the nodes."""
 
     def __len__(self) -> int:
         """How many nodes there are."""
@@ -153,7 +155,7 @@ class NodeTable:
         labels = node["metadata"].get("labels") or {}
         for key, column in self._labels.items():
             column.set(row, labels.get(key))
-        for info in self._homeless.pop(name, {}).values():
+        for info in list(self._homeless.get(name, {}).values()):
             self.put_pod(info)
 
     def remove_node(self, name: str) -> None:
@@ -164,7 +166,7 @@ class NodeTable:
         self.rows_version += 1
         for info in list(self._pods[row].values()):
             self.remove_pod(info.uid)
-            self._homeless.setdefault(name, {})[info.uid] = info
+            self._without_home(info, name)
         self.remembered.changed(row)
         self.valid[row] = False
         self.unschedulable[row] = False
@@ -297,7 +299,7 @@ class NodeTable:
             return
         self.remove_pod(info.uid)
         if row is None:
-            self._homeless.setdefault(info.node, {})[info.uid] = info
+            self._without_home(info, info.node)
             return
         self._place(info, row)
 
@@ -313,13 +315,22 @@ class NodeTable:
             info = self._pods[row].pop(uid)
             self._count(row, info, -1)
             return info
-        for node, waiting in self._homeless.items():
-            if uid in waiting:
-                info = waiting.pop(uid)
-                if not waiting:
-                    del self._homeless[node]
-                return info
-        return None
+        return self._found_home(uid)
+
+    def _without_home(self, info: PodInfo, node: str) -> None:
+        self._homeless.setdefault(node, {})[info.uid] = info
+        self._awaits[info.uid] = node
+
+    def _found_home(self, uid: str) -> PodInfo | None:
+        """No more a pod without a node; None when it was none."""
+        node = self._awaits.pop(uid, None)
+        if node is None:
+            return None
+        waiting = self._homeless[node]
+        info = waiting.pop(uid)
+        if not waiting:
+            del self._homeless[node]
+        return info
 
     def pod(self, uid: str) -> PodInfo | None:
         """A pod on a known node."""
