@@ -1,5 +1,5 @@
-"""An API server and a scheduler in this process, and nothing else: no controllers, no kubelets, as upstream's
-benchmark (test/integration/scheduler_perf util.go mustSetupCluster)."""
+"""An API server and a scheduler in this process, and nothing else: no kubelets and, but for the one that makes
+resource claims, no controllers, as upstream's benchmark (test/integration/scheduler_perf util.go mustSetupCluster)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.inprocess import InProcessTransport
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.apiserver.server import Options
-from pilothouse.client.informer import Informer
+from pilothouse.client.events import EventRecorder
+from pilothouse.client.informer import Informer, Informers
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.components import scheduler
 from pilothouse.components.api_server import MASTERS, ServedApi, Serving
+from pilothouse.controllers.reconciler import Environment
+from pilothouse.controllers.resource_claim import ResourceClaimController
 from pilothouse.kit import garbage
 from pilothouse.kit.metrics import new_registry
 from pilothouse.kit.tasks import Tasks
@@ -45,6 +48,7 @@ class BenchmarkCluster:
         )
         self._served = ServedApi(serving, self.world, self.metrics)
         self.tasks = Tasks("benchmark")
+        self._claims: ResourceClaimController | None = None
 
     async def __aenter__(self) -> BenchmarkCluster:
         garbage.hold()
@@ -69,6 +73,18 @@ class BenchmarkCluster:
     def _client(self, user: str, *groups: str) -> ResourceClient:
         info = UserInfo(user, "", (*groups, "system:authenticated"))
         return ResourceClient(InProcessTransport(self._served.api.handle, info, user.rpartition(":")[2]))
+
+    def run_claim_controller(self) -> None:
+        """It makes claims from templates; only workloads with devices need it."""
+        if self._claims is None:
+            recorder = EventRecorder(self.client, "resource_claim", self.world)
+            informers = Informers(self.client, self.world)
+            self._claims = ResourceClaimController(
+                Environment(self.client, informers, self.world, recorder, new_registry())
+            )
+            self._claims.setup()
+            informers.start()
+            self.tasks.start("resourceclaim-controller", self._claims.run())
 
     @property
     def pods(self) -> Informer:

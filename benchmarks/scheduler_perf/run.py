@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler_perf import objects
+from benchmarks.scheduler_perf import claims, objects
 from benchmarks.scheduler_perf.cluster import BenchmarkCluster
 from benchmarks.scheduler_perf.read import Case, Operation, WorkloadError
 from benchmarks.scheduler_perf.templates import Template
@@ -424,6 +424,7 @@ class Run:
         await self._in_parallel(count, one)
 
     async def create_resource_driver(self, values: Values, number: int) -> None:
+        self._cluster.run_claim_controller()
         nodes = await self._client.list(NODES)
         for node in nodes["items"]:
             name = node["metadata"]["name"]
@@ -432,10 +433,7 @@ class Run:
                 await self._client.create(_SLICES, made)
 
     async def alloc_resource_claims(self, values: Values, number: int) -> None:
-        raise WorkloadError(
-            "allocResourceClaims: claims without a pod cannot be allocated here; "
-            "leave the operation out, and pods get their devices as they are scheduled"
-        )
+        await claims.allocate_all(self._client, self._world, values.get("namespace", ""))
 
     async def update_device_conditions(self, values: Values, number: int) -> None:
         """Report one condition on every device of a namespace's claims that waits for some."""

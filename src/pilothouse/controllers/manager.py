@@ -16,6 +16,7 @@ from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregatio
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
+from pilothouse.controllers.device_taint_eviction import DeviceTaintEvictionController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
 from pilothouse.controllers.endpoint_slice import EndpointSliceController
@@ -163,6 +164,11 @@ TABLE: dict[str, Entry] = {
     ),
     "resourceclaim-controller": Entry(
         "resource-claim-controller", lambda env, s: ResourceClaimController(env), "resource_claim"
+    ),
+    "device-taint-eviction-controller": Entry(
+        "device-taint-eviction-controller",
+        lambda env, s: DeviceTaintEvictionController(env),
+        "device_taint_eviction",
     ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)

@@ -197,6 +197,35 @@ def test_a_template_that_is_missing_is_told_and_waited_for(simulate: Simulate) -
     simulate(scenario)
 
 
+def test_pods_leave_a_device_that_is_tainted(simulate: Simulate) -> None:
+    """KEP-5055: at once, or after the time that their claim's request tolerates the taint."""
+
+    async def scenario(lab: Lab) -> None:
+        (node, *_) = [n["metadata"]["name"] for n in (await lab.client.list(NODES))["items"]]
+        await gpu_class(lab)
+        await devices(lab, node, 2)
+        patient = {"key": "broken", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+        await lab.create(RESOURCE_CLAIMS, {"metadata": {"name": "hasty"}, "spec": one_gpu()})
+        await lab.create(
+            RESOURCE_CLAIMS, {"metadata": {"name": "slow"}, "spec": one_gpu(tolerations=[patient])}
+        )
+        for name in ("hasty", "slow"):
+            await lab.create(PODS, pod(name, resourceClaimName=name))
+        await lab.wait(5)
+        assert {await phase(lab, "hasty"), await phase(lab, "slow")} == {"Running"}
+        taint = {"key": "broken", "effect": "NoExecute"}
+        tainted = [{"name": f"gpu-{i}", "taints": [taint]} for i in range(2)]
+        await lab.patch(RESOURCE_SLICES, f"{node}-gpus", {"spec": {"devices": tainted}})
+        await lab.wait(5)
+        assert not await lab.exists(PODS, "hasty")
+        assert await lab.exists(PODS, "slow")
+        await lab.wait(60)
+        assert not await lab.exists(PODS, "slow")
+        assert not (await lab.get(RESOURCE_CLAIMS, "slow"))["status"].get("allocation")
+
+    simulate(scenario)
+
+
 def test_long_names_are_shortened_in_proportion() -> None:
     assert generate_name("web", "gpu") == "web-gpu-"
     made = generate_name("p" * 100, "c" * 50)

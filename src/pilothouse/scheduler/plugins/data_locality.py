@@ -42,9 +42,6 @@ class DataLocality(FilterPlugin, PreScorePlugin, ScorePlugin):
     def registrations(self) -> Iterable[Registration]:
         return (Registration(NODE, Action.ADD | Action.UPDATE_NODE_LABEL),)
 
-    def counts_pods(self, cycle: Cycle) -> bool:
-        return False
-
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         wanted = self._wanted(cycle)
         if wanted is None or not wanted.within:
