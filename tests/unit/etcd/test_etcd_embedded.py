@@ -444,4 +444,33 @@ async def test_more_keys_than_a_revision_has_places_are_not_changed_at_once(
         await store.delete(Delete(b"k", b"l"))
     assert (await store.delete(Delete(b"k", b"k3"))).deleted == 3
     assert (await store.delete(Delete(b"k", b"l"))).deleted == 2
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_writer_cancelled_at_any_moment_of_a_commit_ends_when_it_is_over(turns: int) -> None:
+    """Cancelled before, between and after a commit: never for good."""
+    store = await open_backend(World(), NoLog())
+    writer = asyncio.create_task(store.put(Put(b"a", b"1")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    writer.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait((writer,))
+    kept = await store.range(Range(b"a"))
+    assert [kv.value for kv in kept.kvs] == ([b"1"] if turns else [])
+    await store.close()
+
+
+async def test_a_cancelled_writer_hears_of_a_commit_in_the_same_turn() -> None:
+    """The commit comes between his cancellation and his waking up."""
+    store = await open_backend(World(), NoLog())
+    writer = asyncio.create_task(store.put(Put(b"a", b"1")))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(writer.cancel)
+    store._start_writing()
+    writer.cancel()
+    store._write_waiting()
+    async with asyncio.timeout(5):
+        await asyncio.wait((writer,))
+    assert writer.cancelled()
     await store.close()

@@ -87,6 +87,8 @@ class _Waiting:
     done: asyncio.Future[Any]
     result: Any
     settled: Settled | None
+    is_over: bool = False
+    """It is known what became of it."""
 
 
 class _Job(NamedTuple):
@@ -222,12 +224,11 @@ class EmbeddedBackend:
         try:
             return await waiting.done
         except asyncio.CancelledError:
-            if (
-                waiting.done.cancelled()
-            ):  # with him who waited for it: asyncio.shield is dearer, for each write
+            # `done` was cancelled with him. asyncio.shield, which would keep it, is dear: every write comes by here.
+            if not waiting.is_over:
                 waiting.done = loop.create_future()
-            await asyncio.wait((waiting.done,))
-            waiting.done.exception()  # nobody else asks for it
+                await asyncio.wait((waiting.done,))
+                waiting.done.exception()  # nobody else asks for it
             raise
 
     def _start_writing(self) -> None:
@@ -304,6 +305,7 @@ class EmbeddedBackend:
                 watch.push(events)
                 watch.progress(self._store.revision)
         for waiting in group:
+            waiting.is_over = True
             if waiting.settled is not None:
                 waiting.settled(True)
             if not waiting.done.done():
@@ -318,6 +320,7 @@ class EmbeddedBackend:
         later, self._waiting = self._waiting, []
         self._store.rollback()
         for waiting in (*group, *later):
+            waiting.is_over = True
             if waiting.settled is not None:
                 waiting.settled(False)
             if not waiting.done.done():
