@@ -444,6 +444,7 @@ async def test_more_keys_than_a_revision_has_places_are_not_changed_at_once(
         await store.delete(Delete(b"k", b"l"))
     assert (await store.delete(Delete(b"k", b"k3"))).deleted == 3
     assert (await store.delete(Delete(b"k", b"l"))).deleted == 2
+    await store.close()
 
 
 @pytest.mark.parametrize("turns", range(5))
