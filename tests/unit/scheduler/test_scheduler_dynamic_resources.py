@@ -251,8 +251,19 @@ async def test_devices_stand_in_for_an_extended_resource(c: Running) -> None:
     assert "1 cannot allocate all claims" in (await c.condition("more"))["message"]
 
 
-async def _extended(c: Running, name: str, count: str) -> None:
-    amounts = {"example.com/gpu": count}
+@virtual()
+async def test_every_class_stands_for_an_extended_resource_of_its_own_name(c: Running) -> None:
+    await c.node("a")
+    await gpu_class(c)
+    await devices(c, d.device("g"))
+    await _extended(c, "web", "1", "deviceclass.resource.kubernetes.io/any")
+    await c.settle(2)
+    (made,) = (await c.client.list(RESOURCE_CLAIMS, "default"))["items"]
+    assert await got(c, made["metadata"]["name"]) == ["a/g"]
+
+
+async def _extended(c: Running, name: str, count: str, resource: str = "example.com/gpu") -> None:
+    amounts = {resource: count}
     container = {"name": "c", "image": "x", "resources": {"requests": amounts, "limits": amounts}}
     await create(c, PODS, {"metadata": {"name": name}, "spec": {"containers": [container]}})
 

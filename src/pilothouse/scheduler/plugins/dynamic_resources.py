@@ -21,7 +21,6 @@ from pilothouse.api import resource_claims as claims_api
 from pilothouse.api.pod_requests import Amounts
 from pilothouse.api.resource_claims import ClaimError, allocation
 from pilothouse.api.types import Obj
-from pilothouse.api.validation.pods.resources import is_extended
 from pilothouse.kit.durations import duration_s
 from pilothouse.kit.world import World, parse_timestamp
 from pilothouse.scheduler import selection
@@ -178,9 +177,7 @@ class DynamicResources(
     def _delegated(self, info: PodInfo) -> Amounts:
         classes = self._manager.classes
         return {
-            name: value
-            for name, value in info.requests.items()
-            if "/" in name and classes.stands_for(name) and is_extended(name)
+            name: value for name, value in info.requests.items() if "/" in name and classes.stands_for(name)
         }
 
     def _refusal(self, pod: Obj, claim: Obj) -> str:
