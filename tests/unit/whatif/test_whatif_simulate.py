@@ -14,6 +14,8 @@ from pilothouse.api.types import Obj
 from pilothouse.kit.world import simulated_world
 from pilothouse.scheduler.config import load
 from pilothouse.scheduler.config.profiles import ProfileError
+from pilothouse.scheduler.node_table import NodeTable
+from pilothouse.scheduler.pod_info import pod_info
 from pilothouse.whatif import Placement, Simulation, Snapshot, device_claims, explain, simulate
 from pilothouse.whatif.kinds import BadObject
 from tests.unit.whatif.clusters import node, pod, priority_class, workload
@@ -283,3 +285,22 @@ def test_a_pod_of_a_snapshot_is_explained() -> None:
     assert found.queue.since == "2026-03-01T12:00:00Z"
     assert found.queue.message == condition["message"]
     assert [each.node for each in found.nodes] == ["b", "a"]
+
+
+def test_pods_whose_node_comes_later_or_never_are_forgotten_when_they_go() -> None:
+    """Informers may bring all pods before any node."""
+    made = NodeTable()
+    for name, on in (("early", "a"), ("gone", "a"), ("lost", "nowhere")):
+        made.put_pod(
+            pod_info({**pod(name, on=on), "metadata": {"name": name, "namespace": "default", "uid": name}})
+        )
+    assert made.remove_pod("gone") is not None
+    assert made.remove_pod("lost") is not None
+    assert made.remove_pod("lost") is None
+    made.put_node(node("a"))
+    row = made.row("a")
+    assert row is not None
+    assert [info.name for info in made.pods_on(row)] == ["early"]
+    made.remove_node("a")
+    made.put_node(node("a"))
+    assert made.pod("early") is not None
