@@ -24,12 +24,10 @@ REACHED = {"kinds": 1.0, "machinery": 0.999}
 PRINTED = 0.90
 """Most of the rest is the wording of a newer kubectl than those at hand (docs/decisions/0033)."""
 SETTLED = 0.99
-"""Addresses are listed by IP, so the order of their pods is by chance, as was the recorded one."""
+"""Addresses are listed by IP, so the order of their pods is by chance, as was the recorded one; so was a second
+attempt at a pod with an unbound claim (docs/decisions/0062)."""
 NOT_YET = {
     "hpa": "no controller",
-    "volumes": "no persistent volume controller",
-    "statefulset-volumes": "no persistent volume controller",
-    "unschedulable": "no volume plugins in the scheduler",
     "certificates": "no signing controller",
     "job": "docs/decisions/0033",
 }

@@ -60,6 +60,8 @@ _WITHOUT_ALIAS = (
     "validatingadmissionpolicy-status-controller",
 )
 UPSTREAM = frozenset((*ALIASES.values(), *_WITHOUT_ALIAS))
+OWN = frozenset(("simulated-provisioner-controller",))
+"""Of our own, beside upstream's."""
 OFF_BY_DEFAULT = frozenset(
     ("bootstrap-signer-controller", "token-cleaner-controller", "selinux-warning-controller")
 )

@@ -19,7 +19,8 @@ from pilothouse.api import labels, volumes
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import NO_PROVISIONER, SELECTED_NODE, annotations_of, asked
 from pilothouse.scheduler import selection
-from pilothouse.scheduler.node_table import Mask, NodeTable
+from pilothouse.scheduler.framework import Rows
+from pilothouse.scheduler.node_table import Codes, Mask, NodeTable
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.storage import Storage
 
@@ -160,6 +161,8 @@ class Search:
         self._table = table
         self._storage = storage
         self.reasons: dict[str, Mask] = {}
+        self._by_value: dict[str, tuple[Rows, Codes]] = {}
+        """By label key, rows in the order of their values, and those values."""
         self._check_bound(claims.bound, rows)
         if claims.waiting:
             self._find(claims.waiting, rows)
@@ -178,15 +181,34 @@ class Search:
                 return
             reached = self._reached(volume)
             if reached is not None:
-                self._out(NODE_CONFLICT, left & ~reached)
-                left = left & reached
+                here = self._table.empty_mask()
+                here[reached] = True
+                self._out(NODE_CONFLICT, left & ~here)
+                left = left & here
 
-    def _reached(self, volume: Obj) -> Mask | None:
-        """None for everywhere."""
+    def _reached(self, volume: Obj) -> Rows | None:
+        """None for everywhere. Local volumes name one value of one label: their rows are looked up."""
         selector = volumes.on_nodes(volume)
         if selector is None:
             return None
-        return selection.any_term(self._table, selector.get("nodeSelectorTerms") or ())
+        terms = selector.get("nodeSelectorTerms") or []
+        only = _only_requirement(terms)
+        if only is None:
+            return np.flatnonzero(selection.any_term(self._table, terms))
+        key, values = only
+        found = [self._rows_with(key, value) for value in sorted(set(values))]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _rows_with(self, key: str, value: str) -> Rows:
+        labels = self._table.labels(key)
+        number = labels.number(value)
+        if key not in self._by_value:
+            order = np.argsort(labels.codes, kind="stable")
+            self._by_value[key] = order, labels.codes[order]
+        order, codes = self._by_value[key]
+        if number is None:
+            return order[:0]
+        return order[np.searchsorted(codes, number, "left") : np.searchsorted(codes, number, "right")]
 
     def _find(self, waiting: Iterable[Obj], rows: Mask) -> None:
         chosen = [claim for claim in waiting if SELECTED_NODE in annotations_of(claim)]
@@ -199,28 +221,27 @@ class Search:
             left = left & here
         self._out(NOTHING_TO_BIND, rows & ~left)
         to_make = [(claim, left) for claim in chosen]
-        taken: dict[str, Mask] = {}
+        taken: dict[str, Rows] = {}
         for claim in waiting:
             if SELECTED_NODE not in annotations_of(claim):
                 to_make.append((claim, self._without_volume(claim, left, taken)))
         for claim, where in to_make:
             left = left & ~self._not_provisioned(claim, where & left)
 
-    def _without_volume(self, claim: Obj, rows: Mask, taken: dict[str, Mask]) -> Mask:
+    def _without_volume(self, claim: Obj, rows: Mask, taken: dict[str, Rows]) -> Mask:
         """The rows with no volume for a claim; `taken` says where a volume is for another claim of the pod."""
         left = rows.copy()
+        missing = int(left.sum())
         for volume in _in_order(claim, self._storage.candidates(claim)):
-            if not left.any():
+            if not missing:
                 break
-            reached = self._reached(volume)
-            name = volume["metadata"]["name"]
-            here = left if reached is None else left & reached
+            reached, name = self._reached(volume), volume["metadata"]["name"]
+            here = np.flatnonzero(left) if reached is None else reached[left[reached]]
             if name in taken:
-                here = here & ~taken[name]
-            taken[name] = taken[name] | here if name in taken else here.copy()
-            left &= ~here
-            if volumes.claim_ref(volume):
-                break
+                here = np.setdiff1d(here, taken[name])
+            taken[name] = np.concatenate([taken[name], here]) if name in taken else here
+            left[here] = False
+            missing -= len(here)
         return left
 
     def _not_provisioned(self, claim: Obj, rows: Mask) -> Mask:
@@ -270,6 +291,16 @@ def _in_order(claim: Obj, candidates: Iterable[Obj]) -> list[Obj]:
     if reserved:
         return reserved[:1]
     return sorted((volume for volume in able if volumes.suits(volume, claim)), key=volumes.order)
+
+
+def _only_requirement(terms: Sequence[Obj]) -> tuple[str, Sequence[str]] | None:
+    """The key and values when a label's being one of some is all that terms ask for."""
+    if len(terms) != 1 or terms[0].get("matchFields"):
+        return None
+    expressions: Sequence[Obj] = terms[0].get("matchExpressions") or ()
+    if len(expressions) != 1 or expressions[0]["operator"] != "In":
+        return None
+    return expressions[0]["key"], expressions[0].get("values") or ()
 
 
 def _as_node_selector_term(term: Obj) -> Obj:
