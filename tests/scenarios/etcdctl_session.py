@@ -20,8 +20,8 @@ HERE = Path(__file__).parent / "etcdctl"
 
 _RULES = (
     # A lease, in the hexadecimal of etcdctl's words or the decimal of its JSON.
-    (r"\b[0-9a-f]{12,16}\b", "<id>"),
-    (r"\b\d{14,19}\b", "<id>"),
+    (r"\b[0-9a-f]{15,16}\b", "<id>"),
+    (r"\b\d{17,19}\b", "<id>"),
     # How long, and when.
     (r"took (?:= )?[\d.]+[µmn]?s", "took <time>"),
     (r'("took":|"Took" : )"?[\d.]+[µmn]?s"?', r"\1<time>"),

@@ -353,7 +353,7 @@ class EmbeddedBackend:
     async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> LeaseStatus:
         if self._closed:
             raise StoreClosed
-        granted = lease_id or self._world.random.getrandbits(62) + 1
+        granted = lease_id or self._world.random.getrandbits(62) | 1 << 61
         status = self._leases.grant(granted, ttl_s, self._world.clock.monotonic())
         self.watch_leases()
 
