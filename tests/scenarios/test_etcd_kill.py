@@ -89,18 +89,20 @@ class Books:
             self._reached.set()
 
     async def check(self, client: Client) -> None:
+        """What was acknowledged before it was asked for is there: the writers go on meanwhile."""
+        newest, done, leases = self.newest, dict(self.done), set(self.leases)
         found = await client.everything()
-        assert found.header.revision >= self.newest, "revisions went back"
+        assert found.header.revision >= newest, "revisions went back"
         kept = {kv.key: kv for kv in found.kvs}
-        for key, (number, revision) in self.done.items():
+        for key, (number, revision) in done.items():
             kv = kept[key]
             # A put that nobody acknowledged may have been done.
             assert number <= int(kv.value) <= self.tried[key]
             assert kv.mod_revision >= revision
             if int(kv.value) == number:
                 assert kv.mod_revision == revision
-        leases = {each.ID for each in (await client(LEASE["LeaseLeases"], pb.LeaseLeasesRequest())).leases}
-        assert self.leases <= leases
+        granted = {each.ID for each in (await client(LEASE["LeaseLeases"], pb.LeaseLeasesRequest())).leases}
+        assert leases <= granted
 
 
 async def _write(client: Client, books: Books, key: bytes, stop: asyncio.Event) -> None:
