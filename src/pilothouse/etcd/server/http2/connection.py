@@ -32,6 +32,9 @@ _PREFACE_S = 10.0
 _CLOSING_S = 5.0
 """How long a client may take to read what is said last."""
 
+_JOINED_MAX = 1024 * 1024
+"""Bytes of one turn that are cheaper to copy together than to write piece by piece."""
+
 
 class Limits(NamedTuple):
     message_bytes_max: int = 2 * 1024 * 1024
@@ -168,9 +171,13 @@ class Connection(asyncio.Protocol):
         self._out_bytes += len(data)
 
     def _flush(self) -> None:
-        out, self._out, self._out_bytes = self._out, [], 0
+        out, size = self._out, self._out_bytes
+        self._out, self._out_bytes = [], 0
         if out and self._transport is not None:
-            self._transport.write(b"".join(out))
+            if size > _JOINED_MAX:
+                self._transport.writelines(out)  # joined it would be in memory twice
+            else:
+                self._transport.write(b"".join(out))
         self._relieve()
 
     def _fail(self, fault: ConnectionFault) -> None:

@@ -42,6 +42,9 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def writelines(self, data: list[bytes]) -> None:
+        self.written += b"".join(data)
+
     def close(self) -> None:
         self.closed = True
 
