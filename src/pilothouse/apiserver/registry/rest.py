@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pilothouse.api import errors
 from pilothouse.api import field as f
@@ -30,6 +30,7 @@ Change = Callable[[Obj | None], Awaitable[Obj]]
 """From the stored object (shared, None when there is none) to the wanted one (owned by the registry)."""
 
 _NAMES_TRIED_MAX = 8
+T = TypeVar("T")
 Validate = Callable[[Obj, Obj], Awaitable[None]]
 """Validating admission of an update: the wanted object and the stored one. Raises ApiError."""
 
@@ -258,24 +259,33 @@ class Rest:
         """Change a stored object past strategy, validation and admission: for subresources that have their own, where
         upstream calls GuaranteedUpdate of the storage. `change` makes a new object of the stored one."""
         key = self.key(ctx.namespace, name)
+
+        async def attempt(current: Item | None) -> Item | None:
+            if current is None:
+                raise errors.not_found(self.named.group, self.named.plural, name)
+            self._check_uid(key, current.obj, uid)
+            obj = change(current.obj)
+            if ctx.dry_run:
+                return self.store.unstored(key, obj, current)
+            return await self.store.replace(key, current, obj)
+
+        return await self._try(key, attempt)
+
+    async def _try(self, key: str, attempt: Callable[[Item | None], Awaitable[T | None]]) -> T:
+        """Against the object as it is known; again when another write came between (None), and when it was refused
+        for a state that is not the newest."""
         while True:
             current = self.store.get(key)
             try:
-                if current is None:
-                    raise errors.not_found(self.named.group, self.named.plural, name)
-                self._check_uid(key, current.obj, uid)
-                obj = change(current.obj)
-                if ctx.dry_run:
-                    return self.store.unstored(key, obj, current)
-                item = await self.store.replace(key, current, obj)
+                done = await attempt(current)
             except UnknownOutcome:
                 raise
             except errors.ApiError:
                 if await self.store.is_outdated(key, current):
                     continue
                 raise
-            if item is not None:
-                return item
+            if done is not None:
+                return done
 
     async def _update_existing(
         self, ctx: Context, key: str, current: Item, change: Change, uid: str, validate: Validate
@@ -403,21 +413,13 @@ class Rest:
             if not admitted:
                 await self.admission.ask(self.attributes(ctx, "DELETE", None, old, options))
 
-        while True:
-            item = self.store.get(key)
-            try:
-                if item is None:
-                    raise errors.not_found(self.named.group, self.named.plural, name)
-                deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
-                outcome = await self._delete_current(ctx, key, item, options, ask)
-            except UnknownOutcome:
-                raise
-            except errors.ApiError:
-                if await self.store.is_outdated(key, item):
-                    continue
-                raise
-            if outcome is not None:
-                return outcome
+        async def attempt(item: Item | None) -> Deleted | None:
+            if item is None:
+                raise errors.not_found(self.named.group, self.named.plural, name)
+            deletion.check_preconditions(options, item.obj, self.resource.group, self.resource.kind, name)
+            return await self._delete_current(ctx, key, item, options, ask)
+
+        return await self._try(key, attempt)
 
     async def _delete_current(
         self, ctx: Context, key: str, item: Item, options: Obj, ask: Callable[[Obj], Awaitable[None]]
