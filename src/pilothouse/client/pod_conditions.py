@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from pilothouse.api.types import Obj
 
+DISRUPTION_TARGET = "DisruptionTarget"
+
+
+def disruption_target(pod: Obj, reason: str, message: str, since: str | None) -> Obj:
+    """The condition that tells why somebody is about to end a pod, for who counts failures (KEP-3329)."""
+    return {
+        "type": DISRUPTION_TARGET,
+        "status": "True",
+        "observedGeneration": pod["metadata"].get("generation", 0),
+        "lastProbeTime": None,
+        "lastTransitionTime": since,
+        "reason": reason,
+        "message": message,
+    }
+
 
 def condition_patch(pod: Obj, condition: Obj) -> Obj:
     """The strategic merge patch of the status subresource that sets a condition: in its place, a new one last.

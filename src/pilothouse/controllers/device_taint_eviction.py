@@ -12,7 +12,7 @@ from pilothouse.api.resources import PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from pilothouse.api.taints import NO_EXECUTE, tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.client.pod_conditions import condition_patch, disruption_target
 from pilothouse.controllers.pods import is_terminal, is_terminating
 from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.world import parse_timestamp
@@ -86,15 +86,8 @@ class DeviceTaintEvictionController(Controller):
             "DeviceTaintManagerEviction",
             "Marking for deletion",
         )
-        target = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "observedGeneration": pod["metadata"].get("generation", 0),
-            "lastProbeTime": None,
-            "lastTransitionTime": self.world.timestamp(),
-            "reason": "DeletionByDeviceTaintManager",
-            "message": "Device Taint manager: deleting due to NoExecute taint",
-        }
+        why = "Device Taint manager: deleting due to NoExecute taint"
+        target = disruption_target(pod, "DeletionByDeviceTaintManager", why, self.world.timestamp())
         try:
             patch = condition_patch(pod, target)
             await self.client.patch(

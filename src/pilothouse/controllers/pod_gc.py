@@ -14,7 +14,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
-from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.client.pod_conditions import DISRUPTION_TARGET, condition_patch, disruption_target
 from pilothouse.controllers.pods import condition, is_ready, is_terminal, is_terminating
 from pilothouse.controllers.reconciler import Controller, Environment
 
@@ -106,19 +106,10 @@ class PodGarbageCollector(Controller):
         )
 
     def _target(self, pod: Obj, message: str) -> Obj:
-        present = condition(pod, "DisruptionTarget")
+        present = condition(pod, DISRUPTION_TARGET)
         changed = present is None or present["status"] != "True"
-        return {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "observedGeneration": pod["metadata"].get("generation", 0),
-            "lastProbeTime": None,
-            "lastTransitionTime": self.world.timestamp()
-            if changed or present is None
-            else present.get("lastTransitionTime"),
-            "reason": "DeletionByPodGC",
-            "message": message,
-        }
+        since = self.world.timestamp() if changed or present is None else present.get("lastTransitionTime")
+        return disruption_target(pod, "DeletionByPodGC", message, since)
 
 
 def surplus(pods: list[Obj], most: int) -> list[Obj]:

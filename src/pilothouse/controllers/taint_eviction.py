@@ -11,7 +11,7 @@ from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.taints import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.client.pod_conditions import condition_patch, disruption_target
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.reconciler import Controller
 
@@ -74,15 +74,8 @@ class TaintEvictionController(Controller):
     async def _evict(self, key: str, pod: Obj) -> None:
         namespace, name = split_key(key)
         self._tell(key, f"Marking for deletion Pod {key}")
-        target = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "observedGeneration": pod["metadata"].get("generation", 0),
-            "lastProbeTime": None,
-            "lastTransitionTime": self.world.timestamp(),
-            "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-        }
+        why = "Taint manager: deleting due to NoExecute taint"
+        target = disruption_target(pod, "DeletionByTaintManager", why, self.world.timestamp())
         try:
             await self.client.patch(
                 PODS,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import POD_DISRUPTION_BUDGETS, PODS
 from pilothouse.api.types import Obj
-from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.client.pod_conditions import DISRUPTION_TARGET, condition_patch, disruption_target
 from pilothouse.scheduler import preemption
 from pilothouse.scheduler.diagnosis import Diagnosis, fit_error
 from pilothouse.scheduler.framework import Cycle, Nomination, PostFilterPlugin
@@ -20,6 +20,8 @@ from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.preemption import Candidate, Enough
 
 log = logging.getLogger(__name__)
+
+_REASON = "PreemptionByScheduler"
 
 PREFIX = "preemption: "
 NEVER = "not eligible due to preemptionPolicy=Never."
@@ -105,20 +107,13 @@ class DefaultPreemption(PostFilterPlugin):
         )
 
     def _condition(self, victim: PodInfo, scheduler: str) -> Obj:
-        return {
-            "type": "DisruptionTarget",
-            "observedGeneration": victim.pod["metadata"].get("generation", 0),
-            "status": "True",
-            "lastProbeTime": None,
-            "lastTransitionTime": self._handle.world.timestamp(),
-            "reason": "PreemptionByScheduler",
-            "message": f"{scheduler}: preempting to accommodate a higher priority pod",
-        }
+        message = f"{scheduler}: preempting to accommodate a higher priority pod"
+        return disruption_target(victim.pod, _REASON, message, self._handle.world.timestamp())
 
 
 def _is_victim(info: PodInfo) -> bool:
     """Already going because of a preemption."""
     conditions: Iterable[Obj] = (info.pod.get("status") or {}).get("conditions") or ()
     return bool(info.pod["metadata"].get("deletionTimestamp")) and any(
-        c["type"] == "DisruptionTarget" and c.get("reason") == "PreemptionByScheduler" for c in conditions
+        c["type"] == DISRUPTION_TARGET and c.get("reason") == _REASON for c in conditions
     )
