@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cli.etcd import printing, target
@@ -21,6 +22,9 @@ _MOVING = (
 
 
 # -- list -----------------------------------------------------------------------------------------------------
+
+Told = Callable[[dict[str, Any]], str]
+"""What is said of a change that was made."""
 
 
 def _list(values: Values) -> int:
@@ -121,45 +125,43 @@ def _add_foreign(values: Values, name: str, as_json: bool) -> int:
 
 
 def _remove(values: Values) -> int:
-    as_json = printing.is_json(values)
-    wanted = _one(values, "MEMBER")
-    found = target.find(values)
-    if isinstance(found, target.Managed):
-        done = _ask(found, {"do": "remove", "member": wanted})
-        _tell(as_json, done, f"Removed {_label(done)}, and deleted its data.")
-        return 0
-    _refuse_embedded(found, "the removal of a member")
-    from pilothouse.cli.etcd import connect
-    from pilothouse.etcd.cluster import members
-
-    async def work(found: target.Target, client: EtcdClient, world: World) -> int:
-        state = await members.remove(client, wanted, world)
-        done = {"name": state.name, "id": state.id}
-        _tell(as_json, done, f"Removed {_label(done)}. Its data directory is of no more use: delete it.")
-        return 0
-
-    return connect.run(values, "member remove", work)
+    return _change(
+        values,
+        "remove",
+        "the removal of a member",
+        lambda done: f"Removed {_label(done)}, and deleted its data.",
+        lambda done: f"Removed {_label(done)}. Its data directory is of no more use: delete it.",
+    )
 
 
 def _promote(values: Values) -> int:
+    def told(done: dict[str, Any]) -> str:
+        return f"{_label(done)} has a vote."
+
+    return _change(values, "promote", "a promotion", told, told)
+
+
+def _change(values: Values, do: str, what: str, managed: Told, foreign: Told) -> int:
     as_json = printing.is_json(values)
     wanted = _one(values, "MEMBER")
     found = target.find(values)
     if isinstance(found, target.Managed):
-        done = _ask(found, {"do": "promote", "member": wanted})
-        _tell(as_json, done, f"{_label(done)} has a vote.")
+        done = _ask(found, {"do": do, "member": wanted})
+        _tell(as_json, done, managed(done))
         return 0
-    _refuse_embedded(found, "a promotion")
+    _refuse_embedded(found, what)
     from pilothouse.cli.etcd import connect
     from pilothouse.etcd.cluster import members
 
+    change = {"remove": members.remove, "promote": members.promote}[do]
+
     async def work(found: target.Target, client: EtcdClient, world: World) -> int:
-        state = await members.promote(client, wanted, world)
+        state = await change(client, wanted, world)
         done = {"name": state.name, "id": state.id}
-        _tell(as_json, done, f"{_label(done)} has a vote.")
+        _tell(as_json, done, foreign(done))
         return 0
 
-    return connect.run(values, "member promote", work)
+    return connect.run(values, f"member {do}", work)
 
 
 def _ask(found: target.Managed, request: dict[str, Any]) -> dict[str, Any]:
