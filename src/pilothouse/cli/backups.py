@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pilothouse.cli.flags import Flag, Group, UsageError, Values
 from pilothouse.cli.kinds import COUNT, DURATION, PATH
-from pilothouse.etcd.snapshots.backups import Schedule
+
+if TYPE_CHECKING:
+    from pilothouse.etcd.snapshots.backups import Schedule
 
 GROUP = Group(
     "Backups",
@@ -33,4 +36,6 @@ def schedule(values: Values, home: Path, *, ephemeral: bool = False) -> Schedule
         raise UsageError("--snapshot-every: a second is the least")
     if directory is None and ephemeral:
         raise UsageError("an ephemeral cluster's snapshots need a place: name it with --snapshot-dir")
+    from pilothouse.etcd.snapshots.backups import Schedule
+
     return Schedule(every_s, values["snapshot-keep"], directory or home / "snapshots")

@@ -17,6 +17,7 @@ from pilothouse.api.types import Obj
 from pilothouse.cli import running, scheduler_config, state
 from pilothouse.cli.flags import Failure, Flag, Group, UsageError, Values
 from pilothouse.cli.kinds import FILE, PATH
+from pilothouse.etcd import embedded
 
 if TYPE_CHECKING:
     from pilothouse.api.resources import Resource
@@ -120,7 +121,7 @@ def _from_path(path: Path) -> Snapshot:
     from pilothouse.whatif.reading import read
     from pilothouse.whatif.snapshot import Snapshot
 
-    if path.is_dir() and (path / "store").is_dir():
+    if (path / embedded.DIRECTORY).is_dir():
         return _from_store(path)
     if path.is_file() and _is_etcds(path):
         return _from_etcd_snapshot(path)

@@ -18,6 +18,7 @@ from pilothouse.cli.etcd import target
 from pilothouse.cli.etcd.progress import bar
 from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values, verbosity
 from pilothouse.cli.kinds import BOOL, DURATION, FILE, STRING
+from pilothouse.etcd import embedded
 
 if TYPE_CHECKING:
     from pilothouse.etcd.contract import Backend
@@ -70,12 +71,12 @@ def _sink(values: Values) -> _End:
         if path.exists() and not values["overwrite"]:
             raise Failure(f"{path} is there already: give --overwrite to have it replaced")
         return _Snapshot(path)
-    if (path / "store" / "store.db").exists() or (path / "etcd").exists():
+    if embedded.is_in(path) or (path / "etcd").exists():
         found = target.at(path)
         if isinstance(found, target.Running):
             raise Failure(f"a control plane runs on {path}: stop it with pilothouse down --data-dir {path}")
         return found
-    return target.Stopped(path, path / target.STORE_DIRECTORY)
+    return target.Stopped(path, path / embedded.DIRECTORY)
 
 
 def _remote(side: str, values: Values) -> target.Remote:

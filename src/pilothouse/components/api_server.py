@@ -28,10 +28,12 @@ from pilothouse.apiserver.pki import kubeconfig
 from pilothouse.apiserver.pki.keys import public_keys, signing_key
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import ApiServer, Options
-from pilothouse.etcd.contract import Backend, Maintenance
-from pilothouse.etcd.embedded.backend import open_backend
+from pilothouse.etcd import embedded
+from pilothouse.etcd.contract import Backend
+from pilothouse.etcd.embedded.backend import EmbeddedBackend, open_backend
 from pilothouse.etcd.embedded.log import NoLog, SqliteLog
-from pilothouse.etcd.server.lazy import SOCKET_FILE, LazyService, serve_lazily
+from pilothouse.etcd.server.lazy import LazyService, serve_lazily
+from pilothouse.etcd.server.options import SOCKET_FILE
 from pilothouse.etcd.server.options import ServerOptions as EtcdOptions
 from pilothouse.etcd.snapshots.backups import Backups, Schedule, Source
 from pilothouse.kit.certificates import Authority, KeyPair, private_key
@@ -164,14 +166,14 @@ class ServedApi:
             return await open_cluster(serving.etcd, self._world)
         if serving.data_dir is None:
             return await open_backend(self._world, NoLog())
-        embedded = await open_backend(self._world, SqliteLog(self.directory / "store"))
-        await self._open_etcd_socket(embedded)
-        return embedded
+        backend = await open_backend(self._world, SqliteLog(self.directory / embedded.DIRECTORY))
+        await self._open_etcd_socket(backend)
+        return backend
 
-    async def _open_etcd_socket(self, backend: Backend) -> None:
+    async def _open_etcd_socket(self, backend: EmbeddedBackend) -> None:
         """A disk that is full, or a path that is too long for a socket, must not stop the cluster."""
         path = self.directory / SOCKET_FILE
-        service = serve_lazily(path, backend, cast(Maintenance, backend), self._world, EtcdOptions())
+        service = serve_lazily(path, backend, backend, self._world, EtcdOptions())
         try:
             await service.start()
         except OSError as error:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilothouse.cli.etcd.printing import progress
-from pilothouse.cli.etcd.target import STORE_DIRECTORY
 from pilothouse.cli.flags import Failure, Flag, UsageError, Values
 from pilothouse.cli.kinds import COUNT, STRING
+from pilothouse.etcd import embedded
 from pilothouse.etcd.cluster.layout import Home
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def wanted(values: Values, home: Path) -> bool:
         if values["etcd-binary"]:
             raise UsageError("--etcd-binary belongs to --etcd-members: say how many members there shall be")
         return False
-    if not values["ephemeral"] and (home / STORE_DIRECTORY / "store.db").exists():
+    if not values["ephemeral"] and embedded.is_in(home):
         raise Failure(
             f"{home} has an embedded store, and its objects would be out of sight: start the etcd cluster on another "
             f"--data-dir and move them with: pilothouse migrate --from {home} --to DIR"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pilothouse.cli import backups, running, state
 from pilothouse.cli.flags import (
@@ -20,6 +20,7 @@ from pilothouse.cli.flags import (
     verbosity,
 )
 from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, INT, PATH, STRING, STRINGS
+from pilothouse.etcd import embedded
 from pilothouse.kit.durations import duration_s
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def store_directory(home: Path) -> Path:
             f"{home} holds a real etcd's data, which is not read here: start that etcd and copy from it with "
             "pilothouse migrate, or choose another --data-dir"
         )
-    return home if (home / "store.db").exists() else home / "store"
+    return home if (home / embedded.FILE).exists() else home / embedded.DIRECTORY
 
 
 def _refuse_cluster(values: Values) -> None:
@@ -133,10 +134,9 @@ async def _serve(options: ServerOptions, home: Path, directory: Path, snapshots:
     from pilothouse.kit import garbage
 
     garbage.hold()
-    from pilothouse.etcd.contract import Maintenance
     from pilothouse.etcd.embedded.backend import open_backend
     from pilothouse.etcd.embedded.log import SqliteLog
-    from pilothouse.etcd.server.lazy import SOCKET_FILE
+    from pilothouse.etcd.server.options import SOCKET_FILE
     from pilothouse.etcd.server.server import EtcdServer
     from pilothouse.etcd.snapshots.backups import Backups
     from pilothouse.kit.tasks import Tasks
@@ -148,7 +148,7 @@ async def _serve(options: ServerOptions, home: Path, directory: Path, snapshots:
     backend = await open_backend(world, SqliteLog(directory))
     options.socket = home / SOCKET_FILE
     try:
-        server = EtcdServer(backend, cast(Maintenance, backend), world, options)
+        server = EtcdServer(backend, backend, world, options)
         try:
             await server.start()
             if snapshots is not None:

@@ -20,12 +20,10 @@ from pathlib import Path
 from pilothouse.cli import state
 from pilothouse.cli.flags import Failure, Flag, Group, UsageError, Values
 from pilothouse.cli.kinds import DURATION, FILE, PATH, STRING, STRINGS
+from pilothouse.etcd import embedded
 from pilothouse.etcd.cluster.layout import Home, Layout
 from pilothouse.etcd.contract import StoreError
-
-SOCKET_FILE = "etcd.sock"
-"""Where a running embedded store answers etcd's API to processes of its owner: DATA_DIR/etcd.sock."""
-STORE_DIRECTORY = "store"
+from pilothouse.etcd.server.options import SOCKET_FILE
 
 GROUP = Group(
     "Which store",
@@ -139,8 +137,8 @@ def _files(data_dir: Path) -> Stopped:
             f"process {pid} runs on {data_dir} and its store does not answer on {data_dir / SOCKET_FILE} (yet): "
             f"try again, or stop it with: pilothouse down --data-dir {data_dir}"
         )
-    directory = data_dir / STORE_DIRECTORY
-    if not (directory / "store.db").exists():
+    directory = data_dir / embedded.DIRECTORY
+    if not embedded.is_in(data_dir):
         raise Failure(f"there is no store in {data_dir}: name its --data-dir, or an etcd's --endpoints")
     return Stopped(data_dir, directory)
 

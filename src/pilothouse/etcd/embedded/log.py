@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.etcd.contract import KeyValue, NoSpace, StoreError, StoreUnavailable
+from pilothouse.etcd.embedded import FILE
 from pilothouse.etcd.mvcc.store import PLACE_BITS, PLACE_MASK, place_key
 
 FORMAT = 1
-FILE = "store.db"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pilothouse.etcd.contract import Maintenance, NoSpace
+from pilothouse.etcd.server.options import QUOTA_BYTES_DEFAULT
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.errors import Refused
 from pilothouse.etcd.wire.methods import KV, LEASE
@@ -22,7 +23,6 @@ from pilothouse.etcd.wire.methods import KV, LEASE
 log = logging.getLogger(__name__)
 
 RECORD = "alarms"
-DEFAULT_QUOTA_BYTES = 2 << 30
 NONE, NOSPACE, CORRUPT = 0, 1, 2
 NAMES = ("NONE", "NOSPACE", "CORRUPT")
 
@@ -76,7 +76,7 @@ class Quota:
 
     def __init__(self, kept: Maintenance, limit_bytes: int) -> None:
         self._kept = kept
-        self.limit_bytes = limit_bytes or DEFAULT_QUOTA_BYTES
+        self.limit_bytes = limit_bytes or QUOTA_BYTES_DEFAULT
         self._bound: int | None = None
         """The size is not above it. Measuring takes a turn of the writer, so it is done when this bound is not
         enough to say yes."""

@@ -15,9 +15,6 @@ from pilothouse.etcd.server.options import ServerOptions
 from pilothouse.etcd.server.port import Answering, Port
 from pilothouse.kit.world import World
 
-SOCKET_FILE = "etcd.sock"
-"""In a data directory: where a running embedded store answers processes of its owner."""
-
 
 class Service(Answering, Protocol):
     """What `service.EtcdService` is to its port."""

@@ -8,6 +8,8 @@ from pathlib import Path
 GRPC_OVERHEAD_BYTES = 512 * 1024
 """What a message may have beside its request (embed.grpcOverheadBytes)."""
 
+SOCKET_FILE = "etcd.sock"
+"""In a data directory: where a running embedded store answers processes of its owner."""
 QUOTA_BYTES_DEFAULT = 2 * 1024**3
 
 

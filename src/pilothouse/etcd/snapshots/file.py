@@ -21,6 +21,7 @@ from pilothouse.etcd.snapshots.bbolt.reader import Reader
 from pilothouse.etcd.snapshots.database import KEY, Database
 from pilothouse.etcd.snapshots.errors import Damaged, DamagedSnapshot
 from pilothouse.etcd.snapshots.rows import row_revision
+from pilothouse.kit.files import sync_directory
 
 PART = ".part"
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -74,14 +75,6 @@ def writing(path: Path) -> Iterator[SnapshotFile]:
         yield file
     finally:
         file.discard()
-
-
-def sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pilothouse.etcd import embedded
 from pilothouse.etcd.contract import KeyValue, StoreError
 from pilothouse.etcd.embedded.log import SqliteLog
 from pilothouse.etcd.snapshots.auth import auth_records
 from pilothouse.etcd.snapshots.database import Database
-from pilothouse.etcd.snapshots.file import PART, Progress, sync_directory
+from pilothouse.etcd.snapshots.file import PART, Progress
+from pilothouse.kit.files import sync_directory
 
 BUMP = 1_000_000_000
-STORE = "store"
 
 _TELL_ROWS = 1000
 
@@ -73,10 +74,10 @@ def restore(
     `progress` is told how many rows are done."""
     check_empty(data_dir)
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = data_dir / (STORE + PART)
+    part = data_dir / (embedded.DIRECTORY + PART)
     try:
         restored = _fill(database, part, bump, progress)
-        part.rename(data_dir / STORE)
+        part.rename(data_dir / embedded.DIRECTORY)
         sync_directory(data_dir)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

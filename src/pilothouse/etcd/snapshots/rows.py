@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from pilothouse.etcd.contract import KeyValue
 from pilothouse.etcd.snapshots.errors import BadRow
 from pilothouse.etcd.wire import etcd_pb2 as pb
+from pilothouse.etcd.wire.convert import kv_message, kv_of
 
 _REVISION = struct.Struct(">q1sq")
 _TOMBSTONE = b"t"
@@ -32,15 +33,7 @@ def row(kv: KeyValue, sub: int) -> tuple[bytes, bytes]:
     key = _REVISION.pack(kv.mod_revision, b"_", sub)
     if not kv.version:
         return key + _TOMBSTONE, pb.KeyValue(key=kv.key).SerializeToString()
-    message = pb.KeyValue(
-        key=kv.key,
-        value=kv.value,
-        create_revision=kv.create_revision,
-        mod_revision=kv.mod_revision,
-        version=kv.version,
-        lease=kv.lease,
-    )
-    return key, message.SerializeToString()
+    return key, kv_message(kv).SerializeToString()
 
 
 def row_revision(key: bytes) -> tuple[int, int, bool]:
@@ -64,4 +57,4 @@ def from_row(key: bytes, value: bytes) -> tuple[KeyValue, int]:
         return KeyValue(m.key, b"", 0, main, 0), sub
     if m.version <= 0 or m.mod_revision <= 0:
         raise BadRow(f"the row of revision {main} holds no version of a key")
-    return KeyValue(m.key, m.value, m.create_revision, m.mod_revision, m.version, m.lease), sub
+    return kv_of(m), sub

@@ -10,8 +10,8 @@ import pytest
 from pilothouse.etcd.contract import NoSpace, StoreError, Txn
 from pilothouse.etcd.embedded.backend import open_backend
 from pilothouse.etcd.embedded.log import SqliteLog
-from pilothouse.etcd.server.alarms import CORRUPT, DEFAULT_QUOTA_BYTES, NOSPACE
-from pilothouse.etcd.server.options import ServerOptions
+from pilothouse.etcd.server.alarms import CORRUPT, NOSPACE
+from pilothouse.etcd.server.options import QUOTA_BYTES_DEFAULT, ServerOptions
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.methods import KV, LEASE, MAINTENANCE
 from pilothouse.kit.world import World
@@ -81,7 +81,7 @@ async def test_without_room_made_the_alarm_comes_back() -> None:
 
 
 async def test_the_quota_is_etcds_unless_another_is_given() -> None:
-    assert (await open_api()).core.quota.limit_bytes == DEFAULT_QUOTA_BYTES == 2 * 1024**3
+    assert (await open_api()).core.quota.limit_bytes == QUOTA_BYTES_DEFAULT == 2 * 1024**3
     api = await open_api(options=ServerOptions(quota_bytes=-1))
     assert await api.core.quota.fits(1 << 60)
 
