@@ -2,8 +2,8 @@
 
 Not a member of a cluster: there is no Raft and no peer port. One process answers for one store.
 
-    front      one port for gRPC and plain HTTP, as etcd's
-    rpc        gRPC methods onto services     http, gateway   health, metrics, JSON
-    services   the table of services          kv watch lease cluster …   one service per module
+    port       one port for gRPC and plain HTTP, as etcd's
+    http2/     gRPC on asyncio                http, gateway   health, metrics, JSON
+    rpc        its calls onto services        services        the table of services, one module each: kv watch lease …
     lazy       all of it behind a socket, nothing of it loaded before the first connection
 """
