@@ -7,25 +7,14 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
+from pilothouse.etcd.cluster.ports import is_free
+from tests.programs import required
 
 _IN_MEMORY = Path("/dev/shm")
-
-
-def etcd_binary() -> str:
-    """Where etcd is. Without it a test is skipped with a word about it, and fails where CI=true."""
-    found = shutil.which("etcd")
-    if found is None:
-        reason = "etcd is not installed: apt-get install etcd-server, or put an etcd binary on PATH"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 _FIRST_PORT, _PORTS = 12000, 18000
@@ -42,7 +31,7 @@ def free_port() -> int:
     for _ in range(_PORTS):
         port = _FIRST_PORT + next(_next_port) % _PORTS
         if port not in _claimed and _claim(port):
-            if _is_free(port):
+            if is_free(port):
                 return port
             give_back(port)
     raise RuntimeError("all ports for tests are taken: another run of tests has them")
@@ -60,16 +49,6 @@ def _claim(port: int) -> bool:
         os.close(handle)
         return False
     _claimed[port] = handle
-    return True
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
     return True
 
 
@@ -95,7 +74,7 @@ class Etcd:
         # Elections in 50 ms for one alone; a cluster on a busy machine must not lose its leader by that.
         election_ms = 500 if cluster else 50
         self._arguments = [
-            etcd_binary(),
+            required("etcd"),
             *("--name", name, "--data-dir", str(self.directory / "data")),
             *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
             *("--listen-peer-urls", own_peer, "--initial-advertise-peer-urls", own_peer),

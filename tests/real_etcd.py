@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -13,30 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-
-def required(program: str) -> str:
-    """Its path. Without it the test is skipped with what to install, and fails under CI."""
-    found = shutil.which(program)
-    if found is None:
-        message = f"{program} is not on the PATH: apt-get install etcd-server etcd-client"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+from tests.etcds import free_port
+from tests.programs import required
 
 
 @contextmanager
@@ -53,7 +28,7 @@ def real_etcd(
     if ca is not None and pair is not None:
         tls = ssl.create_default_context(cafile=str(ca))
         tls.load_cert_chain(*pair)
-    client, peer = free_ports(2)
+    client, peer = free_port(), free_port()
     directory.mkdir(parents=True, exist_ok=True)
     command = [
         required("etcd"),

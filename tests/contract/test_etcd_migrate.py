@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pilothouse.cli import main
-from tests.real_etcd import real_etcd, required
+from tests.programs import required
+from tests.real_etcd import real_etcd
 from tests.scenarios.processes import eventually, ready_line, running
 
 KEYS = {f"/registry/pods/default/pod-{i:03d}": f"value {i}" for i in range(300)}

@@ -26,7 +26,9 @@ from pilothouse.etcd.wire import convert
 from pilothouse.etcd.wire import etcd_pb2 as pb
 from pilothouse.etcd.wire.methods import KV, LEASE, MAINTENANCE, Method
 from pilothouse.kit.world import World
-from tests.real_etcd import free_ports, real_etcd, required
+from tests.etcds import free_port
+from tests.programs import required
+from tests.real_etcd import real_etcd
 
 ALL = Range(b"\0", b"\0")
 FLAGS = ("--listen-metrics-urls=",)
@@ -46,7 +48,7 @@ def etcdctl(*arguments: str, ok: bool = True) -> str:
 @contextmanager
 def restored_etcd(snapshot: Path, directory: Path) -> Iterator[str]:
     """A real etcd that goes on from a snapshot."""
-    (peer,) = free_ports(1)
+    peer = free_port()
     url = f"http://127.0.0.1:{peer}"
     etcdctl(
         "snapshot", "restore", str(snapshot), f"--data-dir={directory / 'data'}", "--name=default",

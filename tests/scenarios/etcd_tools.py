@@ -1,32 +1,18 @@
-"""Debian's etcd and etcdctl, as tests find them. One that is missing is said loudly, and fails in CI."""
+"""Debian's etcdctl, as tests call it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import warnings
 
-import pytest
-
-
-def tool(name: str) -> str:
-    """The path of a program."""
-    found = shutil.which(name)
-    if found is None:
-        text = f"{name} is missing: apt-get install etcd-client etcd-server"
-        if os.environ.get("CI") == "true":
-            pytest.fail(text)
-        warnings.warn(text, stacklevel=2)
-        pytest.skip(text)
-    return found
+from tests.programs import required
 
 
 class Etcdctl:
     """etcdctl on one endpoint. Called, it gives what was printed, and fails the test when it ended badly."""
 
     def __init__(self, *flags: str) -> None:
-        self._command = (tool("etcdctl"), *flags)
+        self._command = (required("etcdctl"), *flags)
         self._environment = {**os.environ, "ETCDCTL_API": "3"}
 
     def __call__(self, *arguments: str, stdin: str = "") -> str:

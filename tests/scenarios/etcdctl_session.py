@@ -13,7 +13,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.real_etcd import free_ports, required
+from tests.etcds import free_port
+from tests.programs import required
 from tests.scenarios.transcript import Step
 
 HERE = Path(__file__).parent / "etcdctl"
@@ -48,7 +49,7 @@ class Session:
     def __init__(self, endpoint: str, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        first, second = free_ports(2)
+        first, second = free_port(), free_port()
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_etcd import free_ports, real_etcd, required
+from tests.etcds import free_port
+from tests.programs import required
+from tests.real_etcd import real_etcd
 from tests.scenarios.processes import ready_line, running
 from tests.unit.etcd.server.certificates import Ca
 
@@ -44,7 +46,7 @@ def etcdctl(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdctl]
         with real_etcd(tmp_path / "etcd", *flags, scheme="https", ca=ca.file, pair=pairs["root"]) as address:
             yield at(f"https://{address}")
         return
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"https://127.0.0.1:{port}"
     log = tmp_path / "log"
     command = ("etcd", f"--data-dir={tmp_path / 'data'}", f"--listen-client-urls={url}", *flags)

@@ -16,7 +16,7 @@ from pilothouse.etcd.cluster.ports import free_ports
 from pilothouse.etcd.cluster.supervisor import MemberProcess
 from pilothouse.etcd.contract import Put, Range, StoreError
 from pilothouse.kit.world import World
-from tests.etcds import etcd_binary
+from tests.programs import required
 
 KEY = b"/registry/x"
 
@@ -25,7 +25,7 @@ class _Run:
     """A cluster of three on one directory, started and stopped as often as a test wants."""
 
     def __init__(self, directory: Path) -> None:
-        etcd_binary()
+        required("etcd")
         self.home = Home(directory)
         self.world = World()
         self.said: list[str] = []

@@ -15,7 +15,8 @@ import pytest
 
 from pilothouse.etcd.cluster.supervisor import left_over
 from tests.conftest import Running
-from tests.etcds import Etcd, etcd_binary
+from tests.etcds import Etcd
+from tests.programs import required
 from tests.scenarios.processes import call, eventually
 from tests.scenarios.test_main_job import get, runner
 
@@ -23,7 +24,7 @@ from tests.scenarios.test_main_job import get, runner
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A control plane on three members."""
-    etcd_binary()
+    required("etcd")
     directory = tmp_path_factory.mktemp("members")
     done = _up(directory)
     assert done.returncode == 0, done.stderr + done.stdout

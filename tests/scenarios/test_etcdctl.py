@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_etcd import free_ports, real_etcd
+from tests.etcds import free_port
+from tests.real_etcd import real_etcd
 from tests.scenarios.etcdctl_session import HERE, Session
 from tests.scenarios.processes import running
 from tests.scenarios.transcript import Step, Version, parse
@@ -30,7 +31,7 @@ FLAGS = {"quota": ("--quota-backend-bytes=3000000",)}
 @contextmanager
 def pilothouse_etcd(directory: Path, *flags: str) -> Iterator[str]:
     """The address (HOST:PORT) of a `pilothouse etcd` that is ready."""
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     directory.mkdir(parents=True)
     log = directory / "log"

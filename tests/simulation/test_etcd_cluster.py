@@ -11,7 +11,7 @@ import os
 
 import pytest
 
-from tests.etcds import etcd_binary
+from tests.programs import required
 from tests.simulation import etcd_cluster
 
 _SEED = int(os.environ.get("PILOTHOUSE_SEED", "20"))
@@ -20,7 +20,7 @@ _PATIENCE_S = 15.0
 
 
 async def _run(rounds: int, only: tuple[str, ...] = ()) -> None:
-    etcd_binary()
+    required("etcd")
     report = await etcd_cluster.run(rounds, _SEED, only=only)
     assert len(report.rounds) == rounds
     assert report.answers["ok"] > 50 * rounds, "clients did work meanwhile"
