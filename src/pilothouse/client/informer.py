@@ -125,6 +125,8 @@ class Informer:
                 self.last_revision = ""
                 if error.code == 410:
                     continue
+                if error.code == 404:
+                    self._synced.set()  # a resource that is not served has no objects: nobody waits for them
                 await self._failed(error, delay)
             except ConnectionError as error:
                 await self._failed(error, delay)
