@@ -91,7 +91,9 @@ class Etcd:
         )
 
     def pause(self) -> None:
+        """Stop the process, and return once each of its threads stands: until then one may still answer."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
