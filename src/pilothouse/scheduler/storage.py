@@ -25,10 +25,9 @@ from pilothouse.api.resources import (
     Resource,
 )
 from pilothouse.api.types import Obj
-from pilothouse.api.volumes import claim_key, class_of, is_bound_to, waits_for_consumer
+from pilothouse.api.volumes import claim_key, class_of, is_bound_to, may_hold, waits_for_consumer
 from pilothouse.client.informer import Handler, Informers, key_of
-
-_ENDED = ("Bound", "Released", "Failed")
+from pilothouse.scheduler.free_volumes import FreeVolumes
 
 
 class Assumed:
@@ -101,7 +100,7 @@ class Storage:
         self.drivers: dict[str, Obj] = {}
         self.capacities: dict[str, Obj] = {}
         self.listeners: list[Callable[[str], None]] = []
-        self._open: dict[str, dict[str, Obj]] = {}
+        self.free = FreeVolumes()
         self._reserved: dict[str, dict[str, Obj]] = {}
         self._news: dict[str, set[asyncio.Event]] = {}
 
@@ -148,12 +147,12 @@ class Storage:
 
     def _volume_changed(self, key: str, before: Obj | None, now: Obj | None) -> None:
         if before is not None:
-            _drop(self._open, class_of(before), key)
+            self.free.drop(key)
             _drop(self._reserved, claim_key(before), key)
         if now is not None and claim_key(now):
             self._reserved.setdefault(claim_key(now), {})[key] = now
-        elif now is not None and (now.get("status") or {}).get("phase") not in _ENDED:
-            self._open.setdefault(class_of(now), {})[key] = now
+        elif now is not None:
+            self.free.put(now)
         for volume in (before, now):
             if volume is not None and claim_key(volume):
                 self._told(claim_key(volume))
@@ -187,12 +186,10 @@ class Storage:
     def waits_for_consumer(self, claim: Obj) -> bool:
         return waits_for_consumer(self.storage_class(claim))
 
-    def candidates(self, claim: Obj) -> list[Obj]:
-        """The volumes of a claim's class that may be for it: those reserved for it, then those that are free."""
-        key = key_of(claim)
-        reserved = [v for v in self._reserved.get(key, {}).values() if is_bound_to(v, claim)]
-        mine = [v for v in reserved if class_of(v) == class_of(claim)]
-        return [*mine, *self._open.get(class_of(claim), {}).values()]
+    def reserved_for(self, claim: Obj) -> Obj | None:
+        """The volume that is set aside for a claim and can hold it; no other one will do then."""
+        kept = (v for v in self._reserved.get(key_of(claim), {}).values() if is_bound_to(v, claim))
+        return next((v for v in kept if class_of(v) == class_of(claim) and may_hold(v, claim)), None)
 
     def attached_by(self, claim_key: str) -> Attachable | None:
         """What a claim makes a node attach; None when nobody knows (yet)."""

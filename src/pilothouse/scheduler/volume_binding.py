@@ -18,8 +18,10 @@ import numpy as np
 from pilothouse.api import labels, volumes
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import NO_PROVISIONER, SELECTED_NODE, annotations_of, asked
+from pilothouse.client.informer import key_of
 from pilothouse.scheduler import selection
 from pilothouse.scheduler.framework import Rows
+from pilothouse.scheduler.free_volumes import only_requirement
 from pilothouse.scheduler.node_table import Codes, Mask, NodeTable
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.storage import Storage
@@ -43,7 +45,7 @@ def sorted_out(info: PodInfo, storage: Storage) -> Claims | str:
     bound: list[Obj] = []
     waiting: list[Obj] = []
     immediate = False
-    for name, is_ephemeral in volumes.claim_names(info.pod):
+    for name, is_ephemeral in dict(volumes.claim_names(info.pod)).items():
         claim = storage.claims.get(f"{info.namespace}/{name}")
         wrong = _wrong(info, name, claim, is_ephemeral)
         if wrong or claim is None:
@@ -90,13 +92,10 @@ def on_node(claims: Claims, node: Obj, storage: Storage) -> Plan:
     chosen = [annotations_of(claim).get(SELECTED_NODE) for claim in claims.waiting]
     if any(name is not None and name != node["metadata"]["name"] for name in chosen):
         return Plan(reasons=[*reasons, NOTHING_TO_BIND])
-    bindings: list[tuple[Obj, Obj]] = []
     provisions = [claim for claim, name in zip(claims.waiting, chosen, strict=True) if name is not None]
-    for claim, name in zip(claims.waiting, chosen, strict=True):
-        if name is not None:
-            continue
-        taken = {volume["metadata"]["name"] for volume, _ in bindings}
-        volume = volumes.match(claim, storage.candidates(claim), node, taken)
+    rest = [claim for claim, name in zip(claims.waiting, chosen, strict=True) if name is None]
+    bindings: list[tuple[Obj, Obj]] = []
+    for claim, volume in zip(rest, _matched(rest, node, storage), strict=True):
         if volume is None:
             provisions.append(claim)
         else:
@@ -105,6 +104,22 @@ def on_node(claims: Claims, node: Obj, storage: Storage) -> Plan:
     if problem:
         reasons.append(problem)
     return Plan(bindings, provisions, reasons)
+
+
+def _matched(claims: Iterable[Obj], node: Obj, storage: Storage) -> list[Obj | None]:
+    """For each claim the volume that is reserved for it or else the smallest that will do, each for one of them."""
+    found: list[Obj | None] = []
+    taken: set[str] = set()
+    for claim in claims:
+        volume = storage.reserved_for(claim)
+        if volume is None:
+            volume = storage.free.smallest(claim, node, taken)
+        elif not volumes.reaches(volume, node):
+            volume = None
+        if volume is not None:
+            taken.add(volume["metadata"]["name"])
+        found.append(volume)
+    return found
 
 
 def _bound_here(bound: Iterable[Obj], node: Obj, storage: Storage) -> str:
@@ -179,20 +194,19 @@ class Search:
             if volume is None:
                 self._out(NO_VOLUME, left)
                 return
-            reached = self._reached(volume)
+            reached = self._reached(volumes.on_nodes(volume))
             if reached is not None:
                 here = self._table.empty_mask()
                 here[reached] = True
                 self._out(NODE_CONFLICT, left & ~here)
                 left = left & here
 
-    def _reached(self, volume: Obj) -> Rows | None:
+    def _reached(self, selector: Obj | None) -> Rows | None:
         """None for everywhere. Local volumes name one value of one label: their rows are looked up."""
-        selector = volumes.on_nodes(volume)
         if selector is None:
             return None
         terms = selector.get("nodeSelectorTerms") or []
-        only = _only_requirement(terms)
+        only = only_requirement(terms)
         if only is None:
             return np.flatnonzero(selection.any_term(self._table, terms))
         key, values = only
@@ -221,28 +235,64 @@ class Search:
             left = left & here
         self._out(NOTHING_TO_BIND, rows & ~left)
         to_make = [(claim, left) for claim in chosen]
-        taken: dict[str, Rows] = {}
-        for claim in waiting:
-            if SELECTED_NODE not in annotations_of(claim):
-                to_make.append((claim, self._without_volume(claim, left, taken)))
+        rest = [claim for claim in waiting if SELECTED_NODE not in annotations_of(claim)]
+        missing: dict[str, Mask] = {}
+        for claims in _that_compete(rest):
+            if len(claims) == 1 and not claims[0]["spec"].get("selector"):
+                missing[key_of(claims[0])] = left & ~self._with_volume(claims[0])
+            else:
+                missing |= self._without_volumes(claims, left)
+        to_make += [(claim, missing[key_of(claim)]) for claim in rest]
         for claim, where in to_make:
             left = left & ~self._not_provisioned(claim, where & left)
 
-    def _without_volume(self, claim: Obj, rows: Mask, taken: dict[str, Rows]) -> Mask:
-        """The rows with no volume for a claim; `taken` says where a volume is for another claim of the pod."""
-        left = rows.copy()
-        missing = int(left.sum())
-        for volume in _in_order(claim, self._storage.candidates(claim)):
-            if not missing:
-                break
-            reached, name = self._reached(volume), volume["metadata"]["name"]
-            here = np.flatnonzero(left) if reached is None else reached[left[reached]]
-            if name in taken:
-                here = np.setdiff1d(here, taken[name])
-            taken[name] = np.concatenate([taken[name], here]) if name in taken else here
-            left[here] = False
-            missing -= len(here)
-        return left
+    def _with_volume(self, claim: Obj) -> Mask:
+        """The rows with a volume for a claim."""
+        kept = self._storage.reserved_for(claim)
+        if kept is not None:
+            return self._mask(volumes.on_nodes(kept))
+        size = asked(claim)
+        found = self._table.empty_mask()
+        for shelf in self._storage.free.shelves(claim):
+            for key in shelf.labelled:
+                found |= shelf.largest(key, self._table.labels(key)) >= size
+            for selector, sizes in shelf.elsewhere.values():
+                if sizes[-1][0] >= size:
+                    found |= self._mask(selector)
+        return found
+
+    def _without_volumes(self, claims: Sequence[Obj], rows: Mask) -> dict[str, Mask]:
+        """For claims that may want the same volumes, by their keys, the rows with none left for each. Rows that the
+        same volumes reach are looked at once."""
+        at = np.flatnonzero(rows)
+        missing = {key_of(claim): self._table.empty_mask() for claim in claims}
+        if not len(at):
+            return missing
+        places = np.column_stack([column[at] for column in self._places(claims)] or [self._table.valid[at]])
+        _, firsts, groups = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        found = [_matched(claims, self._table.node(int(at[first])), self._storage) for first in firsts]
+        for number, mask in enumerate(missing.values()):
+            lacks = np.array([matched[number] is None for matched in found], dtype=bool)
+            mask[at] = lacks[groups.reshape(-1)]
+        return missing
+
+    def _places(self, claims: Sequence[Obj]) -> Iterable[Codes | Mask]:
+        """Columns; the same volumes reach two rows that are the same in all of them."""
+        shelves = {id(s): s for claim in claims for s in self._storage.free.shelves(claim)}.values()
+        for key in dict.fromkeys(key for shelf in shelves for key in shelf.labelled):
+            yield self._table.labels(key).codes
+        selectors = [other.selector for shelf in shelves for other in shelf.elsewhere.values()]
+        selectors += [volumes.on_nodes(v) for c in claims if (v := self._storage.reserved_for(c)) is not None]
+        for selector in selectors:
+            yield self._mask(selector)
+
+    def _mask(self, selector: Obj | None) -> Mask:
+        reached = self._reached(selector)
+        if reached is None:
+            return self._table.valid
+        here = self._table.empty_mask()
+        here[reached] = True
+        return here
 
     def _not_provisioned(self, claim: Obj, rows: Mask) -> Mask:
         if not rows.any():
@@ -284,23 +334,12 @@ class Search:
         return mask
 
 
-def _in_order(claim: Obj, candidates: Iterable[Obj]) -> list[Obj]:
-    """Those that will do, the one that is reserved for the claim first, smaller ones before larger ones."""
-    able = [volume for volume in candidates if volumes.may_hold(volume, claim)]
-    reserved = [volume for volume in able if volumes.claim_ref(volume)]
-    if reserved:
-        return reserved[:1]
-    return sorted((volume for volume in able if volumes.suits(volume, claim)), key=volumes.order)
-
-
-def _only_requirement(terms: Sequence[Obj]) -> tuple[str, Sequence[str]] | None:
-    """The key and values when a label's being one of some is all that terms ask for."""
-    if len(terms) != 1 or terms[0].get("matchFields"):
-        return None
-    expressions: Sequence[Obj] = terms[0].get("matchExpressions") or ()
-    if len(expressions) != 1 or expressions[0]["operator"] != "In":
-        return None
-    return expressions[0]["key"], expressions[0].get("values") or ()
+def _that_compete(claims: Iterable[Obj]) -> list[list[Obj]]:
+    """Claims of one class may want the same volume."""
+    found: dict[str, list[Obj]] = {}
+    for claim in claims:
+        found.setdefault(volumes.class_of(claim), []).append(claim)
+    return list(found.values())
 
 
 def _as_node_selector_term(term: Obj) -> Obj:

@@ -96,6 +96,44 @@ def test_a_plan_uses_no_volume_twice_and_none_that_is_out_of_reach(
             assert volumes.capacity(volume) >= volumes.asked(claim)
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    disks=v.disks(),
+    claims=v.wishes(),
+    nodes=v.labelled_nodes(),
+    taken=st.sets(st.sampled_from(("v0", "v1"))),
+    again=st.lists(st.integers(0, 4)),
+)
+def test_a_free_volume_is_found_as_if_all_were_looked_at(
+    disks: list[Obj], claims: list[Obj], nodes: list[Obj], taken: set[str], again: list[int]
+) -> None:
+    storage = v.storage(claims, disks)
+    for number in again:
+        if number < len(disks):  # what changes is found where it belongs
+            storage.volumes.remove(disks[number]["metadata"]["name"])
+            storage.volumes.put(disks[number])
+    for claim in claims:
+        of_class = [disk for disk in disks if volumes.class_of(disk) == volumes.class_of(claim)]
+        for node in nodes:
+            kept = storage.reserved_for(claim)
+            found = storage.free.smallest(claim, node, taken) if kept is None else kept
+            expected = volumes.match(claim, of_class, node, taken if kept is None else ())
+            assert (found if found is None or volumes.reaches(found, node) else None) == expected
+
+
+def test_the_largest_free_volumes_of_nodes_that_come_later_are_known() -> None:
+    local = [v.volume(f"on-{n}", size="2Gi", storage_class=v.STATIC, within={"zone": n}) for n in "ab"]
+    storage = v.storage([v.claim("c", storage_class=v.STATIC, size="2Gi")], local)
+    table = b.table([b.node("n0", labels={"zone": "a"}), b.node("n1")])
+    pod, plugin = v.mounting("c"), VolumeBinding(storage)
+    missing = {volume_binding.NOTHING_TO_BIND}
+    assert refused(plugin, pod, table) == {"n1": missing}
+    table.put_node(b.node("n2", labels={"zone": "b"}))
+    assert refused(plugin, pod, table) == {"n1": missing}
+    storage.volumes.remove("on-a")
+    assert refused(plugin, pod, table) == {"n0": missing, "n1": missing}
+
+
 _MOUNTS = st.one_of(
     st.builds(
         lambda name, ro: {"gcePersistentDisk": {"pdName": name, "readOnly": ro}},

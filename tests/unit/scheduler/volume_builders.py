@@ -134,6 +134,7 @@ _PLACES = st.one_of(
     st.dictionaries(st.sampled_from(("zone", "disk")), st.sampled_from(("a", "b")), min_size=1),
 )
 _NAMES = ("c0", "c1", "c2")
+_MODES = (["ReadWriteOnce"], ["ReadWriteOnce"], ["ReadWriteOnce", "ReadOnlyMany"], ["ReadOnlyMany"])
 
 
 @st.composite
@@ -152,6 +153,7 @@ def disks(draw: st.DrawFn) -> list[Obj]:
                 claim=owner,
                 uid=draw(st.sampled_from(("", f"uid-{owner}"))),
                 phase=draw(st.sampled_from(("Available", "Available", "Bound"))),
+                modes=draw(st.sampled_from(_MODES)),
             )
         )
     return made
@@ -173,6 +175,7 @@ def wishes(draw: st.DrawFn) -> list[Obj]:
                 storage_class=draw(st.sampled_from((WAITING, WAITING, STATIC))),
                 node=draw(st.sampled_from(("", "", "", "n0", "n1", "n9"))),
                 selector=draw(st.sampled_from((None, None, {"matchLabels": {"kind": "fast"}}))),
+                modes=draw(st.sampled_from(_MODES)),
             )
         )
     return made
