@@ -6,15 +6,14 @@ from pilothouse.api.types import Obj
 from pilothouse.cli import component_flags, running, scheduler_config
 from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, refused
 from pilothouse.cli.kinds import DURATION, FILE, INT, PATH
+from pilothouse.scheduler import features
 
 _NAME = "kube-scheduler"
-GATES = ("GenericWorkload", "GangScheduling")
-"""The feature gates that change something: with both, PodGroups of scheduling.k8s.io/v1alpha2 count."""
 _PORT = 10259
 
 
 def _run(values: Values) -> None:
-    running.warn(component_flags.warnings(values, GATES))
+    running.warn(component_flags.warnings(values, features.KNOWN))
     config = scheduler_config.configuration(values)
     running.warn(scheduler_config.warnings(values, config))
     if values["write-config-to"] is not None:
@@ -47,7 +46,7 @@ async def _serve(values: Values, config: Obj) -> None:
             metrics,
             config,
             unschedulable_s_max=values["pod-max-in-unschedulable-pods-duration"],
-            features=[name for name, is_on in values["feature-gates"].items() if is_on],
+            features=scheduler_config.features(values),
         )
     except ProfileError as error:
         raise Failure(str(error)) from None

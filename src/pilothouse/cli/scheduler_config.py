@@ -5,7 +5,7 @@ A file goes before the deprecated flags, which are then ignored; the flags of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,18 @@ _DURATIONS = ("leader-elect-lease-duration", "leader-elect-renew-deadline", "lea
 DEPRECATED = (*_CONNECTION, *_DEBUGGING, "kube-api-content-type", "kubeconfig")
 
 
-def read(file: Path) -> Obj:
-    """A file's configuration, complete and valid. Failure."""
+def features(values: Values) -> list[str]:
+    """The feature gates that are on."""
+    return [name for name, is_on in values["feature-gates"].items() if is_on]
+
+
+def read(file: Path, gates: Collection[str] = ()) -> Obj:
+    """A file's configuration, complete and valid with these feature gates on. Failure."""
     from pilothouse.scheduler.build import checked
     from pilothouse.scheduler.config import load
 
     try:
-        return checked(load.read(file))
+        return checked(load.read(file), gates)
     except ValueError as error:
         raise Failure(f"{file}: {error}") from None
 
@@ -51,7 +56,7 @@ def configuration(values: Values) -> Obj:
             _take(config, _DEBUGGING, values)
         _take(config["leaderElection"], _ELECTION, values)
         _with_kubeconfig(config["clientConnection"], values)
-        return checked(config)
+        return checked(config, features(values))
     except ValueError as error:
         raise Failure(f"{file}: {error}" if file is not None else str(error)) from None
 

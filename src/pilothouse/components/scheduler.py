@@ -30,7 +30,7 @@ UNSCHEDULABLE_S_MAX = 300.0
 class SchedulerComponent:
     """`client` is who it acts as. `config` is a complete KubeSchedulerConfiguration, None for the default one;
     `plugins` are out-of-tree ones besides those that are installed as entry points.
-    `features` are the feature gates that are on: GenericWorkload and GangScheduling together let PodGroups count.
+    `features` are the feature gates that are on, of those in `scheduler.features`.
     ProfileError when a profile or an extender cannot be made of the configuration."""
 
     def __init__(
@@ -44,11 +44,12 @@ class SchedulerComponent:
         unschedulable_s_max: float = UNSCHEDULABLE_S_MAX,
         features: Iterable[str] = (),
     ) -> None:
-        config = build.checked(config or defaults.configuration())
+        gates = frozenset(features)
+        config = build.checked(config or defaults.configuration(), gates)
         self._tasks = Tasks("kube-scheduler")
         self.informers = Informers(client, world)
         self._recorder = EventRecorder(client, config["profiles"][0]["schedulerName"], world, modern=True)
-        handle = Handle(client, self.informers, world, self._recorder, Nominator(), frozenset(features))
+        handle = Handle(client, self.informers, world, self._recorder, Nominator(), gates)
         self._extenders = build.extenders(config)
         self.scheduler = Scheduler(
             handle,

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 from pilothouse.api import field
 from pilothouse.api.types import Obj
+from pilothouse.scheduler.config import defaults
 from pilothouse.scheduler.config import profiles as plan
 from pilothouse.scheduler.config.plugin_sets import enabled_names, with_own
 from pilothouse.scheduler.config.profiles import ProfileError
@@ -30,9 +31,10 @@ Factory = Callable[[Obj, Handle], Plugin]
 """Makes a plugin of its arguments, {} when it has none. ValueError when they are wrong."""
 
 
-def checked(config: Obj) -> Obj:
-    """The same configuration. ProfileError when it is not valid."""
-    errors = validate(config)
+def checked(config: Obj, features: Collection[str] = ()) -> Obj:
+    """The configuration with the defaults of the gates that are on. ProfileError when it is not valid."""
+    config = defaults.with_features(config, features)
+    errors = validate(config, features)
     if errors:
         raise ProfileError(field.aggregate(errors))
     return config

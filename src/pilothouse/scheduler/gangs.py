@@ -19,11 +19,11 @@ from typing import NamedTuple
 from pilothouse.api.resources import POD_GROUPS, PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer, Informers
+from pilothouse.scheduler.features import GANG_SCHEDULING, GENERIC_WORKLOAD
 
 NAME_LABEL = "pod-group.scheduling.sigs.k8s.io/name"
 MINIMUM_LABEL = "pod-group.scheduling.sigs.k8s.io/min-available"
-GATES = ("GenericWorkload", "GangScheduling")
-"""Upstream's feature gates that both must be on for PodGroups to count."""
+GATES = (GENERIC_WORKLOAD, GANG_SCHEDULING)
 _INDEX = "pod-group"
 
 

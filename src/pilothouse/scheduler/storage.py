@@ -25,9 +25,10 @@ from pilothouse.api.resources import (
     Resource,
 )
 from pilothouse.api.types import Obj
-from pilothouse.api.volumes import claim_key, class_of, is_bound_to, may_hold, waits_for_consumer
+from pilothouse.api.volumes import claim_key, class_of, is_bound_to, may_hold, order, waits_for_consumer
 from pilothouse.client.informer import Handler, Informers, key_of
 from pilothouse.scheduler.free_volumes import FreeVolumes
+from pilothouse.scheduler.storage_pools import Pools
 
 
 class Assumed:
@@ -98,7 +99,7 @@ class Storage:
         self.csi_version = 0
         """Changes with every CSINode."""
         self.drivers: dict[str, Obj] = {}
-        self.capacities: dict[str, Obj] = {}
+        self.pools = Pools()
         self.listeners: list[Callable[[str], None]] = []
         self.free = FreeVolumes()
         self._reserved: dict[str, dict[str, Obj]] = {}
@@ -125,7 +126,7 @@ class Storage:
             (STORAGE_CLASSES, self._put_class, self._remove_class),
             (CSI_NODES, self._put_csi_node, self._remove_csi_node),
             (CSI_DRIVERS, _into(self.drivers), lambda key: self.drivers.pop(key, None)),
-            (CSI_STORAGE_CAPACITIES, _into(self.capacities), lambda key: self.capacities.pop(key, None)),
+            (CSI_STORAGE_CAPACITIES, self.pools.put, self.pools.remove),
         )
 
     def _put_class(self, obj: Obj) -> None:
@@ -189,7 +190,8 @@ class Storage:
     def reserved_for(self, claim: Obj) -> Obj | None:
         """The volume that is set aside for a claim and can hold it; no other one will do then."""
         kept = (v for v in self._reserved.get(key_of(claim), {}).values() if is_bound_to(v, claim))
-        return next((v for v in kept if class_of(v) == class_of(claim) and may_hold(v, claim)), None)
+        able = (v for v in kept if class_of(v) == class_of(claim) and may_hold(v, claim))
+        return min(able, key=order, default=None)
 
     def attached_by(self, claim_key: str) -> Attachable | None:
         """What a claim makes a node attach; None when nobody knows (yet)."""

@@ -10,20 +10,20 @@ plain rule and says what is to be written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from pilothouse.api import labels, volumes
+from pilothouse.api import volumes
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import NO_PROVISIONER, SELECTED_NODE, annotations_of, asked
 from pilothouse.client.informer import key_of
 from pilothouse.scheduler import selection
 from pilothouse.scheduler.framework import Rows
-from pilothouse.scheduler.free_volumes import only_requirement
 from pilothouse.scheduler.node_table import Codes, Mask, NodeTable
 from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.shelves import Shelf, only_requirement
 from pilothouse.scheduler.storage import Storage
 
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
@@ -85,6 +85,8 @@ class Plan(NamedTuple):
     """(volume, claim)."""
     provisions: Sequence[Obj] = ()
     reasons: Sequence[str] = ()
+    pools: Mapping[str, Obj] = {}
+    """The CSIStorageCapacity that has room for a new volume, by the claim's key, where the driver reports any."""
 
 
 def on_node(claims: Claims, node: Obj, storage: Storage) -> Plan:
@@ -100,10 +102,15 @@ def on_node(claims: Claims, node: Obj, storage: Storage) -> Plan:
             provisions.append(claim)
         else:
             bindings.append((volume, claim))
-    problem = next((p for c in provisions if (p := _not_provisioned(c, node, storage))), "")
-    if problem:
-        reasons.append(problem)
-    return Plan(bindings, provisions, reasons)
+    pools: dict[str, Obj] = {}
+    for claim in provisions:
+        problem, pool = _provision(claim, node, storage)
+        if problem:
+            reasons.append(problem)
+            break
+        if pool is not None:
+            pools[key_of(claim)] = pool
+    return Plan(bindings, provisions, reasons, pools)
 
 
 def _matched(claims: Iterable[Obj], node: Obj, storage: Storage) -> list[Obj | None]:
@@ -132,15 +139,15 @@ def _bound_here(bound: Iterable[Obj], node: Obj, storage: Storage) -> str:
     return ""
 
 
-def _not_provisioned(claim: Obj, node: Obj, storage: Storage) -> str:
-    """Why no volume can be made for a claim on a node."""
+def _provision(claim: Obj, node: Obj, storage: Storage) -> tuple[str, Obj | None]:
+    """Why no volume can be made for a claim on a node; and the pool that has room for it, where pools count."""
     storage_class = _provisioning_class(claim, storage)
     if storage_class is None or not volumes.allows_topology(storage_class, node):
-        return NOTHING_TO_BIND
-    pools = _pools(claim, storage_class, storage)
-    if pools is None or any(volumes.reached_from(pool, node) for pool in pools):
-        return ""
-    return NO_SPACE
+        return NOTHING_TO_BIND, None
+    if not _asks_for_room(claim, storage_class, storage):
+        return "", None
+    pool = storage.pools.with_room(storage_class["metadata"]["name"], asked(claim), node)
+    return ("" if pool is not None else NO_SPACE), pool
 
 
 def _provisioning_class(claim: Obj, storage: Storage) -> Obj | None:
@@ -151,41 +158,47 @@ def _provisioning_class(claim: Obj, storage: Storage) -> Obj | None:
     return found
 
 
-def _pools(claim: Obj, storage_class: Obj, storage: Storage) -> list[Obj] | None:
-    """The capacities with enough room for a claim; None where the driver does not report any."""
+def _asks_for_room(claim: Obj, storage_class: Obj, storage: Storage) -> bool:
+    """Whether the driver says how much room there is, and the claim how much it needs."""
     driver = storage.drivers.get(storage_class["provisioner"])
-    if driver is None or not driver["spec"].get("storageCapacity"):
-        return None
-    size, name = asked(claim), storage_class["metadata"]["name"]
-    return [
-        pool
-        for pool in storage.capacities.values()
-        if pool.get("storageClassName") == name
-        and (limit := volumes.volume_limit(pool)) is not None
-        and limit >= size
-    ]
+    requests = (claim["spec"].get("resources") or {}).get("requests") or {}
+    return driver is not None and bool(driver["spec"].get("storageCapacity")) and "storage" in requests
 
 
 # -- all nodes at once ------------------------------------------------------------------------------------
 
 
 class Search:
-    """The same for every row of a table: `reasons` says which rows are out for what."""
+    """The same for every row of a table."""
 
-    def __init__(self, table: NodeTable, rows: Mask, claims: Claims, storage: Storage) -> None:
+    def __init__(self, table: NodeTable, storage: Storage) -> None:
         self._table = table
         self._storage = storage
-        self.reasons: dict[str, Mask] = {}
+        self._reasons: dict[str, Mask] = {}
         self._by_value: dict[str, tuple[Rows, Codes]] = {}
         """By label key, rows in the order of their values, and those values."""
+
+    def reasons(self, claims: Claims, rows: Mask) -> Mapping[str, Mask]:
+        """Which rows are out for what."""
+        self._reasons = {}
         self._check_bound(claims.bound, rows)
         if claims.waiting:
             self._find(claims.waiting, rows)
+        return self._reasons
+
+    def plans(self, claims: Claims, rows: Rows) -> tuple[list[Plan], Rows]:
+        """The plans of some rows that will do, and the number of each row's."""
+        waiting = claims.waiting
+        pools = (self._storage.pools.of_class(volumes.class_of(claim)) for claim in waiting)
+        shelves = [*self._shelves(waiting), *(shelf for shelf in pools if shelf is not None)]
+        firsts, groups = self._alike(waiting, shelves, rows)
+        nodes = (self._table.node(int(rows[first])) for first in firsts)
+        return [on_node(claims, node, self._storage) for node in nodes], groups
 
     def _out(self, reason: str, rows: Mask) -> None:
         if rows.any():
-            before = self.reasons.get(reason)
-            self.reasons[reason] = rows if before is None else before | rows
+            before = self._reasons.get(reason)
+            self._reasons[reason] = rows if before is None else before | rows
 
     def _check_bound(self, bound: Iterable[Obj], rows: Mask) -> None:
         left = rows
@@ -251,14 +264,19 @@ class Search:
         kept = self._storage.reserved_for(claim)
         if kept is not None:
             return self._mask(volumes.on_nodes(kept))
-        size = asked(claim)
         found = self._table.empty_mask()
         for shelf in self._storage.free.shelves(claim):
-            for key in shelf.labelled:
-                found |= shelf.largest(key, self._table.labels(key)) >= size
-            for selector, sizes in shelf.elsewhere.values():
-                if sizes[-1][0] >= size:
-                    found |= self._mask(selector)
+            found |= self._having(shelf, asked(claim))
+        return found
+
+    def _having(self, shelf: Shelf, size: int) -> Mask:
+        """The rows that something of at least this size reaches."""
+        found = self._table.empty_mask()
+        for key in shelf.labelled:
+            found |= shelf.largest(key, self._table.labels(key)) >= size
+        for selector, sizes in shelf.elsewhere.values():
+            if sizes[-1][0] >= size:
+                found |= self._mask(selector)
         return found
 
     def _without_volumes(self, claims: Sequence[Obj], rows: Mask) -> dict[str, Mask]:
@@ -268,23 +286,37 @@ class Search:
         missing = {key_of(claim): self._table.empty_mask() for claim in claims}
         if not len(at):
             return missing
-        places = np.column_stack([column[at] for column in self._places(claims)] or [self._table.valid[at]])
-        _, firsts, groups = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        firsts, groups = self._alike(claims, self._shelves(claims), at)
         found = [_matched(claims, self._table.node(int(at[first])), self._storage) for first in firsts]
         for number, mask in enumerate(missing.values()):
             lacks = np.array([matched[number] is None for matched in found], dtype=bool)
-            mask[at] = lacks[groups.reshape(-1)]
+            mask[at] = lacks[groups]
         return missing
 
-    def _places(self, claims: Sequence[Obj]) -> Iterable[Codes | Mask]:
-        """Columns; the same volumes reach two rows that are the same in all of them."""
-        shelves = {id(s): s for claim in claims for s in self._storage.free.shelves(claim)}.values()
-        for key in dict.fromkeys(key for shelf in shelves for key in shelf.labelled):
+    def _shelves(self, claims: Iterable[Obj]) -> list[Shelf]:
+        return [shelf for claim in claims for shelf in self._storage.free.shelves(claim)]
+
+    def _alike(self, claims: Iterable[Obj], shelves: Iterable[Shelf], at: Rows) -> tuple[Rows, Rows]:
+        """The same things of these shelves, and the same volumes that are set aside for claims, reach all rows of a
+        group. Where in `at` the first row of each group stands, and the number of each row's group."""
+        columns = [column[at] for column in self._places(claims, shelves)] or [self._table.valid[at]]
+        _, firsts, groups = np.unique(
+            np.column_stack(columns), axis=0, return_index=True, return_inverse=True
+        )
+        return firsts, groups.reshape(-1)
+
+    def _places(self, claims: Iterable[Obj], shelves: Iterable[Shelf]) -> Iterable[Codes | Mask]:
+        """Columns that tell apart which places rows are in."""
+        distinct = {id(shelf): shelf for shelf in shelves}.values()
+        for key in dict.fromkeys(key for shelf in distinct for key in shelf.labelled):
             yield self._table.labels(key).codes
-        selectors = [other.selector for shelf in shelves for other in shelf.elsewhere.values()]
-        selectors += [volumes.on_nodes(v) for c in claims if (v := self._storage.reserved_for(c)) is not None]
-        for selector in selectors:
-            yield self._mask(selector)
+        for shelf in distinct:
+            for selector, _ in shelf.elsewhere.values():
+                yield self._mask(selector)
+        for claim in claims:
+            kept = self._storage.reserved_for(claim)
+            if kept is not None:
+                yield self._mask(volumes.on_nodes(kept))
 
     def _mask(self, selector: Obj | None) -> Mask:
         reached = self._reached(selector)
@@ -304,9 +336,10 @@ class Search:
         allowed = self._topology(storage_class)
         out = rows & ~allowed
         self._out(NOTHING_TO_BIND, out)
-        pools = _pools(claim, storage_class, self._storage)
-        if pools is not None:
-            full = rows & allowed & ~self._reached_by(pools)
+        if _asks_for_room(claim, storage_class, self._storage):
+            shelf = self._storage.pools.of_class(storage_class["metadata"]["name"])
+            here = self._having(shelf, asked(claim)) if shelf is not None else self._table.empty_mask()
+            full = rows & allowed & ~here
             self._out(NO_SPACE, full)
             out = out | full
         return out
@@ -316,22 +349,6 @@ class Search:
         if not terms:
             return self._table.valid
         return selection.any_term(self._table, [_as_node_selector_term(term) for term in terms])
-
-    def _reached_by(self, pools: Iterable[Obj]) -> Mask:
-        mask = self._table.empty_mask()
-        for pool in pools:
-            if pool.get("nodeTopology") is not None:
-                mask |= self._labelled(labels.from_label_selector(pool["nodeTopology"]))
-        return mask
-
-    def _labelled(self, selector: labels.Selector) -> Mask:
-        mask = self._table.valid.copy()
-        for requirement in selector.requirements:
-            column = self._table.labels(requirement.key)
-            verdicts = [requirement.matches({requirement.key: value}) for value in column.values]
-            verdicts.append(requirement.matches({}))  # at -1, which is ABSENT
-            mask &= np.array(verdicts, dtype=bool)[column.codes]
-        return mask
 
 
 def _that_compete(claims: Iterable[Obj]) -> list[list[Obj]]:

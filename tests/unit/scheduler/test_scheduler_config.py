@@ -216,6 +216,26 @@ def test_what_upstream_refuses_is_refused_in_its_words(text: str, error: str) ->
     assert str(caught.value) == error
 
 
+def test_a_shape_for_volumes_needs_its_feature_gate() -> None:
+    """StorageCapacityScoring, alpha in 1.36."""
+    shaped = parsed(
+        _args("VolumeBinding", "{shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}")
+    )
+    with pytest.raises(ProfileError, match="turn on the feature gate StorageCapacityScoring"):
+        checked(shaped)
+    assert _arguments(checked(shaped, {"StorageCapacityScoring"}))["shape"][1]["score"] == 10
+    unshaped = _arguments(checked(parsed(""), {"StorageCapacityScoring"}))
+    assert list(unshaped["shape"]) == [{"utilization": 0, "score": 10}, {"utilization": 100, "score": 0}]
+    wrong = parsed(_args("VolumeBinding", "{shape: [{utilization: 0, score: 11}]}"))
+    with pytest.raises(ProfileError) as caught:
+        checked(wrong, {"StorageCapacityScoring"})
+    assert str(caught.value) == f"{_AT}.shape[0].score: Invalid value: 11: not in valid range [0, 10]"
+
+
+def _arguments(config: Any) -> Any:
+    return next(e["args"] for e in config["profiles"][0]["pluginConfig"] if e["name"] == "VolumeBinding")
+
+
 # -- plugin sets ----------------------------------------------------------------------------------------------
 
 

@@ -11,13 +11,22 @@ from hypothesis import strategies as st
 
 from pilothouse.api import resources, volumes
 from pilothouse.api.types import Obj
+from pilothouse.client.informer import key_of
 from pilothouse.scheduler import cycle as cycles
 from pilothouse.scheduler import volume_binding
 from pilothouse.scheduler.framework import FilterPlugin
 from pilothouse.scheduler.hints import ASSIGNED_POD, CLAIM, CSI_NODE, STORAGE_CLASS, VOLUME, Action, Event
 from pilothouse.scheduler.node_table import NodeTable
-from pilothouse.scheduler.plugins import node_volume_limits, registry, volume_restrictions, volume_zone
+from pilothouse.scheduler.plugins import (
+    node_volume_limits,
+    registry,
+    volume_capacity,
+    volume_restrictions,
+    volume_zone,
+)
+from pilothouse.scheduler.plugins.resource_scoring import by_ratio
 from pilothouse.scheduler.plugins.volume_binding import VolumeBinding
+from pilothouse.scheduler.plugins.volume_capacity import VolumeBindingByCapacity
 from pilothouse.scheduler.pod_info import pod_info
 from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.storage import Storage
@@ -114,6 +123,7 @@ def test_a_free_volume_is_found_as_if_all_were_looked_at(
             storage.volumes.put(disks[number])
     for claim in claims:
         of_class = [disk for disk in disks if volumes.class_of(disk) == volumes.class_of(claim)]
+        of_class.sort(key=volumes.order)
         for node in nodes:
             kept = storage.reserved_for(claim)
             found = storage.free.smallest(claim, node, taken) if kept is None else kept
@@ -132,6 +142,84 @@ def test_the_largest_free_volumes_of_nodes_that_come_later_are_known() -> None:
     assert refused(plugin, pod, table) == {"n1": missing}
     storage.volumes.remove("on-a")
     assert refused(plugin, pod, table) == {"n0": missing, "n1": missing}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    pools=v.pools(), nodes=v.labelled_nodes(), size=st.sampled_from(("1Gi", "2Gi", "3Gi")), gone=st.booleans()
+)
+def test_room_for_a_new_volume_is_found_as_if_all_pools_were_looked_at(
+    pools: list[Obj], nodes: list[Obj], size: str, gone: bool
+) -> None:
+    storage, wanted = v.storage(pools=pools), volumes.asked(v.claim("c", size=size))
+    if gone and pools:
+        storage.pools.remove(key_of(pools.pop()))
+    for node in nodes:
+        able = [
+            p for p in pools if (volumes.volume_limit(p) or 0) >= wanted and volumes.reached_from(p, node)
+        ]
+        found = storage.pools.with_room(v.WAITING, wanted, node)
+        assert (found is not None) == bool(able)
+        assert found is None or found in able
+
+
+# -- scores by capacity ---------------------------------------------------------------------------------------
+
+EMPTIER = [{"utilization": 0, "score": 10}, {"utilization": 100, "score": 0}]
+FULLER = [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]
+
+
+def capacity_scores(pod: Obj, table: NodeTable, storage: Storage, shape: list[Obj]) -> dict[str, int]:
+    """By node, of those that will do."""
+    plugin, cycle = VolumeBindingByCapacity(storage, shape), b.cycle(pod, table)
+    assert plugin.pre_filter(cycle) is None
+    left = table.valid.copy()
+    for rejection in plugin.filter(cycle, left):
+        left &= ~rejection.mask
+    rows = np.flatnonzero(left)
+    if not plugin.pre_score(cycle, rows):
+        return {}
+    found = plugin.score(cycle, rows)
+    return {table.name(int(row)): int(value) for row, value in zip(rows, found, strict=True)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(store=v.stores(), nodes=v.labelled_nodes(), shape=st.sampled_from((EMPTIER, FULLER)))
+def test_capacity_scores_on_columns_agree_with_one_node_at_a_time(
+    store: tuple[Storage, list[str]], nodes: list[Obj], shape: list[Obj]
+) -> None:
+    storage, names = store
+    pod = v.mounting(*names)
+    claims = volume_binding.sorted_out(pod_info(pod), storage)
+    assert not isinstance(claims, str)
+    by_name = {node["metadata"]["name"]: node for node in nodes}
+    for name, found in capacity_scores(pod, b.table(nodes), storage, shape).items():
+        plan = volume_binding.on_node(claims, by_name[name], storage)
+        assert found == volume_capacity.score(plan, by_ratio(shape))
+
+
+def test_a_volume_that_just_fits_scores_as_the_shape_says() -> None:
+    """KEP-4049; scorer_test.go: the share of what is there that is asked for, classes weighing the same."""
+    local = [
+        v.volume(f"v-{zone}-{name}", size=size, storage_class=name, within={"zone": zone})
+        for zone, size in (("a", "10Gi"), ("b", "20Gi"))
+        for name in (v.STATIC, v.WAITING)
+    ]
+    storage = v.storage([v.claim("c", storage_class=v.STATIC, size="10Gi"), v.claim("d", size="5Gi")], local)
+    table = b.table([b.node(f"n{zone}", labels={"zone": zone}) for zone in "ab"])
+    assert capacity_scores(v.mounting("c"), table, storage, FULLER) == {"na": 100, "nb": 50}
+    assert capacity_scores(v.mounting("c"), table, storage, EMPTIER) == {"na": 0, "nb": 50}
+    assert capacity_scores(v.mounting("c", "d"), table, storage, FULLER) == {"na": 75, "nb": 38}
+
+
+def test_a_new_volume_scores_by_the_room_that_its_driver_reports() -> None:
+    pools = [
+        v.pool(f"p{zone}", size, {"matchLabels": {"zone": zone}})
+        for zone, size in (("a", "10Gi"), ("b", "40Gi"))
+    ]
+    storage = v.storage([v.claim("c", size="10Gi")], drivers=[v.driver(v.CSI, capacity=True)], pools=pools)
+    table = b.table([b.node(f"n{zone}", labels={"zone": zone}) for zone in "abc"])
+    assert capacity_scores(v.mounting("c"), table, storage, EMPTIER) == {"na": 0, "nb": 75}
 
 
 _MOUNTS = st.one_of(

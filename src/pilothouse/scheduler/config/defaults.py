@@ -7,15 +7,18 @@ upstream's can be asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import plugin_sets
 from pilothouse.scheduler.config.structure import API_VERSION, KIND, has_args
+from pilothouse.scheduler.features import STORAGE_CAPACITY_SCORING
 
 DEFAULT_SCHEDULER = "default-scheduler"
 NO_LIMIT = -1
 ALL_NODES = 100
+EMPTIER_IS_BETTER = ({"utilization": 0, "score": 10}, {"utilization": 100, "score": 0})
+"""The shape of VolumeBindingArgs, with StorageCapacityScoring."""
 
 _LEADER_ELECTION = {
     "leaderElect": True,
@@ -55,6 +58,23 @@ def configuration(given: Obj | None = None) -> Obj:
         profiles[0] = {**profiles[0], "schedulerName": DEFAULT_SCHEDULER}
     made["profiles"] = [_profile(profile) for profile in profiles]
     return made
+
+
+def with_features(config: Obj, features: Collection[str]) -> Obj:
+    """A complete configuration with the defaults of gates that are on."""
+    if STORAGE_CAPACITY_SCORING not in features:
+        return config
+    return {**config, "profiles": [_with_shape(profile) for profile in config["profiles"]]}
+
+
+def _with_shape(profile: Obj) -> Obj:
+    entries = [
+        {**entry, "args": {**entry["args"], "shape": entry["args"].get("shape") or EMPTIER_IS_BETTER}}
+        if entry["name"] == "VolumeBinding"
+        else entry
+        for entry in profile["pluginConfig"]
+    ]
+    return {**profile, "pluginConfig": entries}
 
 
 def _filled(given: Obj | None, defaults: Mapping[str, object]) -> Obj:

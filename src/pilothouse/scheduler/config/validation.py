@@ -3,6 +3,8 @@ k8s.io/component-base/config/validation)."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import names
@@ -17,14 +19,14 @@ _DURATIONS = ("leaseDuration", "renewDeadline", "retryPeriod")
 _RESOURCE_FIELDS = ("resourceLock", "resourceNamespace", "resourceName")
 
 
-def validate(config: Obj) -> f.Errors:
-    """Of a complete configuration."""
+def validate(config: Obj, features: Collection[str] = ()) -> f.Errors:
+    """Of a complete configuration; `features` are the gates that are on."""
     errors = _client_connection(config["clientConnection"])
     errors += _leader_election(config["leaderElection"])
     if config["parallelism"] <= 0:
         why = "should be an integer value greater than zero"
         errors.append(f.invalid("parallelism", config["parallelism"], why))
-    errors += _profiles(config)
+    errors += _profiles(config, features)
     errors += _percentage("percentageOfNodesToScore", config["percentageOfNodesToScore"])
     first, most = config["podInitialBackoffSeconds"], config["podMaxBackoffSeconds"]
     if first <= 0:
@@ -72,7 +74,7 @@ def _percentage(path: str, value: int | None) -> f.Errors:
 # -- profiles -------------------------------------------------------------------------------------------------
 
 
-def _profiles(config: Obj) -> f.Errors:
+def _profiles(config: Obj, features: Collection[str]) -> f.Errors:
     errors: f.Errors = []
     seen: dict[str, str] = {}
     profiles: list[Obj] = config["profiles"]
@@ -84,7 +86,8 @@ def _profiles(config: Obj) -> f.Errors:
         share = "percentageOfNodesToScore"
         errors += _percentage(f"{path}.{share}", profile.get(share))
         errors += _removed_plugins(profile["plugins"], f"{path}.plugins", config["apiVersion"])
-        errors += _plugin_config(profile["pluginConfig"], f"{path}.pluginConfig", config["apiVersion"])
+        entries = profile["pluginConfig"]
+        errors += _plugin_config(entries, f"{path}.pluginConfig", config["apiVersion"], features)
         if name in seen:
             errors.append(f.duplicate(f"{path}.schedulerName", f.GoText(seen[name])))
         seen[name] = f"{path}.schedulerName"
@@ -104,7 +107,7 @@ def _removed(version: str) -> str:
     return f'was invalid in version "{_REMOVED_IN}" (KubeSchedulerConfiguration is version "{version}")'
 
 
-def _plugin_config(config: list[Obj], path: str, version: str) -> f.Errors:
+def _plugin_config(config: list[Obj], path: str, version: str, features: Collection[str]) -> f.Errors:
     errors: f.Errors = []
     seen: set[str] = set()
     for i, entry in enumerate(config):
@@ -115,7 +118,7 @@ def _plugin_config(config: list[Obj], path: str, version: str) -> f.Errors:
         if name in _REMOVED:
             errors.append(f.invalid(at, name, _removed(version)))
         else:
-            errors += validation_args.at_start(name, entry.get("args") or {}, f"{at}.args")
+            errors += validation_args.at_start(name, entry.get("args") or {}, f"{at}.args", features)
     return errors
 
 

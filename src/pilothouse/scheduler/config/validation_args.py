@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pilothouse.api import field as f
 from pilothouse.api.node_selector import PREFERRED, REQUIRED
@@ -10,15 +10,18 @@ from pilothouse.api.types import Obj
 from pilothouse.api.validation import fields
 from pilothouse.api.validation.pods.scheduling import node_selector_term
 from pilothouse.kit.durations import duration_s
+from pilothouse.scheduler.features import STORAGE_CAPACITY_SCORING
 
 _STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
 _SCORE_MAX = 10
 _ACTIONS = ("DoNotSchedule", "ScheduleAnyway")
 
 
-def at_start(plugin: str, args: Obj, path: str) -> f.Errors:
+def at_start(plugin: str, args: Obj, path: str, features: Collection[str] = ()) -> f.Errors:
     """What is checked with the whole configuration. NodeResourcesFit is checked when it is made, as upstream's table
-    misses it."""
+    misses it. `features` are the gates that are on."""
+    if plugin == "VolumeBinding":
+        return _volume_binding(args, path, STORAGE_CAPACITY_SCORING in features)
     check = _CHECKS.get(plugin)
     return check(args, path) if check is not None else []
 
@@ -110,13 +113,15 @@ def _constraint(constraints: list[Obj], i: int, path: str) -> f.Errors:
     return errors
 
 
-def _volume_binding(args: Obj, path: str) -> f.Errors:
+def _volume_binding(args: Obj, path: str, has_shape: bool) -> f.Errors:
     errors: f.Errors = []
     wait = args["bindTimeoutSeconds"]
     if wait < 0:
         why = "invalid BindTimeoutSeconds, should not be a negative value"
         errors.append(f.invalid(f"{path}.bindTimeoutSeconds", wait, why))
-    if args.get("shape"):
+    if has_shape:
+        errors += _shape(args.get("shape") or [], f"{path}.shape")
+    elif args.get("shape"):
         why = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring"
         errors.append(f.invalid(f"{path}.shape", args["shape"], why))
     return errors
@@ -193,5 +198,4 @@ _CHECKS: Mapping[str, Callable[[Obj, str], f.Errors]] = {
     "NodeAffinity": _node_affinity,
     "NodeResourcesBalancedAllocation": _balanced_allocation,
     "PodTopologySpread": _spread,
-    "VolumeBinding": _volume_binding,
 }

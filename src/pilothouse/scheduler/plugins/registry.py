@@ -11,6 +11,7 @@ from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import defaults, plugin_sets
 from pilothouse.scheduler.config.validation_args import node_resources_fit
 from pilothouse.scheduler.dra.manager import Manager
+from pilothouse.scheduler.features import STORAGE_CAPACITY_SCORING
 from pilothouse.scheduler.framework import Plugin
 from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
@@ -37,6 +38,7 @@ from pilothouse.scheduler.plugins.priority_sort import PrioritySort
 from pilothouse.scheduler.plugins.scheduling_gates import SchedulingGates
 from pilothouse.scheduler.plugins.taint_toleration import TaintToleration
 from pilothouse.scheduler.plugins.volume_binding import VolumeBinding
+from pilothouse.scheduler.plugins.volume_capacity import VolumeBindingByCapacity
 from pilothouse.scheduler.plugins.volume_restrictions import VolumeRestrictions
 from pilothouse.scheduler.plugins.volume_zone import VolumeZone
 from pilothouse.scheduler.pod_terms import Namespaces
@@ -95,7 +97,12 @@ def _preemption(args: Obj, ask: Questions, handle: Handle) -> Plugin:
 
 
 def _volume_binding(args: Obj, ask: Questions, handle: Handle | None = None) -> Plugin:
-    return VolumeBinding(ask.storage, handle, args["bindTimeoutSeconds"])
+    wait_s = args["bindTimeoutSeconds"]
+    if handle is not None and STORAGE_CAPACITY_SCORING in handle.features:
+        return VolumeBindingByCapacity(
+            ask.storage, args.get("shape") or defaults.EMPTIER_IS_BETTER, handle, wait_s
+        )
+    return VolumeBinding(ask.storage, handle, wait_s)
 
 
 def _plain(make: Callable[[], Plugin]) -> RuleFactory:

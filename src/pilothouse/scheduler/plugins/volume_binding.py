@@ -105,8 +105,7 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
         claims: Claims | None = cycle.state.get(self.name)
         if claims is None:
             return
-        search = Search(cycle.table, left, claims, self._storage)
-        for reason, rows in search.reasons.items():
+        for reason, rows in Search(cycle.table, self._storage).reasons(claims, left).items():
             yield Rejection(rows, reason, resolvable=False)
 
     # -- doing ------------------------------------------------------------------------------------------
