@@ -51,6 +51,7 @@ STORAGE_CLASS = "StorageClass"
 CSI_NODE = "CSINode"
 CSI_DRIVER = "CSIDriver"
 CSI_STORAGE_CAPACITY = "CSIStorageCapacity"
+VOLUME_ATTACHMENT = "VolumeAttachment"
 RESOURCE_CLAIM = "ResourceClaim"
 RESOURCE_SLICE = "ResourceSlice"
 DEVICE_CLASS = "DeviceClass"
@@ -61,6 +62,7 @@ OTHERS: Mapping[str, Resource] = {
     CSI_NODE: resources.CSI_NODES,
     CSI_DRIVER: resources.CSI_DRIVERS,
     CSI_STORAGE_CAPACITY: resources.CSI_STORAGE_CAPACITIES,
+    VOLUME_ATTACHMENT: resources.VOLUME_ATTACHMENTS,
     RESOURCE_CLAIM: resources.RESOURCE_CLAIMS,
     RESOURCE_SLICE: resources.RESOURCE_SLICES,
     DEVICE_CLASS: resources.DEVICE_CLASSES,

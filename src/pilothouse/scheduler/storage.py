@@ -22,11 +22,13 @@ from pilothouse.api.resources import (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
     Resource,
 )
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import claim_key, class_of, is_bound_to, may_hold, order, waits_for_consumer
 from pilothouse.client.informer import Handler, Informers, key_of
+from pilothouse.scheduler.attachments import Attachments
 from pilothouse.scheduler.free_volumes import FreeVolumes
 from pilothouse.scheduler.storage_pools import Pools
 
@@ -97,9 +99,10 @@ class Storage:
         self.classes: dict[str, Obj] = {}
         self.csi_nodes: dict[str, Obj] = {}
         self.csi_version = 0
-        """Changes with every CSINode."""
+        """Changes with every CSINode and CSIDriver."""
         self.drivers: dict[str, Obj] = {}
         self.pools = Pools()
+        self.attachments = Attachments(self.volumes.get)
         self.listeners: list[Callable[[str], None]] = []
         self.free = FreeVolumes()
         self._reserved: dict[str, dict[str, Obj]] = {}
@@ -125,7 +128,8 @@ class Storage:
             (PERSISTENT_VOLUMES, self.volumes.put, self.volumes.remove),
             (STORAGE_CLASSES, self._put_class, self._remove_class),
             (CSI_NODES, self._put_csi_node, self._remove_csi_node),
-            (CSI_DRIVERS, _into(self.drivers), lambda key: self.drivers.pop(key, None)),
+            (CSI_DRIVERS, self._put_driver, self._remove_driver),
+            (VOLUME_ATTACHMENTS, self.attachments.put, self.attachments.remove),
             (CSI_STORAGE_CAPACITIES, self.pools.put, self.pools.remove),
         )
 
@@ -143,6 +147,14 @@ class Storage:
         self.csi_nodes.pop(key, None)
         self.csi_version += 1
 
+    def _put_driver(self, obj: Obj) -> None:
+        self.drivers[key_of(obj)] = obj
+        self.csi_version += 1
+
+    def _remove_driver(self, key: str) -> None:
+        self.drivers.pop(key, None)
+        self.csi_version += 1
+
     def _claim_changed(self, key: str, before: Obj | None, now: Obj | None) -> None:
         self._told(key)
 
@@ -154,6 +166,7 @@ class Storage:
             self._reserved.setdefault(claim_key(now), {})[key] = now
         elif now is not None:
             self.free.put(now)
+        self.attachments.volume_changed(key)
         for volume in (before, now):
             if volume is not None and claim_key(volume):
                 self._told(claim_key(volume))
@@ -216,13 +229,14 @@ class Storage:
                     found.setdefault(driver["name"], {})[name] = most
         return found
 
+    def kept_to_drivers(self) -> frozenset[str]:
+        """The drivers whose volumes may only go to nodes that have the driver (KEP-5030)."""
+        wish = "preventPodSchedulingIfMissing"
+        return frozenset(name for name, driver in self.drivers.items() if driver["spec"].get(wish))
+
     def migrated(self, node: str) -> frozenset[str]:
         csi_node = self.csi_nodes.get(node)
         return frozenset() if csi_node is None else csi_migration.migrated(csi_node)
-
-
-def _into(objects: dict[str, Obj]) -> Callable[[Obj], None]:
-    return lambda obj: objects.__setitem__(key_of(obj), obj)
 
 
 def _drop(index: dict[str, dict[str, Obj]], value: str, key: str) -> None:

@@ -155,6 +155,7 @@ async def test_a_device_that_cannot_be_attached_is_given_up_for_another(c: Runni
     await pod(c, "web", "gpu")
     await c.settle(1)
     await devices(c, d.device("h"), node="b")
+    await c.client.patch(RESOURCE_SLICES, "slice-a", {"spec": {"devices": []}})  # or it would be tried again
     await _report(c, "gpu", "Broken")
     await c.settle(6)
     message = 'claim gpu binding failed: reason=Test, message="so"'

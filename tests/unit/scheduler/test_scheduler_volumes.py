@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from pilothouse.client.informer import key_of
 from pilothouse.scheduler import cycle as cycles
 from pilothouse.scheduler import volume_binding
 from pilothouse.scheduler.framework import FilterPlugin
-from pilothouse.scheduler.hints import ASSIGNED_POD, CLAIM, CSI_NODE, STORAGE_CLASS, VOLUME, Action, Event
+from pilothouse.scheduler.hints import (
+    ASSIGNED_POD,
+    CLAIM,
+    CSI_NODE,
+    STORAGE_CLASS,
+    VOLUME,
+    VOLUME_ATTACHMENT,
+    Action,
+    Event,
+)
 from pilothouse.scheduler.node_table import NodeTable
 from pilothouse.scheduler.plugins import (
     node_volume_limits,
@@ -284,9 +294,15 @@ EBS = "kubernetes.io/aws-ebs"
     limits=st.lists(st.integers(0, 4), min_size=3, max_size=3),
     migrated=st.lists(st.booleans(), min_size=3, max_size=3),
     gone=st.integers(0, 5),
+    attached=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=4, unique=True),
 )
 def test_limits_on_columns_agree_with_one_node_at_a_time(
-    there: list[list[int]], new: list[int], limits: list[int], migrated: list[bool], gone: int
+    there: list[list[int]],
+    new: list[int],
+    limits: list[int],
+    migrated: list[bool],
+    gone: int,
+    attached: list[tuple[int, int]],
 ) -> None:
     """Even claims are of a driver, odd ones of an in-tree plugin, 6 and 7 unbound; pods and bindings come and go."""
     driver, tree = {"driver": "ebs.csi.aws.com", "volumeHandle": ""}, {"volumeID": ""}
@@ -319,6 +335,10 @@ def test_limits_on_columns_agree_with_one_node_at_a_time(
         }
         assert set(refused(plugin, pod, table)) == expected
 
+    agrees(pods)
+    for disk, node in attached:
+        attachment = v.attachment(f"v{disk}", f"n{node}", "ebs.csi.aws.com")
+        storage.put(resources.VOLUME_ATTACHMENTS, attachment)
     agrees(pods)
     for each in pods[:1]:
         table.remove_pod(each["metadata"]["uid"])
@@ -481,6 +501,58 @@ def test_a_node_attaches_no_more_volumes_than_it_can() -> None:
     assert outcome(v.mounting("c1"), table, storage) == "a"
 
 
+def test_what_is_still_attached_takes_up_room() -> None:
+    """csi_test.go: "should count VolumeAttachments towards volume limit when no pods exist"; upstream counts a volume
+    that is attached without a pod beside the one that a new pod brings, even if it is the same."""
+    claims = [v.claim(f"c{i}", bound=True, volume=f"v{i}") for i in range(4)]
+    disks = [v.volume(f"v{i}") for i in range(3)]
+    storage = v.storage(claims, disks, csi_nodes=[v.csi_node(n, {v.CSI: 2}) for n in "abc"])
+    table = b.table([b.node("a")], [v.mounting("c0", on="a")])
+    full = "0/1 nodes are available: 1 node(s) exceed max volume count."
+    put = partial(storage.put, resources.VOLUME_ATTACHMENTS)
+    put(v.attachment("v0", "a"))  # its pod is there
+    put(v.attachment("v2", "b"))
+    assert outcome(v.mounting("c1"), table, storage) == "a"
+    put(v.attachment("v3", "a"))  # nobody knows this volume yet
+    assert outcome(v.mounting("c1"), table, storage) == "a"
+    limits = node_volume_limits.NodeVolumeLimits(storage)
+    assert not refused(limits, v.mounting("c1"), table)
+    storage.put(resources.PERSISTENT_VOLUMES, v.volume("v3"))
+    assert outcome(v.mounting("c1"), table, storage) == full
+    assert outcome(v.mounting("c3"), table, storage) == full
+    assert outcome(v.mounting("c0"), table, storage) == "a"
+    assert refused(limits, v.mounting("c1"), table)
+    storage.attachments.remove("v3-on-a")
+    assert not refused(limits, v.mounting("c1"), table)
+
+    put(v.attachment("v3", "b"))
+    table.remove_node("a")
+    table.put_node(b.node("b"))  # in the row of the other
+    assert set(refused(limits, v.mounting("c1"), table)) == {"b"}
+
+
+def test_a_driver_may_keep_its_volumes_to_nodes_that_have_it() -> None:
+    """VolumeLimitScaling (KEP-5030), alpha in 1.36."""
+    storage = v.storage(
+        [v.claim("c")],
+        csi_nodes=[v.csi_node("a", {"other.example.com": 1}), v.csi_node("b", {v.CSI: 1})],
+        drivers=[v.driver(v.CSI, needed=True)],
+    )
+    table, pod = b.table([b.node(name) for name in "abc"]), v.mounting("c")
+    off = node_volume_limits.NodeVolumeLimits(storage)
+    plugin = node_volume_limits.NodeVolumeLimits(storage, needs_drivers=True)
+    missing = {f"{v.CSI} CSI driver is not installed on the node"}
+    assert refused(plugin, pod, table) == {"a": missing, "c": missing}
+    assert refused(off, pod, table) == {}
+    new = v.csi_node("a", {v.CSI: 0})
+    assert wakes(plugin, pod, Event(CSI_NODE, Action.UPDATE, v.csi_node("a"), new))
+    assert not wakes(off, pod, Event(CSI_NODE, Action.UPDATE, v.csi_node("a"), new))
+    storage.put(resources.CSI_NODES, new)
+    assert refused(plugin, pod, table) == {"a": {node_volume_limits.REASON}, "c": missing}
+    storage.put(resources.CSI_DRIVERS, v.driver(v.CSI))
+    assert set(refused(plugin, pod, table)) == {"a"}
+
+
 # -- what is assumed --------------------------------------------------------------------------------------------
 
 
@@ -533,6 +605,8 @@ def test_only_news_that_may_help_wakes_a_pod() -> None:
     assert not wakes(limits, pod, Event(CSI_NODE, Action.UPDATE, many, few))
     assert wakes(limits, pod, Event(ASSIGNED_POD, Action.DELETE, v.mounting("c", on="a")))
     assert not wakes(limits, pod, Event(ASSIGNED_POD, Action.DELETE, b.pod(on="a")))
+    assert wakes(limits, pod, Event(VOLUME_ATTACHMENT, Action.DELETE, v.attachment("v", "a")))
+    assert not wakes(limits, pod, Event(VOLUME_ATTACHMENT, Action.DELETE, v.attachment("v", "a", "other")))
 
     zones = volume_zone.VolumeZone(storage)
     assert not wakes(zones, pod, Event(VOLUME, Action.UPDATE, v.volume("v"), v.volume("v")))

@@ -78,8 +78,15 @@ def csi_node(name: str, limits: Mapping[str, int] | None = None, migrated: str =
     return {"metadata": {"name": name, "annotations": annotations}, "spec": {"drivers": drivers}}
 
 
-def driver(name: str, *, capacity: bool) -> Obj:
-    return {"metadata": {"name": name}, "spec": {"storageCapacity": capacity}}
+def driver(name: str, *, capacity: bool = False, needed: bool = False) -> Obj:
+    """`needed`: its volumes go to nodes that have it."""
+    spec = {"storageCapacity": capacity, "preventPodSchedulingIfMissing": needed}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def attachment(volume: str, node: str, driver: str = CSI) -> Obj:
+    spec = {"attacher": driver, "nodeName": node, "source": {"persistentVolumeName": volume}}
+    return {"metadata": {"name": f"{volume}-on-{node}"}, "spec": spec}
 
 
 def pool(name: str, capacity: str, nodes: Obj | None, storage_class: str = WAITING) -> Obj:

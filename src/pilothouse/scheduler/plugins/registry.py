@@ -11,7 +11,7 @@ from pilothouse.api.types import Obj
 from pilothouse.scheduler.config import defaults, plugin_sets
 from pilothouse.scheduler.config.validation_args import node_resources_fit
 from pilothouse.scheduler.dra.manager import Manager
-from pilothouse.scheduler.features import STORAGE_CAPACITY_SCORING
+from pilothouse.scheduler.features import STORAGE_CAPACITY_SCORING, VOLUME_LIMIT_SCALING
 from pilothouse.scheduler.framework import Plugin
 from pilothouse.scheduler.groups import Groups
 from pilothouse.scheduler.handle import Handle
@@ -109,6 +109,11 @@ def _plain(make: Callable[[], Plugin]) -> RuleFactory:
     return lambda args, ask: make()
 
 
+def _volume_limits(args: Obj, ask: Questions, handle: Handle | None = None) -> Plugin:
+    gates = handle.features if handle is not None else ()
+    return NodeVolumeLimits(ask.storage, needs_drivers=VOLUME_LIMIT_SCALING in gates)
+
+
 _RULES: Mapping[str, RuleFactory] = {
     SchedulingGates.name: _plain(SchedulingGates),
     PrioritySort.name: _plain(PrioritySort),
@@ -119,7 +124,7 @@ _RULES: Mapping[str, RuleFactory] = {
     NodePorts.name: _plain(NodePorts),
     NodeResourcesFit.name: _fit,
     VolumeRestrictions.name: lambda args, ask: VolumeRestrictions(ask.storage),
-    NodeVolumeLimits.name: lambda args, ask: NodeVolumeLimits(ask.storage),
+    NodeVolumeLimits.name: _volume_limits,
     VolumeBinding.name: _volume_binding,
     VolumeZone.name: lambda args, ask: VolumeZone(ask.storage),
     PodTopologySpread.name: _spread,
@@ -136,6 +141,7 @@ _OTHERS: Mapping[str, HandleFactory] = {
     DynamicResources.name: lambda args, ask, handle: DynamicResources(args, handle),
     DefaultBinder.name: lambda args, ask, handle: DefaultBinder(handle),
     VolumeBinding.name: _volume_binding,
+    NodeVolumeLimits.name: _volume_limits,
     DataLocality.name: lambda args, ask, handle: DataLocality(args, handle),
     Deadlines.name: lambda args, ask, handle: Deadlines(args, handle),
     Interference.name: lambda args, ask, handle: Interference(args, handle),
