@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -126,3 +127,84 @@ def test_device_taint_rules(everything: Api) -> None:
         "POST", path, {"metadata": {"name": "bad"}, "spec": {"taint": {"key": "k", "effect": "Odd"}}}
     )
     assert [field for field, _ in answer.causes] == ["spec.taint.effect"]
+
+
+# -- scheduling.k8s.io/v1alpha2 (zz_generated.validations.go) ---------------------------------------------------------
+
+GROUPS = "/apis/scheduling.k8s.io/v1alpha2/namespaces/default/podgroups"
+WORKLOADS = "/apis/scheduling.k8s.io/v1alpha2/namespaces/default/workloads"
+GANG = {"gang": {"minCount": 2}}
+_POLICY = "spec.schedulingPolicy"
+
+
+@pytest.mark.parametrize(
+    ("spec", "causes"),
+    [
+        ({"schedulingPolicy": {}}, [f'{_POLICY}: Invalid value: "": must specify one of: `basic`, `gang`']),
+        (
+            {"schedulingPolicy": {"basic": {}, **GANG}},
+            [f'{_POLICY}: Invalid value: "{{basic, gang}}": must specify exactly one of: `basic`, `gang`'],
+        ),
+        ({"schedulingPolicy": {"gang": {"minCount": 0}}}, [f"{_POLICY}.gang.minCount: Required value"]),
+        (
+            {"schedulingPolicy": {"gang": {"minCount": -1}}},
+            [f"{_POLICY}.gang.minCount: Invalid value: -1: must be greater than or equal to 1"],
+        ),
+        (
+            {"schedulingPolicy": GANG, "podGroupTemplateRef": {"workload": {"workloadName": ""}}},
+            [
+                "spec.podGroupTemplateRef.workload.workloadName: Required value",
+                "spec.podGroupTemplateRef.workload.podGroupTemplateName: Required value",
+            ],
+        ),
+    ],
+)
+def test_what_a_pod_group_may_not_say(everything: Api, spec: dict[str, Any], causes: list[str]) -> None:
+    refused = everything("POST", GROUPS, {"metadata": {"name": "g"}, "spec": spec})
+    assert refused.code == 422
+    assert [f"{c['field']}: {c['message']}" for c in refused.body["details"]["causes"]] == causes
+
+
+def test_a_pod_group_keeps_its_policy_and_loses_what_gates_would_give_it(everything: Api) -> None:
+    gated = {
+        "schedulingConstraints": {"topology": [{"key": "zone"}]},
+        "disruptionMode": "PodGroup",
+        "priorityClassName": "system-node-critical",
+        "priority": 3,
+    }
+    body = {"metadata": {"name": "kept"}, "spec": {"schedulingPolicy": GANG, **gated}}
+    made = everything("POST", GROUPS, body)
+    assert made.code == 201
+    assert made.body["spec"] == {"schedulingPolicy": GANG}
+    assert "generation" not in made.body["metadata"]
+    changed = {**made.body, "spec": {"schedulingPolicy": {"gang": {"minCount": 3}}}}
+    refused = everything("PUT", f"{GROUPS}/kept", changed)
+    assert refused.body["details"]["causes"][0]["message"].endswith("field is immutable")
+    wrong = {**made.body, "status": {"conditions": [{"type": "PodGroupScheduled", "status": "Perhaps"}]}}
+    assert everything("PUT", f"{GROUPS}/kept/status", wrong).code == 422
+
+
+def test_what_a_workload_may_say(everything: Api) -> None:
+    workers = {"name": "workers", "schedulingPolicy": GANG}
+
+    def posted(**spec: Any) -> list[str]:
+        made = everything("POST", WORKLOADS, {"metadata": {"name": "w"}, "spec": spec})
+        return [f"{c['field']}: {c['message']}" for c in made.body.get("details", {}).get("causes", ())]
+
+    assert posted(podGroupTemplates=[]) == ["spec.podGroupTemplates: Required value"]
+    assert posted(podGroupTemplates=[{**workers, "name": f"w{i}"} for i in range(9)]) == [
+        "spec.podGroupTemplates: Too many: 9: must have at most 8 items"
+    ]
+    twice = posted(podGroupTemplates=[workers, workers])
+    assert [each.partition(": ")[0] for each in twice] == ["spec.podGroupTemplates[1]"]
+    assert posted(podGroupTemplates=[{"schedulingPolicy": GANG}], controllerRef={"kind": "a/b"}) == [
+        "spec.controllerRef.kind: Invalid value: \"a/b\": may not contain '/'",
+        "spec.controllerRef.name: Required value",
+        "spec.podGroupTemplates[0].name: Required value",
+    ]
+    controller = {"apiGroup": "batch", "kind": "Job", "name": "j"}
+    assert posted(podGroupTemplates=[{**workers, "priority": 1}], controllerRef=controller) == []
+    made = everything("GET", f"{WORKLOADS}/w").body
+    assert made["spec"] == {"podGroupTemplates": [workers], "controllerRef": controller}
+    other = {**made, "spec": {**made["spec"], "podGroupTemplates": [{**workers, "name": "others"}]}}
+    assert everything("PUT", f"{WORKLOADS}/w", other).code == 422
