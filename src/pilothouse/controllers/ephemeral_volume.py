@@ -27,7 +27,7 @@ class EphemeralVolumeController(Controller):
         pod = self._pods.get(key)
         if pod is None or is_terminating(pod):
             return None
-        for volume in _ephemeral(pod):
+        for volume in ephemeral(pod):
             try:
                 await self._make(pod, volume)
             except TryAgain as error:
@@ -46,32 +46,36 @@ class EphemeralVolumeController(Controller):
             if wrong:
                 raise TryAgain(wrong)
             return
-        template = volume["ephemeral"].get("volumeClaimTemplate") or {}
-        given = template.get("metadata") or {}
-        meta = {
-            "name": name,
-            "namespace": namespace,
-            "ownerReferences": [controller_ref(pod, PODS)],
-            **{field: given[field] for field in ("labels", "annotations") if given.get(field)},
-        }
-        claim = {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": meta,
-            "spec": template["spec"],
-        }
         try:
-            await self.client.create(PERSISTENT_VOLUME_CLAIMS, claim, namespace)
+            await self.client.create(PERSISTENT_VOLUME_CLAIMS, claim_for(pod, volume), namespace)
         except ApiError as error:
             raise TryAgain(f"create PVC {name}: {error}") from error
 
 
-def _ephemeral(pod: Obj) -> list[Obj]:
+def claim_for(pod: Obj, volume: Obj) -> Obj:
+    """The claim of one of a pod's ephemeral volumes."""
+    template = volume["ephemeral"].get("volumeClaimTemplate") or {}
+    given = template.get("metadata") or {}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": volumes.ephemeral_claim_name(pod, volume),
+            "namespace": pod["metadata"]["namespace"],
+            "ownerReferences": [controller_ref(pod, PODS)],
+            **{field: given[field] for field in ("labels", "annotations") if given.get(field)},
+        },
+        "spec": template["spec"],
+    }
+
+
+def ephemeral(pod: Obj) -> list[Obj]:
+    """Those of a pod's volumes that have a claim of their own."""
     return [v for v in pod["spec"].get("volumes") or () if v.get("ephemeral") is not None]
 
 
 def _with_ephemeral_volumes(pod: Obj) -> Iterable[str]:
-    return (key_of(pod),) if _ephemeral(pod) else ()
+    return (key_of(pod),) if ephemeral(pod) else ()
 
 
 def _owner(claim: Obj) -> Iterable[str]:

@@ -18,8 +18,12 @@ POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name"
 def make(pod: Obj, snapshot: Snapshot, world: World) -> Obj:
     """The pod as the controller leaves it; its claims are put into the snapshot. A template that is not there makes
     none, and the scheduler will say so."""
+    told = {each["name"]: each for each in (pod.get("status") or {}).get("resourceClaimStatuses") or ()}
     statuses = []
     for wanted in pod["spec"].get("resourceClaims") or ():
+        if wanted["name"] in told:
+            statuses.append(told[wanted["name"]])
+            continue
         template = snapshot.get(
             TEMPLATES, wanted.get("resourceClaimTemplateName", ""), pod["metadata"]["namespace"]
         )

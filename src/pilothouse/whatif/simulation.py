@@ -159,8 +159,12 @@ class _Intake:
         snapshot, world = stage.snapshot, stage.world
         admission = Admission(snapshot, world)
         await admission.complete(snapshot)
+        volumes.settle(stage.api)
         waiting = [pod for pod in snapshot.list(PODS) if waits(pod)]
+        for pod in waiting:
+            await self._with_claims(stage, admission, pod)
         pods: list[Obj] = []
+        claims: list[Obj] = []
         workloads = []
         for obj in self._objects:
             resource = kinds().resource(obj)
@@ -169,9 +173,12 @@ class _Intake:
             if resource == PODS:
                 pods.append(obj)
             elif resource.plural == PERSISTENT_VOLUME_CLAIMS.plural:
-                _add_claim(stage, await admission.claim(obj))
+                claims.append(obj)
             else:
                 workloads.append(snapshot.put(resource, kinds().complete(obj)))
+        volumes.settle(stage.api)
+        for claim in claims:  # behind their classes and volumes
+            _add_claim(stage, await admission.claim(claim))
         owned = [(pod, _called(pod)) for pod in pods]
         for workload in workloads:
             owned += await self._expanded(stage, admission, workload)
@@ -202,8 +209,15 @@ class _Intake:
             return
         meta["uid"], meta["creationTimestamp"] = stage.world.uid(), stage.world.timestamp()
         admitted.pop("status", None)
-        stored = stage.snapshot.put(PODS, device_claims.make(admitted, stage.snapshot, stage.world))
+        stored = await self._with_claims(stage, admission, admitted)
         self.seen.append((stored, meta["uid"], owner))
+
+    async def _with_claims(self, stage: Stage, admission: Admission, pod: Obj) -> Obj:
+        """A pod in the snapshot, with the claims that controllers make for it."""
+        stored = stage.snapshot.put(PODS, device_claims.make(pod, stage.snapshot, stage.world))
+        for claim in volumes.ephemeral_claims(stored, stage.api):
+            _add_claim(stage, await admission.claim(claim))
+        return stored
 
 
 def _name(stage: Stage, meta: Obj) -> None:
