@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pilothouse.kit.world import World
 
 _TLS = "TLS 1.2 and later with OpenSSL's secure ciphers are always on"
+_STDERR = "every line is written at once, to stderr"
 _PROXY = "leave it out; front proxies are not trusted here"
 
 
@@ -131,6 +132,7 @@ def endpoint_group(port: int) -> Group:
             ),
             no_effect("tls-cipher-suites", STRINGS, (), _TLS),
             no_effect("tls-min-version", STRING, "", _TLS),
+            no_effect("tls-curve-preferences", STRINGS, (), "OpenSSL's groups are offered"),
             refused("tls-sni-cert-key", "leave it out; one certificate is served"),
             no_effect("http2-max-streams-per-connection", COUNT, 0, "HTTP/1.1 is served"),
             no_effect("disable-http2-serving", BOOL, False, "HTTP/1.1 is served"),
@@ -144,6 +146,11 @@ def endpoint_group(port: int) -> Group:
             no_effect("show-hidden-metrics-for-version", STRING, "", "no metric is hidden"),
             no_effect("log-flush-frequency", DURATION, 5.0, "every line is written at once"),
             refused("logging-format", "lines are key=value", STRING, "text"),
+            no_effect("log-json-info-buffer-size", STRING, "", _STDERR),
+            no_effect("log-json-split-stream", BOOL, False, _STDERR),
+            no_effect("log-text-info-buffer-size", STRING, "", _STDERR),
+            no_effect("log-text-split-stream", BOOL, False, _STDERR),
+            Flag("version", BOOL, False, "Print the Kubernetes version and end."),
             no_effect("vmodule", STRING, "", "verbosity is one for all: -v"),
             Flag(
                 "feature-gates",
@@ -154,6 +161,8 @@ def endpoint_group(port: int) -> Group:
                 "each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
+            refused("emulation-forward-compatible", "leave it out", BOOL, False),
+            refused("min-compatibility-version", "leave it out"),
         ),
     )
 
@@ -163,6 +172,14 @@ def warnings(values: Values, gates: Collection[str] = ()) -> list[str]:
     return [
         f"feature gate {name} has no effect here" for name in values["feature-gates"] if name not in gates
     ]
+
+
+def show_version() -> None:
+    """--version, as upstream prints it."""
+    from pilothouse.api.catalog import DEFAULT_VERSION
+    from pilothouse.apiserver.server import version_document
+
+    print(f"Kubernetes {version_document(DEFAULT_VERSION)['gitVersion']}")
 
 
 def connection(values: Values) -> Connection:

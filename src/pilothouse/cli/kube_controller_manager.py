@@ -42,6 +42,9 @@ _HPA = "the autoscaler has upstream's defaults"
 
 
 def _run(values: Values) -> None:
+    if values["version"]:
+        component_flags.show_version()
+        return
     running.warn(component_flags.warnings(values))
     running.serve(values, _serve(values))
 

@@ -13,6 +13,9 @@ _PORT = 10259
 
 
 def _run(values: Values) -> None:
+    if values["version"]:
+        component_flags.show_version()
+        return
     running.warn(component_flags.warnings(values, features.KNOWN))
     config = scheduler_config.configuration(values)
     running.warn(scheduler_config.warnings(values, config))

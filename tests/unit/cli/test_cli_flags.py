@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.cli import kinds
+from pilothouse.cli import kinds, kube_scheduler
 from pilothouse.cli.flags import Command, Flag, Group, HelpWanted, UsageError, help_text, no_effect, refused
 from pilothouse.kit.durations import show_duration
 
@@ -128,3 +128,31 @@ def test_help_shows_examples_defaults_and_what_has_no_effect() -> None:
 )
 def test_durations_are_shown_as_go_shows_them(seconds: float, text: str) -> None:
     assert show_duration(seconds) == text
+
+
+UPSTREAMS = """
+allow-metric-labels allow-metric-labels-manifest authentication-kubeconfig authentication-skip-lookup
+authentication-token-webhook-cache-ttl authentication-tolerate-lookup-failure authorization-always-allow-paths
+authorization-kubeconfig authorization-webhook-cache-authorized-ttl authorization-webhook-cache-unauthorized-ttl
+bind-address cert-dir client-ca-file config contention-profiling disable-http2-serving disabled-metrics emulated-version
+emulation-forward-compatible feature-gates http2-max-streams-per-connection kube-api-burst kube-api-content-type
+kube-api-qps kubeconfig leader-elect leader-elect-lease-duration leader-elect-renew-deadline leader-elect-resource-lock
+leader-elect-resource-name leader-elect-resource-namespace leader-elect-retry-period log-flush-frequency
+log-json-info-buffer-size log-json-split-stream log-text-info-buffer-size log-text-split-stream logging-format master
+min-compatibility-version permit-address-sharing permit-port-sharing pod-max-in-unschedulable-pods-duration profiling
+requestheader-allowed-names requestheader-client-ca-file requestheader-extra-headers-prefix requestheader-group-headers
+requestheader-uid-headers requestheader-username-headers secure-port show-hidden-metrics-for-version tls-cert-file
+tls-cipher-suites tls-curve-preferences tls-min-version tls-private-key-file tls-sni-cert-key v version vmodule
+write-config-to
+"""
+
+
+def test_every_flag_of_upstreams_scheduler_is_known() -> None:
+    """https://kubernetes.io/docs/reference/command-line-tools-reference/kube-scheduler/: accepted, or refused with what
+    to do instead."""
+    assert set(UPSTREAMS.split()) <= set(kube_scheduler.COMMAND.index)
+
+
+def test_a_component_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    kube_scheduler.COMMAND.run(kube_scheduler.COMMAND.parse(["--version"]))
+    assert capsys.readouterr().out.startswith("Kubernetes v1.36.")
