@@ -30,6 +30,9 @@ from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
+    from pilothouse.components.scheduler_port import SchedulerPort
     from pilothouse.nodes.stages.read import StageSet
 
 _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes", "turns")
@@ -44,7 +47,8 @@ class Component(Protocol):
 class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
     None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
-    seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration."""
+    seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration, `scheduler_port`
+    where it serves health, metrics and explanations (0: nowhere), `features` its feature gates that are on."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -55,6 +59,8 @@ class ClusterOptions:
     stages: tuple[Path, ...] = ()
     node_events: str = "warnings"
     scheduler: Obj | None = None
+    scheduler_port: int = 0
+    features: tuple[str, ...] = ()
     server: Options = field(default_factory=Options)
     serving: Serving = field(default_factory=Serving)
 
@@ -70,6 +76,7 @@ class Cluster:
         self._served = ServedApi(self._serving(), self.world, self.metrics)
         self._tasks = Tasks("cluster")
         self._stages = self._read_stages()
+        self._port: SchedulerPort | None = None
 
     def _read_stages(self) -> StageSet | None:
         if not self.options.stages:
@@ -100,6 +107,7 @@ class Cluster:
         """Ready when it returns. StoreError when another process has the data, OSError when the port is taken."""
         await self.start_server()
         self.start_components()
+        await self.open_scheduler_port()
 
     async def start_server(self) -> None:
         """The API server alone: /readyz answers from here on."""
@@ -113,6 +121,11 @@ class Cluster:
         self._start_controllers()
         self._start_scheduler()
         self._start_nodes()
+
+    async def open_scheduler_port(self) -> None:
+        """If it is wanted, once the components are started. OSError when it is taken."""
+        if self._port is not None:
+            await self._port.start()
 
     async def wait(self) -> None:
         """Until a component crashes: raises what it raised."""
@@ -152,16 +165,35 @@ class Cluster:
         metrics = LatestMetrics()
         self.metrics.register(metrics)
         scheduler = self.options.scheduler
-        features = (
-            GATES
-            if self.api.catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural) is not None
-            else ()
-        )
+        has_groups = self.api.catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural)
+        features = (*self.options.features, *(GATES if has_groups is not None else ()))
+        if self.options.scheduler_port:
+            self._port = self._scheduler_port(client, metrics)
 
         def make() -> SchedulerComponent:
-            return SchedulerComponent(client, self.world, metrics.renew(), scheduler, features=features)
+            made = SchedulerComponent(client, self.world, metrics.renew(), scheduler, features=features)
+            if self._port is not None:
+                self._port.current = made
+            return made
 
         self._run("kube-scheduler", client, make)
+
+    def _scheduler_port(self, client: ResourceClient, metrics: Collector) -> SchedulerPort:
+        from pilothouse.components.endpoint import EndpointOptions
+        from pilothouse.components.scheduler_port import SchedulerPort
+        from pilothouse.scheduler.config import defaults
+
+        options = EndpointOptions(
+            "kube-scheduler",
+            self.options.bind_address,
+            self.options.scheduler_port,
+            client_ca_file=self._served.authority.files.certificate,
+            port_flag="--scheduler-secure-port",
+        )
+        config = self.options.scheduler or defaults.with_features(
+            defaults.configuration(), self.options.features
+        )
+        return SchedulerPort(options, self.world, metrics, client, config)
 
     def _start_nodes(self) -> None:
         from pilothouse.components.simulated_nodes import USER, SimulatedNodes
@@ -190,6 +222,8 @@ class Cluster:
     async def stop(self) -> None:
         """Stop everything, the store last; what was acknowledged is on the disk. Raises what crashed."""
         try:
+            if self._port is not None:
+                await self._port.stop()
             await self._tasks.stop()
         finally:
             await self._served.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -15,20 +16,28 @@ import pytest
 import yaml
 
 from tests.conftest import Running, start, stop
+from tests.etcds import free_port, give_back
 from tests.scenarios.processes import call, eventually, running
 from tests.scenarios.test_main_job import Kubectl, get, runner
 
 PORT = 27810
+OWN_PORT = free_port()
+"""Of the cluster's own scheduler."""
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     made = start(
-        tmp_path_factory.mktemp("explained"), "--data-dir", str(tmp_path_factory.mktemp("data") / "c")
+        tmp_path_factory.mktemp("explained"),
+        "--data-dir",
+        str(tmp_path_factory.mktemp("data") / "c"),
+        f"--scheduler-secure-port={OWN_PORT}",
+        "--feature-gates=StorageCapacityScoring=true",
     )
     yield made
     stop(made)
+    give_back(OWN_PORT)
 
 
 @pytest.fixture
@@ -140,11 +149,7 @@ def test_mistakes_in_one_line(
 
 def test_the_scheduler_answers_those_who_may_know(run: Kubectl, cluster: Running, tmp_path: Path) -> None:
     """And besides what a snapshot tells, its queue: attempts, and who refused the pod."""
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    ca, pair = tmp_path / "ca.pem", tmp_path / "pair.pem"
-    ca.write_bytes(b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
-    user = config["users"][0]["user"]
-    pair.write_bytes(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
+    ca, pair = _administrator(cluster, tmp_path)
     file = tmp_path / "scheduler.yaml"
     file.write_text(
         f"{HEAD}clientConnection: {{kubeconfig: {cluster.kubeconfig}}}\n"
@@ -174,13 +179,54 @@ def test_the_scheduler_answers_those_who_may_know(run: Kubectl, cluster: Running
     run("delete", "pod", "mine", "--now")
 
 
-def _get(path: str, pair: Path | None = None) -> tuple[int, str]:
+def _administrator(cluster: Running, directory: Path) -> tuple[Path, Path]:
+    """Files: the cluster's CA, and the administrator's certificate with its key."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    ca, pair = directory / "ca.pem", directory / "pair.pem"
+    ca.write_bytes(b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
+    user = config["users"][0]["user"]
+    pair.write_bytes(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
+    return ca, pair
+
+
+def test_the_scheduler_of_up_has_a_port_when_it_is_wanted(
+    run: Kubectl, cluster: Running, tmp_path: Path
+) -> None:
+    _, pair = _administrator(cluster, tmp_path)
+    run("apply", "-f", "-", stdin=pod("within", "100"))
+    wait(run, "within", "PodScheduled=false")
+    found = json.loads(_get("/explain/namespaces/default/pods/within", pair, OWN_PORT)[1])
+    assert found["queue"]["rejectedBy"] == ["NodeResourcesFit"]
+    assert _get("/readyz", None, OWN_PORT) == (200, "ok")
+    assert _get("/metrics", None, OWN_PORT)[0] == 403
+    assert "scheduler_schedule_attempts_total" in _get("/metrics", pair, OWN_PORT)[1]
+    profile = json.loads(_get("/configz", pair, OWN_PORT)[1])["componentconfig"]["profiles"][0]
+    binding = next(each["args"] for each in profile["pluginConfig"] if each["name"] == "VolumeBinding")
+    assert len(binding["shape"]) == 2
+    run("delete", "pod", "within", "--now")
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        flags = ("--ephemeral", "--secure-port=0", f"--scheduler-secure-port={port}")
+        done = call("up", *flags, home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"Error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another "
+        "--scheduler-secure-port (0 serves nothing)"
+    )
+
+
+def _get(path: str, pair: Path | None = None, port: int = PORT) -> tuple[int, str]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if pair is not None:
         context.load_cert_chain(pair)
     try:
-        with urllib.request.urlopen(f"https://127.0.0.1:{PORT}{path}", context=context, timeout=5) as answer:
+        with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -6,7 +6,7 @@ and its help says why; or it is not served yet, and giving it is an error (`flag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -496,10 +496,13 @@ def _issuers(values: Values) -> tuple[str, ...]:
     return tuple(dict.fromkeys(issuers))
 
 
-def warnings(values: Values) -> list[str]:
-    """What the caller should know about flags that were given and change nothing."""
+def warnings(values: Values, gates: Collection[str] = ()) -> list[str]:
+    """What the caller should know about flags that were given and change nothing; `gates` are the feature gates that
+    do."""
     return [
-        f"feature gate {name} has no effect here{_INSTEAD.get(name, '')}" for name in values["feature-gates"]
+        f"feature gate {name} has no effect here{_INSTEAD.get(name, '')}"
+        for name in values["feature-gates"]
+        if name not in gates
     ]
 
 

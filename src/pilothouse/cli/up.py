@@ -22,27 +22,34 @@ from pilothouse.cli.flags import (
     refused,
     verbosity,
 )
-from pilothouse.cli.kinds import BOOL, COUNT, FILE, PATH, STRING, STRINGS
+from pilothouse.cli.kinds import BOOL, COUNT, FILE, PATH, PORT, STRING, STRINGS
 from pilothouse.cli.nodes import STAGE_FILE
+from pilothouse.scheduler.features import STORAGE_CAPACITY_SCORING, VOLUME_LIMIT_SCALING
 
 _READY = "Ready "
+_GATES = (STORAGE_CAPACITY_SCORING, VOLUME_LIMIT_SCALING)
+"""Of the scheduler. PodGroups count where their API is served."""
 
 
 def _run(values: Values) -> None:
     home = values["data-dir"] or state.default_data_dir()
     scheduler = None
     if values["scheduler-config"] is not None:
-        scheduler = scheduler_config.read(values["scheduler-config"])
+        scheduler = scheduler_config.read(values["scheduler-config"], _features(values))
     if values["detach"]:
         _detach(values, home)
         return
     claim = _claim(values, home)
     try:
-        running.warn(kube_apiserver_flags.warnings(values))
+        running.warn(kube_apiserver_flags.warnings(values, _GATES))
         running.serve(values, _serve(values, home, scheduler))
     finally:
         if claim is not None:
             claim.release()
+
+
+def _features(values: Values) -> tuple[str, ...]:
+    return tuple(name for name in scheduler_config.features(values) if name in _GATES)
 
 
 def _claim(values: Values, home: Path) -> state.Claim | None:
@@ -85,6 +92,8 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         server=serving.server,
         serving=serving,
         scheduler=scheduler,
+        scheduler_port=values["scheduler-secure-port"],
+        features=_features(values),
     )
     stop = running.Stop()
     etcd = await managing.start(values, home) if managing.wanted(values, home) else None
@@ -95,6 +104,7 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         await cluster.start_server()
         await asyncio.to_thread(load_components)
         cluster.start_components()
+        await cluster.open_scheduler_port()
         seconds = time.monotonic() - running.started()
         running.say(f"{_READY}in {seconds:.2f} s: {cluster.server_url}  kubeconfig: {cluster.kubeconfig}")
         if sys.stdout.isatty():
@@ -175,6 +185,13 @@ _CLUSTER = Group(
             FILE,
             None,
             "A KubeSchedulerConfiguration for the scheduler: profiles, plugins and their arguments, extenders.",
+        ),
+        Flag(
+            "scheduler-secure-port",
+            PORT,
+            0,
+            "Where the scheduler serves health, metrics, /configz and /explain/namespaces/NAMESPACE/pods/NAME over "
+            "HTTPS, upstream's is 10259; 0 serves nothing (its metrics are among the API server's anyway).",
         ),
         Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
         refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),

@@ -54,6 +54,8 @@ class EndpointOptions:
     key_file: Path | None = None
     client_ca_file: Path | None = None
     open_paths: tuple[str, ...] = ("/healthz", "/readyz", "/livez")
+    port_flag: str = "--secure-port"
+    """How people choose another port."""
 
 
 class Endpoint:
@@ -106,7 +108,7 @@ class Endpoint:
         except OSError as error:
             raise OSError(
                 f"cannot listen on {options.bind_address}:{options.port}: {error.strerror or error}; "
-                "choose another --secure-port (0 serves nothing)"
+                f"choose another {options.port_flag} (0 serves nothing)"
             ) from error
 
     def _pair(self, authority: Authority) -> KeyPair:
