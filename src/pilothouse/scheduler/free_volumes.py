@@ -6,7 +6,8 @@ attributes class, access modes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pilothouse.api import labels, volumes
@@ -65,23 +66,37 @@ class FreeVolumes:
             if kind.mode == mode and kind.attributes == attributes and wanted <= kind.access
         ]
 
-    def smallest(self, claim: Obj, node: Obj, taken: Collection[str] = ()) -> Obj | None:
-        """What `volumes.match` finds among all that are free."""
-        asked = volumes.asked(claim)
+    def finder(self, claim: Obj) -> Finder:
+        """For one claim on many nodes; of now, not of later."""
         selector = claim["spec"].get("selector")
         wanted = labels.from_label_selector(selector) if selector else None
-        places = (sizes for shelf in self.shelves(claim) for sizes in shelf.on(node))
-        firsts = (self._first(sizes, asked, wanted, taken) for sizes in places)
-        best = min((found for found in firsts if found is not None), default=None)
-        return None if best is None else self._by_name[best[1]]
+        return Finder(volumes.asked(claim), wanted, self.shelves(claim), self._by_name)
 
-    def _first(
-        self, sizes: Sizes, asked: int, wanted: labels.Selector | None, taken: Collection[str]
-    ) -> tuple[int, str] | None:
-        for at in range(bisect_left(sizes, (asked, "")), len(sizes)):
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    asked: int
+    """Bytes."""
+    wanted: labels.Selector | None
+    shelves: list[Shelf]
+    by_name: Mapping[str, Obj]
+
+    def smallest(self, node: Obj, taken: Collection[str] = ()) -> Obj | None:
+        """What `volumes.match` finds among all that are free."""
+        best: tuple[int, str] | None = None
+        for shelf in self.shelves:
+            for sizes in shelf.on(node):
+                found = self._first(sizes, taken)
+                if found is not None and (best is None or found < best):
+                    best = found
+        return None if best is None else self.by_name[best[1]]
+
+    def _first(self, sizes: Sizes, taken: Collection[str]) -> tuple[int, str] | None:
+        for at in range(bisect_left(sizes, (self.asked, "")), len(sizes)):
             name = sizes[at][1]
-            if name in taken:
-                continue
-            if wanted is None or wanted.matches(self._by_name[name]["metadata"].get("labels") or {}):
+            if name not in taken and (self.wanted is None or self._is_wanted(self.wanted, name)):
                 return sizes[at]
         return None
+
+    def _is_wanted(self, wanted: labels.Selector, name: str) -> bool:
+        return wanted.matches(self.by_name[name]["metadata"].get("labels") or {})

@@ -21,6 +21,7 @@ from pilothouse.api.volumes import NO_PROVISIONER, SELECTED_NODE, annotations_of
 from pilothouse.client.informer import key_of
 from pilothouse.scheduler import selection
 from pilothouse.scheduler.framework import Rows
+from pilothouse.scheduler.free_volumes import Finder
 from pilothouse.scheduler.node_table import Codes, Mask, NodeTable
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.shelves import Shelf, only_requirement
@@ -97,7 +98,7 @@ def on_node(claims: Claims, node: Obj, storage: Storage) -> Plan:
     provisions = [claim for claim, name in zip(claims.waiting, chosen, strict=True) if name is not None]
     rest = [claim for claim, name in zip(claims.waiting, chosen, strict=True) if name is None]
     bindings: list[tuple[Obj, Obj]] = []
-    for claim, volume in zip(rest, _matched(rest, node, storage), strict=True):
+    for claim, volume in zip(rest, _matched(_wishes(rest, storage), node), strict=True):
         if volume is None:
             provisions.append(claim)
         else:
@@ -113,15 +114,24 @@ def on_node(claims: Claims, node: Obj, storage: Storage) -> Plan:
     return Plan(bindings, provisions, reasons, pools)
 
 
-def _matched(claims: Iterable[Obj], node: Obj, storage: Storage) -> list[Obj | None]:
-    """For each claim the volume that is reserved for it or else the smallest that will do, each for one of them."""
+class _Wish(NamedTuple):
+    """One claim's: the volume that is reserved for it, or where to look for the smallest that will do."""
+
+    kept: Obj | None
+    finder: Finder
+
+
+def _wishes(claims: Iterable[Obj], storage: Storage) -> list[_Wish]:
+    return [_Wish(storage.reserved_for(claim), storage.free.finder(claim)) for claim in claims]
+
+
+def _matched(wishes: Iterable[_Wish], node: Obj) -> list[Obj | None]:
+    """A volume for each claim, no volume for two."""
     found: list[Obj | None] = []
     taken: set[str] = set()
-    for claim in claims:
-        volume = storage.reserved_for(claim)
-        if volume is None:
-            volume = storage.free.smallest(claim, node, taken)
-        elif not volumes.reaches(volume, node):
+    for kept, finder in wishes:
+        volume = finder.smallest(node, taken) if kept is None else kept
+        if kept is not None and not volumes.reaches(kept, node):
             volume = None
         if volume is not None:
             taken.add(volume["metadata"]["name"])
@@ -287,7 +297,8 @@ class Search:
         if not len(at):
             return missing
         firsts, groups = self._alike(claims, self._shelves(claims), at)
-        found = [_matched(claims, self._table.node(int(at[first])), self._storage) for first in firsts]
+        wishes = _wishes(claims, self._storage)
+        found = [_matched(wishes, self._table.node(int(at[first]))) for first in firsts]
         for number, mask in enumerate(missing.values()):
             lacks = np.array([matched[number] is None for matched in found], dtype=bool)
             mask[at] = lacks[groups]

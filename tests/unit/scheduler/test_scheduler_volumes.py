@@ -136,7 +136,7 @@ def test_a_free_volume_is_found_as_if_all_were_looked_at(
         of_class.sort(key=volumes.order)
         for node in nodes:
             kept = storage.reserved_for(claim)
-            found = storage.free.smallest(claim, node, taken) if kept is None else kept
+            found = storage.free.finder(claim).smallest(node, taken) if kept is None else kept
             expected = volumes.match(claim, of_class, node, taken if kept is None else ())
             assert (found if found is None or volumes.reaches(found, node) else None) == expected
 
