@@ -11,6 +11,7 @@ from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 from pilothouse.nodes.fleet import Fleet
 from pilothouse.nodes.kubelet_api import KubeletApi
+from pilothouse.nodes.usage import Usages
 
 if TYPE_CHECKING:
     from pilothouse.nodes.stages.read import StageSet
@@ -37,7 +38,7 @@ class SimulatedNodes:
         self._fleet = Fleet(
             client, self.informers, world, self._recorder, count=count, events=events, stages=stages
         )
-        self.kubelets = KubeletApi(self._fleet, world)
+        self.kubelets = KubeletApi(self._fleet, world, Usages(stages.usages if stages is not None else None))
 
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""

@@ -1,23 +1,18 @@
 """A kubelet's own paths: /healthz, /pods, /stats/summary, /metrics/resource, /configz. Pure.
 
-Simulated containers use what their pod's annotations say, for one container with its name behind a dot:
-
-    pilothouse.dev/cpu-usage       cores, such as 250m; default 1m
-    pilothouse.dev/memory-usage    bytes, such as 64Mi; default 10Mi
+What simulated containers use is said by `nodes.usage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from pilothouse.api import quantity
-from pilothouse.api.kubelet import Answer
+from pilothouse.api.kubelet import Answer, Usages
 from pilothouse.api.types import Obj
 from pilothouse.kit.world import parse_timestamp, timestamp
-from pilothouse.nodes.behaviour import PREFIX
 
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,7 +29,13 @@ class _Use(NamedTuple):
     memory: int
 
 
-def answer(node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float) -> Answer:
+_Using = Callable[[Obj], list[_Use]]
+
+
+def answer(node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float, usages: Usages) -> Answer:
+    def using(pod: Obj) -> list[_Use]:
+        return list(_uses(pod, obj, now_s, usages))
+
     match path.rstrip("/"):
         case "/healthz" | "/livez" | "/readyz":
             return Answer(200, _TEXT, b"ok")
@@ -42,9 +43,9 @@ def answer(node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float)
             items = [{"kind": "Pod", "apiVersion": "v1", **pod} for pod in pods]
             return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         case "/stats/summary":
-            return _json(_summary(node, obj, pods, now_s))
+            return _json(_summary(node, obj, pods, now_s, using))
         case "/metrics/resource":
-            return Answer(200, _METRICS, _resource_metrics(pods, now_s).encode())
+            return Answer(200, _METRICS, _resource_metrics(pods, now_s, using).encode())
         case "/metrics" | "/metrics/cadvisor" | "/metrics/probes":
             return Answer(200, _METRICS, b"")
         case "/configz":
@@ -57,33 +58,18 @@ def _json(value: Obj) -> Answer:
     return Answer(200, _JSON, msgspec.json.encode(value))
 
 
-def _uses(pod: Obj, now_s: float) -> Iterator[_Use]:
-    annotations = pod["metadata"].get("annotations") or {}
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        running = status["state"].get("running")
-        if running is None:
-            continue
-        name, started = status["name"], running["startedAt"]
-        nano = _amount(annotations, "cpu-usage", name, "1m").nano
-        memory = _amount(annotations, "memory-usage", name, "10Mi").value
-        ran_s = max(now_s - parse_timestamp(started), 0.0)
-        yield _Use(name, started, nano, ran_s * nano / 1e9, memory)
+def _uses(pod: Obj, node: Obj | None, now_s: float, usages: Usages) -> Iterator[_Use]:
+    for use in usages.of(pod, node):
+        ran_s = max(now_s - parse_timestamp(use.started), 0.0)
+        yield _Use(use.container, use.started, use.nano_cores, ran_s * use.nano_cores / 1e9, use.memory)
 
 
-def _amount(annotations: dict[str, str], key: str, name: str, default: str) -> quantity.Quantity:
-    text = annotations.get(f"{PREFIX}{key}.{name}", annotations.get(PREFIX + key, default))
-    try:
-        return quantity.parse(text)
-    except ValueError:
-        return quantity.parse(default)
-
-
-def _summary(node: str, obj: Obj | None, pods: list[Obj], now_s: float) -> Obj:
+def _summary(node: str, obj: Obj | None, pods: list[Obj], now_s: float, using: _Using) -> Obj:
     """stats.k8s.io/v1alpha1 Summary."""
     now = timestamp(now_s)
     entries, total = [], [0, 0.0, 0]
     for pod in pods:
-        uses = list(_uses(pod, now_s))
+        uses = using(pod)
         if not uses:
             continue
         meta = pod["metadata"]
@@ -116,7 +102,7 @@ def _figures(now: str, nano_cores: int, cpu_s: float, memory: int) -> Obj:
     }
 
 
-def _resource_metrics(pods: list[Obj], now_s: float) -> str:
+def _resource_metrics(pods: list[Obj], now_s: float, using: _Using) -> str:
     """What metrics-server scrapes."""
     cpu: list[str] = []
     memory: list[str] = []
@@ -128,7 +114,7 @@ def _resource_metrics(pods: list[Obj], now_s: float) -> str:
     for pod in pods:
         meta = pod["metadata"]
         whole = f'namespace="{meta.get("namespace", "")}",pod="{meta["name"]}"'
-        uses = list(_uses(pod, now_s))
+        uses = using(pod)
         for use in uses:
             labels = f'{{container="{use.container}",{whole}}}'
             cpu.append(f"container_cpu_usage_seconds_total{labels} {use.cpu_s:.6f} {at}")

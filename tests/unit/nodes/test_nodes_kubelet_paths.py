@@ -18,7 +18,7 @@ def test_what_pods_use(simulate: Simulate) -> None:
         (pod,) = summary["pods"]
         assert pod["podRef"]["name"] == "web"
         assert pod["cpu"]["usageNanoCores"] == 500_000_000
-        assert pod["memory"]["workingSetBytes"] == (10 + 64) * 2**20
+        assert pod["memory"]["workingSetBytes"] == (1 + 64) * 2**20
         metrics = await on.client.raw("GET", f"{proxy}/metrics/resource")
         line = next(
             line
