@@ -28,7 +28,12 @@ from pilothouse.cli.nodes import STAGE_FILE
 _READY = "Ready "
 
 
+_METRICS = ("auto", "true", "false")
+
+
 def _run(values: Values) -> None:
+    if values["metrics-api"] not in _METRICS:
+        raise UsageError(f"--metrics-api: choose one of {', '.join(_METRICS)}")
     home = values["data-dir"] or state.default_data_dir()
     scheduler = None
     if values["scheduler-config"] is not None:
@@ -85,6 +90,7 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         server=serving.server,
         serving=serving,
         scheduler=scheduler,
+        metrics_api=values["metrics-api"],
     )
     stop = running.Stop()
     etcd = await managing.start(values, home) if managing.wanted(values, home) else None
@@ -175,6 +181,13 @@ _CLUSTER = Group(
             FILE,
             None,
             "A KubeSchedulerConfiguration for the scheduler: profiles, plugins and their arguments, extenders.",
+        ),
+        Flag(
+            "metrics-api",
+            STRING,
+            "auto",
+            "Whether metrics.k8s.io is served (kubectl top, autoscaling): auto as soon as a pod's annotations or a "
+            "stage file say what containers use, true from the start, false never.",
         ),
         Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
         refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),

@@ -89,7 +89,9 @@ def test_annotations_say_it_for_one_container_or_all() -> None:
 
 def test_the_file_that_kwok_ships(tmp_path: Path) -> None:
     text = HEAD.format(kind="ClusterResourceUsage", name="usage-from-annotation") + OF_KWOK
-    metric = HEAD.format(kind="Metric", name="m") + "spec: {path: /metrics/nodes/{nodeName}/metrics/resource}\n"
+    metric = (
+        HEAD.format(kind="Metric", name="m") + "spec: {path: /metrics/nodes/{nodeName}/metrics/resource}\n"
+    )
     metric = metric.replace("{path: /metrics/nodes/{nodeName}/metrics/resource}", "{path: /metrics}")
     both = f"{metric}---\n{text}"
     assert used(tmp_path, both, pod()) == {"c": (1_000_000, 2**20)}
