@@ -31,6 +31,7 @@ from pilothouse.kit.world import World
 
 if TYPE_CHECKING:
     from pilothouse.api.kubelet import Usages
+    from pilothouse.controllers.horizontal_pod_autoscaler import Autoscaling
     from pilothouse.nodes.stages.read import StageSet
 
 _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes", "turns")
@@ -46,7 +47,8 @@ class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
     None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
     seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration. `metrics_api` says
-    whether metrics.k8s.io is served: "auto" as soon as a pod or a file says what containers use, "true", "false"."""
+    whether metrics.k8s.io is served: "auto" as soon as a pod or a file says what containers use, "true", "false".
+    `autoscaling` None is as upstream."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -57,6 +59,7 @@ class ClusterOptions:
     stages: tuple[Path, ...] = ()
     node_events: str = "warnings"
     metrics_api: Literal["auto", "true", "false"] = "auto"
+    autoscaling: Autoscaling | None = None
     scheduler: Obj | None = None
     server: Options = field(default_factory=Options)
     serving: Serving = field(default_factory=Serving)
@@ -138,6 +141,8 @@ class Cluster:
         from pilothouse.controllers.manager import Settings
 
         settings = Settings(self._served.authority.pem, self.api.signer.legacy)
+        if self.options.autoscaling is not None:
+            settings = replace(settings, autoscaling=self.options.autoscaling)
         client = self.client(USER, ())
 
         def make() -> ControllerManager:

@@ -133,6 +133,8 @@ class Options:
     watch_timeout_s_min: float = 1800.0
     request_timeout_s: float = 60.0
     """For requests that are not long-running, body included."""
+    features: frozenset[str] = frozenset()
+    """Upstream's feature gates that are on; HPAScaleToZero is known."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
@@ -193,7 +195,7 @@ class ApiServer:
         self._shared = Shared(
             world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
         )
-        self._builtins = Builtins(self.catalog)
+        self._builtins = Builtins(self.catalog, options.features)
         self.openapi = OpenApi(
             self.catalog.definitions,
             self._builtins.types,

@@ -150,7 +150,7 @@ def endpoint_group(port: int) -> Group:
                 BOOL_MAP,
                 {},
                 "Upstream's feature gates. The scheduler knows GenericWorkload and GangScheduling, which together let "
-                "PodGroups count; no other changes anything (a warning each).",
+                "PodGroups count, the controllers HPAScaleToZero; no other changes anything (a warning each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
         ),

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pilothouse.api.types import Obj
-from pilothouse.cli import kube_apiserver_flags, running, scheduler_config, state
+from pilothouse.cli import autoscaling_flags, kube_apiserver_flags, running, scheduler_config, state
 from pilothouse.cli.etcd import managing
 from pilothouse.cli.flags import (
     DETACHED,
@@ -91,6 +91,7 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         serving=serving,
         scheduler=scheduler,
         metrics_api=values["metrics-api"],
+        autoscaling=autoscaling_flags.settings(values) if _scales(values) else None,
     )
     stop = running.Stop()
     etcd = await managing.start(values, home) if managing.wanted(values, home) else None
@@ -111,6 +112,12 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         await cluster.stop()
         if etcd is not None:
             await etcd.stop()
+
+
+def _scales(values: Values) -> bool:
+    """Whether anything is said about autoscaling: the defaults need not be loaded to be known."""
+    own = {flag.name for flag in autoscaling_flags.GROUP.flags}
+    return bool(own & values.given) or autoscaling_flags.GATE in values["feature-gates"]
 
 
 def _hint(kubeconfig: Path | None) -> str:
@@ -202,12 +209,12 @@ COMMAND = Command(
     run=_run,
     description=(
         "Start a whole control plane in one process: API server, store, scheduler, controllers, simulated nodes. "
-        "It runs until it is interrupted. Takes kube-apiserver's flags, too."
+        "It runs until it is interrupted. Takes kube-apiserver's flags, too, and those of the autoscaler."
     ),
     examples="""
         pilothouse up
         pilothouse up --ephemeral --nodes 100
         pilothouse up --data-dir /srv/cluster --secure-port 0 -d
     """,
-    groups=(_CLUSTER, *kube_apiserver_flags.groups()),
+    groups=(_CLUSTER, autoscaling_flags.GROUP, *kube_apiserver_flags.groups()),
 )
