@@ -23,7 +23,7 @@ from pilothouse.controllers.autoscaling import behaviour, replicas, status
 from pilothouse.controllers.autoscaling.behaviour import History
 from pilothouse.controllers.autoscaling.metrics import MetricsClient
 from pilothouse.controllers.autoscaling.observed import Action, Error, Observed
-from pilothouse.controllers.autoscaling.proposals import Named, Proposals, Scaled, Unavailable
+from pilothouse.controllers.autoscaling.proposals import INVALID_TYPE, Named, Proposals, Scaled, Unavailable
 from pilothouse.controllers.autoscaling.replicas import Patience, Tolerances
 from pilothouse.controllers.autoscaling.targets import Found, NoTarget, Targets
 from pilothouse.controllers.reconciler import Controller, Environment
@@ -316,6 +316,9 @@ class HorizontalPodAutoscalerController(Controller):
             if named.proposal.replicas != current:
                 action = "scale_up" if named.proposal.replicas > current else "scale_down"
             return named
+        except Unavailable as unavailable:
+            error = "spec" if unavailable.reason == INVALID_TYPE else "internal"
+            raise
         finally:
             seconds = self.world.clock.monotonic() - started_s
             self._observed.computed(action, error, metric["type"], seconds)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pilothouse.api.resources import DEPLOYMENTS, EVENTS, PODS
+import msgspec
+import pytest
+
+from pilothouse.api.catalog import Served
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import DEPLOYMENTS, EVENTS, PODS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.request import Request, Response
+from pilothouse.apiserver.server import Options
 from pilothouse.cluster import Cluster, ClusterOptions
-from pilothouse.controllers.horizontal_pod_autoscaler import AUTOSCALERS
+from pilothouse.controllers.horizontal_pod_autoscaler import AUTOSCALERS, Autoscaling
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
 from tests.unit.controllers.conftest import Lab
@@ -341,5 +349,169 @@ def test_its_metrics() -> None:
         await on.delete(AUTOSCALERS, "web")
         await on.wait(1)
         assert value(f"{prefix}_desired_replicas", {"namespace": "default", "hpa_name": "web"}) is None
+
+    simulate(scenario)
+
+
+class Adapter:
+    """A metrics adapter in the server: what it answers, by API group, and what it was asked."""
+
+    def __init__(self, cluster: Cluster, **values: str) -> None:
+        self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.values = values
+        for group, version, plural in (
+            ("custom.metrics.k8s.io", "v1beta2", "pods"),
+            ("custom.metrics.k8s.io", "v1beta2", "services"),
+            ("custom.metrics.k8s.io", "v1beta2", "metrics"),
+            ("external.metrics.k8s.io", "v1beta1", "queue"),
+        ):
+            resource = Resource(group, version, plural, "Value")
+            cluster.api.router.add_computed(resource, self.answer)
+            cluster.api.discovery.add(Served(resource, "", ("get", "list")))
+        self._cluster = cluster
+
+    async def answer(self, request: Request) -> Response:
+        self.asked.append((request.path, dict(request.query)))
+        if request.info.group.startswith("external"):
+            items = [{"metricName": "queue", "value": v} for v in self.values["queue"].split()]
+        elif request.info.name == "*":
+            pods = await self._cluster.client().list(PODS, "default")
+            items = [
+                {
+                    "describedObject": {"kind": "Pod", "name": pod["metadata"]["name"]},
+                    "metric": {"name": "hits"},
+                    "timestamp": self._cluster.world.timestamp(),
+                    "value": self.values["hits"],
+                }
+                for pod in pods["items"]
+            ]
+        else:
+            items = [{"value": self.values["rate"]}]
+        body = msgspec.json.encode({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})
+        return Response(200, body, {"Content-Type": "application/json"})
+
+
+def test_metrics_of_pods_objects_and_the_world_outside() -> None:
+    async def scenario(on: Scaling) -> None:
+        adapter = Adapter(on.cluster, hits="30", rate="500m", queue="2 4")
+        for name in ("pods", "object", "each", "outside"):
+            await on.deploy(name)
+        await on.wait(60)
+        selector = {"matchLabels": {"verb": "GET"}}
+        value, average = {"type": "Value", "value": "3"}, {"type": "AverageValue", "averageValue": "100m"}
+        service = {"apiVersion": "v1", "kind": "Service", "name": "s"}
+        per_pod = {
+            "metric": {"name": "hits", "selector": selector},
+            "target": {**average, "averageValue": "10"},
+        }
+        rate = {"metric": {"name": "rate"}, "describedObject": service}
+        space = {"metric": {"name": "rate"}, "describedObject": {**service, "kind": "Namespace"}}
+        queue = {"metric": {"name": "queue", "selector": selector}, "target": value}
+        await on.autoscale("pods", metrics=[{"type": "Pods", "pods": per_pod}])
+        of = {"type": "Object"}
+        await on.autoscale(
+            "object", metrics=[{**of, "object": {**space, "target": {"type": "Value", "value": "200m"}}}]
+        )
+        await on.autoscale("each", metrics=[{**of, "object": {**rate, "target": average}}])
+        await on.autoscale("outside", metrics=[{"type": "External", "external": queue}])
+        await on.wait(16)
+        assert [await on.replicas(n) for n in ("pods", "object", "each", "outside")] == [3, 3, 4, 2]
+        reasons = [
+            (await on.events(n))[-1][2].partition("reason: ")[2] for n in ("pods", "object", "outside")
+        ]
+        shown = (
+            "&LabelSelector{MatchLabels:map[string]string{verb: GET,},"
+            "MatchExpressions:[]LabelSelectorRequirement{},}"
+        )
+        assert reasons == [
+            "pods metric hits above target",
+            "Namespace metric rate above target",
+            f"external metric queue({shown}) above target",
+        ]
+        current = [
+            (await on.get(AUTOSCALERS, n))["status"]["currentMetrics"][0] for n in ("pods", "each", "outside")
+        ]
+        assert current[0]["pods"] == {"metric": per_pod["metric"], "current": {"averageValue": "30"}}
+        assert current[1]["object"]["current"] == {"averageValue": "500m"}
+        assert current[2]["external"] == {"metric": queue["metric"], "current": {"value": "6"}}
+        custom = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
+        external = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
+        assert sorted(adapter.asked[:4]) == [
+            (f"{custom}/metrics/rate", {}),
+            (f"{custom}/pods/*/hits", {"labelSelector": ["app=pods"], "metricLabelSelector": ["verb=GET"]}),
+            (f"{custom}/services/s/rate", {}),
+            (f"{external}/queue", {"labelSelector": ["verb=GET"]}),
+        ]
+
+    simulate(scenario)
+
+
+def test_down_to_zero_and_back_where_the_gate_is_on() -> None:
+    async def scenario(on: Scaling) -> None:
+        adapter = Adapter(on.cluster, queue="0")
+        await on.deploy("web")
+        await on.wait(60)
+        queue = {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "2"}}
+        await on.autoscale("web", minReplicas=0, metrics=[{"type": "External", "external": queue}])
+        await on.wait(16)
+        assert await on.replicas("web") == 1
+        await on.wait(330)
+        assert await on.replicas("web") == 0
+        assert (await on.conditions("web"))["ScaledToZero"] == ("True", "ScaledToZero")
+        await on.wait(60)
+        assert await on.replicas("web") == 0
+        adapter.values["queue"] = "5"
+        await on.wait(16)
+        assert await on.replicas("web") == 3
+        assert (await on.conditions("web"))["ScaledToZero"] == ("False", "NotScaledToZero")
+
+    server = Options(features=frozenset(("HPAScaleToZero",)))
+    simulate(scenario, server=server, autoscaling=Autoscaling(to_zero=True))
+
+
+def test_without_the_gate_nobody_may_ask_for_zero() -> None:
+    async def scenario(on: Scaling) -> None:
+        queue = {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "2"}}
+        with pytest.raises(
+            ApiError, match=r"spec.minReplicas: Invalid value: 0: must be greater than or equal to 1"
+        ):
+            await on.autoscale("web", minReplicas=0, metrics=[{"type": "External", "external": queue}])
+
+    simulate(scenario)
+
+
+def test_one_metric_that_cannot_be_had_keeps_it_from_shrinking_but_not_from_growing() -> None:
+    async def scenario(on: Scaling) -> None:
+        await on.deploy("web", 2, use="10m")
+        await on.wait(60)
+        queue = {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "2"}}
+        await on.autoscale("web", metrics=[cpu(), {"type": "External", "external": queue}])
+        await on.wait(400)
+        assert await on.replicas("web") == 2
+        assert (await on.conditions("web"))["ScalingActive"] == ("False", "FailedGetExternalMetric")
+        status = (await on.get(AUTOSCALERS, "web"))["status"]
+        assert [m["type"] for m in status["currentMetrics"]] == ["Resource", ""]
+        await on.load("web", "100m")
+        await on.wait(16)
+        assert await on.replicas("web") == 4
+        assert (await on.conditions("web"))["ScalingActive"] == ("True", "ValidMetricFound")
+
+    simulate(scenario)
+
+
+def test_version_1_shows_the_same_in_annotations() -> None:
+    async def scenario(on: Scaling) -> None:
+        await on.deploy("web", use="50m")
+        await on.wait(60)
+        await on.autoscale("web", metrics=[cpu()])
+        await on.wait(16)
+        v1 = Resource("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+        found = await on.get(v1, "web")
+        assert found["spec"]["targetCPUUtilizationPercentage"] == 50
+        assert found["status"]["currentCPUUtilizationPercentage"] == 50
+        conditions = json.loads(
+            found["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/conditions"]
+        )
+        assert [c["type"] for c in conditions] == ["AbleToScale", "ScalingActive", "ScalingLimited"]
 
     simulate(scenario)

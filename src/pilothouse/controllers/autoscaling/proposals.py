@@ -41,6 +41,7 @@ class Unavailable(Exception):
         self.cause = cause
 
 
+INVALID_TYPE = "InvalidMetricSourceType"
 _REASONS = {
     "Resource": "FailedGetResourceMetric",
     "ContainerResource": "FailedGetContainerResourceMetric",
@@ -66,7 +67,7 @@ class Proposals:
             "External": self._external,
         }.get(kind)
         if ask is None:
-            raise Unavailable("", "InvalidMetricSourceType", f'unknown metric source type "{kind}"')
+            raise Unavailable("", INVALID_TYPE, f'unknown metric source type "{kind}"')
         try:
             return await ask(kind, source, scaled, tolerances, now_s)
         except CannotCompute as error:
