@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 SYNC_S = 15.0
+_ATTEMPTS, _RETRY_S = 5, 0.01
 _SCALE = {"kind": "Scale", "apiVersion": "autoscaling/v1"}
 _UNKNOWN_SCALE = "the HPA controller was unable to get the target's current scale: {}"
 
@@ -108,17 +109,16 @@ class HorizontalPodAutoscalerController(Controller):
         self._proposals = Proposals(MetricsClient(env.client, self._targets), self.settings.patience)
         self._observed = Observed(env.metrics)
         self._histories: dict[str, History] = {}
-        self._selectors: dict[str, labels.Selector] = {}
-        """Of the autoscalers whose target was found, for those that share pods."""
+        self._selectors: dict[str, dict[str, labels.Selector]] = {}
+        """By namespace and name, of the autoscalers whose target was found: for those that share pods."""
 
     def setup(self) -> None:
         self._autoscalers = self.informer(AUTOSCALERS)
-        self._autoscalers.add_handler(_InAPeriod(self.queue, self.settings.sync_s))
+        self._autoscalers.add_handler(_InAPeriod(self.queue, self.settings.sync_s, self._observed))
         self._pods = self.informer(PODS)
         self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
 
     async def reconcile(self, key: str) -> float | None:
-        self._observed.autoscalers(sum(1 for _ in self._autoscalers.list()))
         hpa = self._autoscalers.get(key)
         if hpa is None:
             self._forget(key)
@@ -137,8 +137,11 @@ class HorizontalPodAutoscalerController(Controller):
 
     def _forget(self, key: str) -> None:
         self._histories.pop(key, None)
-        self._selectors.pop(key, None)
         namespace, _, name = key.partition("/")
+        near = self._selectors.get(namespace, {})
+        near.pop(name, None)
+        if not near:
+            self._selectors.pop(namespace, None)
         self._observed.forget(namespace, name)
 
     async def _write(self, look: Look) -> None:
@@ -180,7 +183,7 @@ class HorizontalPodAutoscalerController(Controller):
         elif current and current < least:
             desired, reason = least, "Current number of replicas below Spec.MinReplicas"
         else:
-            wanted = await self._wanted(look, key, found, current)
+            wanted = await self._wanted(look, found, current)
             problem = wanted.problem
             up = wanted.replicas > current
             reason = f"{wanted.metric} above target" if up else "All metrics below target"
@@ -224,9 +227,8 @@ class HorizontalPodAutoscalerController(Controller):
         return decision.replicas
 
     async def _rescale(self, look: Look, found: Found, current: int, desired: int, reason: str) -> None:
-        scale = {**found.scale, **_SCALE, "spec": {**found.scale["spec"], "replicas": desired}}
         try:
-            await self.client.update(found.resource, scale, subresource="scale")
+            await self._put_scale(look, found, desired)
         except (ApiError, ConnectionError) as error:
             look.tell("Warning", "FailedRescale", f"New size: {desired}; reason: {reason}; error: {error}")
             look.condition(
@@ -244,6 +246,22 @@ class HorizontalPodAutoscalerController(Controller):
             f"the HPA controller was able to update the target scale to {desired}",
         )
         look.tell("Normal", "SuccessfulRescale", f"New size: {desired}; reason: {reason}")
+
+    async def _put_scale(self, look: Look, found: Found, desired: int) -> None:
+        """Again on the newest scale when somebody was faster (retry.DefaultRetry)."""
+        scale = found.scale
+        for attempt in range(_ATTEMPTS):
+            wanted = {**scale, **_SCALE, "spec": {**scale["spec"], "replicas": desired}}
+            try:
+                await self.client.update(found.resource, wanted, subresource="scale")
+            except ApiError as error:
+                if error.code != 409 or attempt == _ATTEMPTS - 1:
+                    raise
+                await self.world.clock.sleep(_RETRY_S)
+                name = look.spec["scaleTargetRef"]["name"]
+                scale = await self.client.get(found.resource, name, look.namespace, subresource="scale")
+            else:
+                return
 
     # -- zero (KEP-2021) --------------------------------------------------------------------------------
 
@@ -270,10 +288,10 @@ class HorizontalPodAutoscalerController(Controller):
 
     # -- metrics ----------------------------------------------------------------------------------------
 
-    async def _wanted(self, look: Look, key: str, found: Found, current: int) -> Wanted:
+    async def _wanted(self, look: Look, found: Found, current: int) -> Wanted:
         """The most that a metric asks for. Failed when none can be had, or one cannot and the others would go down:
         it might have asked for more."""
-        scaled = self._scaled(look, key, found.scale)
+        scaled = self._scaled(look, found.scale)
         metrics, tolerances = look.spec.get("metrics") or [], self._tolerances(look.spec)
         look.metrics = [dict(status.UNKNOWN) for _ in metrics]
         most, of_which, failures = 0, "", []
@@ -335,7 +353,7 @@ class HorizontalPodAutoscalerController(Controller):
 
     # -- pods -------------------------------------------------------------------------------------------
 
-    def _scaled(self, look: Look, key: str, scale: Obj) -> Scaled:
+    def _scaled(self, look: Look, scale: Obj) -> Scaled:
         """The target with its pods. Failed where they are not this autoscaler's alone."""
         observed = scale.get("status") or {}
         current, text = scale["spec"].get("replicas", 0), observed.get("selector", "")
@@ -347,7 +365,7 @@ class HorizontalPodAutoscalerController(Controller):
         except ValueError as error:
             why = f"couldn't convert selector into a corresponding internal selector object: {error}"
             raise self._unselected(look, current, "InvalidSelector", why) from None
-        self._selectors[key] = selector
+        self._selectors.setdefault(look.namespace, {})[look.hpa["metadata"]["name"]] = selector
         near = self._pods.by_index("namespace", look.namespace)
         pods = [pod for pod in near if selector.matches(pod["metadata"].get("labels") or {})]
         sharing = self._autoscalers_of(look.namespace, pods)
@@ -365,11 +383,7 @@ class HorizontalPodAutoscalerController(Controller):
 
     def _autoscalers_of(self, namespace: str, pods: Iterable[Obj]) -> list[str]:
         """Names of the autoscalers that control any of these pods, as far as their targets are known."""
-        near = {
-            key.partition("/")[2]: selector
-            for key, selector in self._selectors.items()
-            if key.startswith(f"{namespace}/")
-        }
+        near = self._selectors.get(namespace, {})
         if len(near) < 2:
             return list(near)
         found = {
@@ -400,15 +414,23 @@ class _InAPeriod(Handler):
     """Queues an autoscaler for the next period: of several times the earliest counts, so that changes of it make it
     come no sooner and no later (NewDefaultHPARateLimiter)."""
 
-    def __init__(self, queue: RateLimitedQueue[str], period_s: float) -> None:
+    def __init__(self, queue: RateLimitedQueue[str], period_s: float, observed: Observed) -> None:
         self._queue = queue
         self._period_s = period_s
+        self._observed = observed
+        self._known: set[str] = set()
 
     def on_add(self, obj: Obj) -> None:
-        self._queue.add_after(key_of(obj), self._period_s)
+        key = key_of(obj)
+        self._known.add(key)
+        self._observed.autoscalers(len(self._known))
+        self._queue.add_after(key, self._period_s)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        self.on_add(new)
+        self._queue.add_after(key_of(new), self._period_s)
 
     def on_delete(self, obj: Obj) -> None:
-        self._queue.add(key_of(obj))
+        key = key_of(obj)
+        self._known.discard(key)
+        self._observed.autoscalers(len(self._known))
+        self._queue.add(key)

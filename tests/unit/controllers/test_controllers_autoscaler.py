@@ -12,7 +12,7 @@ import pytest
 
 from pilothouse.api.catalog import Served
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import DEPLOYMENTS, EVENTS, PODS, Resource
+from pilothouse.api.resources import CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, EVENTS, PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.request import Request, Response
 from pilothouse.apiserver.server import Options
@@ -513,5 +513,57 @@ def test_version_1_shows_the_same_in_annotations() -> None:
             found["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/conditions"]
         )
         assert [c["type"] for c in conditions] == ["AbleToScale", "ScalingActive", "ScalingLimited"]
+
+    simulate(scenario)
+
+
+def test_a_custom_resource_with_a_scale() -> None:
+    async def scenario(on: Scaling) -> None:
+        definition = {
+            "metadata": {"name": "flocks.example.com"},
+            "spec": {
+                "group": "example.com",
+                "names": {"plural": "flocks", "kind": "Flock"},
+                "scope": "Namespaced",
+                "versions": [
+                    {
+                        "name": "v1",
+                        "served": True,
+                        "storage": True,
+                        "schema": {
+                            "openAPIV3Schema": {
+                                "type": "object",
+                                "x-kubernetes-preserve-unknown-fields": True,
+                            }
+                        },
+                        "subresources": {
+                            "status": {},
+                            "scale": {
+                                "specReplicasPath": ".spec.replicas",
+                                "statusReplicasPath": ".status.replicas",
+                                "labelSelectorPath": ".status.selector",
+                            },
+                        },
+                    }
+                ],
+            },
+        }
+        await on.create(CUSTOM_RESOURCE_DEFINITIONS, definition)
+        await on.wait(1)
+        flocks = Resource("example.com", "v1", "flocks", "Flock")
+        await on.create(flocks, {"metadata": {"name": "birds"}, "spec": {"replicas": 1}})
+        await on.deploy("birds", use="90m")
+        await on.wait(60)
+        target = {"apiVersion": "example.com/v1", "kind": "Flock", "name": "birds"}
+        await on.autoscale("birds", scaleTargetRef=target, metrics=[cpu()])
+        await on.wait(16)
+        assert (await on.conditions("birds"))["ScalingActive"] == ("False", "InvalidSelector")
+        assert ("Warning", "SelectorRequired", "selector is required") in {
+            e[:3] for e in await on.events("birds")
+        }
+        status = {"status": {"replicas": 1, "selector": "app=birds"}}
+        await on.patch(flocks, "birds", status, subresource="status")
+        await on.wait(15)
+        assert (await on.get(flocks, "birds"))["spec"]["replicas"] == 2
 
     simulate(scenario)

@@ -96,3 +96,54 @@ def _table(row: Callable[[Obj, float], list[Any]]) -> Table:
 
 PODS = _table(_of_pod)
 NODES = _table(_of_node)
+
+
+# -- schemas ----------------------------------------------------------------------------------------------
+
+_TIME = {
+    "type": "string",
+    "format": "date-time",
+    "description": "The following fields define time interval from which metrics were collected from the interval "
+    "[Timestamp-Window, Timestamp].",
+}
+_WINDOW: Obj = {"type": "string"}
+_USAGE = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "description": "The memory usage is the memory working set.",
+}
+_CONTAINER = {
+    "type": "object",
+    "description": "ContainerMetrics sets resource usage metrics of a container.",
+    "required": ["name", "usage"],
+    "properties": {
+        "name": {
+            "type": "string",
+            "description": "Container name corresponding to the one from pod.spec.containers.",
+        },
+        "usage": _USAGE,
+    },
+}
+SCHEMAS: dict[str, Obj] = {
+    "PodMetrics": {
+        "type": "object",
+        "description": "PodMetrics sets resource usage metrics of a pod.",
+        "required": ["timestamp", "window", "containers"],
+        "properties": {
+            "timestamp": _TIME,
+            "window": _WINDOW,
+            "containers": {
+                "type": "array",
+                "items": _CONTAINER,
+                "description": "Metrics for all containers are collected within the same time window.",
+            },
+        },
+    },
+    "NodeMetrics": {
+        "type": "object",
+        "description": "NodeMetrics sets resource usage metrics of a node.",
+        "required": ["timestamp", "window", "usage"],
+        "properties": {"timestamp": _TIME, "window": _WINDOW, "usage": _USAGE},
+    },
+}
+"""For the OpenAPI documents (k8s.io/metrics/pkg/apis/metrics/v1beta1 types.go)."""

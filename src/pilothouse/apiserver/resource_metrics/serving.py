@@ -159,9 +159,11 @@ class ResourceMetrics:
             if wanted:
                 self._server.router.add_computed(served.resource, self.handle)
                 self._server.discovery.add(served)
+                self._server.openapi.add(served, answers.SCHEMAS[served.resource.kind])
             else:
                 self._server.router.remove_computed(served.resource)
                 self._server.discovery.remove(served)
+                self._server.openapi.remove(served)
 
     # -- requests ---------------------------------------------------------------------------------------
 

@@ -80,6 +80,12 @@ def test_it_comes_with_the_first_pod_that_says_what_it_uses() -> None:
             ("nodes", "NodeMetrics", False, ["get", "list"]),
             ("pods", "PodMetrics", True, ["get", "list"]),
         ]
+        schemas = (await client.raw("GET", "/openapi/v3/apis/metrics.k8s.io/v1beta1"))["components"][
+            "schemas"
+        ]
+        assert {"timestamp", "window", "containers"} <= set(
+            schemas["io.k8s.metrics.v1beta1.PodMetrics"]["properties"]
+        )
 
     simulate(scenario)
 
