@@ -42,6 +42,7 @@ class KubeletApi:
         self._fleet = fleet
         self._world = world
         self._usages = usages
+        self._meters: dict[str, kubelet_paths.Meter] = {}
 
     def reaches(self, node: str) -> bool:
         return node in self._fleet.machines
@@ -94,7 +95,8 @@ class KubeletApi:
     def answer(self, node: str, path: str) -> Answer:
         found = self._fleet.machines.node(node)
         pods = self._fleet.pods.of_node(node)
-        return kubelet_paths.answer(node, found, pods, path, self._world.now(), self._usages)
+        meter = self._meters.setdefault(node, kubelet_paths.Meter())
+        return kubelet_paths.answer(node, found, pods, path, self._world.now(), self._usages, meter)
 
     # -- lines ------------------------------------------------------------------------------------------
 
