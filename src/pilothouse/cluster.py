@@ -15,7 +15,7 @@ import importlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pilothouse.api.resources import POD_GROUPS
 from pilothouse.api.types import Obj
@@ -32,7 +32,9 @@ from pilothouse.kit.world import World
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
+    from pilothouse.api.kubelet import Usages
     from pilothouse.components.scheduler_port import SchedulerPort
+    from pilothouse.controllers.horizontal_pod_autoscaler import Autoscaling
     from pilothouse.nodes.stages.read import StageSet
 
 _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes", "turns")
@@ -48,7 +50,9 @@ class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
     None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
     seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration, `scheduler_port`
-    where it serves health, metrics and explanations (0: nowhere), `features` its feature gates that are on."""
+    where it serves health, metrics and explanations (0: nowhere), `features` its feature gates that are on.
+    `metrics_api` says whether metrics.k8s.io is served: "auto" as soon as a pod or a file says what containers use,
+    "true", "false". `autoscaling` None is as upstream."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -58,6 +62,8 @@ class ClusterOptions:
     controllers: tuple[str, ...] = ("*",)
     stages: tuple[Path, ...] = ()
     node_events: str = "warnings"
+    metrics_api: Literal["auto", "true", "false"] = "auto"
+    autoscaling: Autoscaling | None = None
     scheduler: Obj | None = None
     scheduler_port: int = 0
     features: tuple[str, ...] = ()
@@ -148,6 +154,8 @@ class Cluster:
         from pilothouse.controllers.manager import Settings
 
         settings = Settings(self._served.authority.pem, self.api.signer.legacy)
+        if self.options.autoscaling is not None:
+            settings = replace(settings, autoscaling=self.options.autoscaling)
         client = self.client(USER, ())
 
         def make() -> ControllerManager:
@@ -196,19 +204,39 @@ class Cluster:
         return SchedulerPort(options, self.world, metrics, client, config)
 
     def _start_nodes(self) -> None:
-        from pilothouse.components.simulated_nodes import USER, SimulatedNodes
+        from pilothouse.components.simulated_nodes import USER, SimulatedNodes, usages_of
 
         client = self.client(USER, (MASTERS,))
         options = self.options
+        usages = usages_of(self._stages)
+        on_described = self._start_metrics(usages)
 
         def make() -> SimulatedNodes:
             nodes = SimulatedNodes(
-                client, self.world, count=options.nodes, events=options.node_events, stages=self._stages
+                client,
+                self.world,
+                count=options.nodes,
+                events=options.node_events,
+                stages=self._stages,
+                usages=usages,
+                on_described=on_described,
             )
             self.api.kubelets = nodes.kubelets
             return nodes
 
         self._run("simulated-nodes", client, make)
+
+    def _start_metrics(self, usages: Usages) -> Callable[[], None] | None:
+        """What to do when the first pod says what it uses (docs/decisions/0072)."""
+        metrics = self.api.know_usages(usages)
+        if self.options.metrics_api == "false":
+            metrics.retire()
+            return None
+        metrics.start()
+        if self.options.metrics_api == "true" or (self._stages is not None and self._stages.usages):
+            metrics.announce()
+            return None
+        return metrics.announce
 
     def _run(self, name: str, client: ResourceClient, make: Callable[[], Component]) -> None:
         """On an etcd that others may run on, too, one of them at a time does the work."""

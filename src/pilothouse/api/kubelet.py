@@ -48,6 +48,22 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class ContainerUse(NamedTuple):
+    """What a running container uses now: cores times 10⁹, bytes. `started` is a timestamp."""
+
+    container: str
+    started: str
+    nano_cores: int
+    memory: int
+
+
+class Usages(Protocol):
+    """Who knows what containers use; for the resource metrics API."""
+
+    def of(self, pod: Obj, node: Obj | None) -> list[ContainerUse]:
+        """One for each container that runs, in the pod's order; `node` is the pod's. Objects are shared."""
+
+
 class Kubelets(Protocol):
     def reaches(self, node: str) -> bool:
         """Whether the node's kubelet is behind this door."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -39,8 +39,10 @@ def internal_package(group: str) -> str:
 class Builtins:
     """Makes kinds; types and decoders are built when a kind is first used."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, features: Collection[str] = ()) -> None:
+        """`features` are the feature gates that are on."""
         self._catalog = catalog
+        self._strategies = {**strategies.TABLE, **strategies.gated(features)}
         self.types = Types(catalog.definitions)
         self._decoders = Decoders()
         self._stored_forms = StoredForms()
@@ -53,7 +55,7 @@ class Builtins:
             singular=served.singular,
             list_kind=served.list_kind,
             type=self.types.get(served.definition),
-            strategy=strategies.TABLE.get((r.group, r.kind)) or Strategy(),
+            strategy=self._strategies.get((r.group, r.kind)) or Strategy(),
             decode=self._decoder(served),
             default=defaults.TABLE.get((r.group, r.version, r.kind)) or _nothing,
             storage=served.storage or r,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from pilothouse.api import errors
+from pilothouse.api.resources import Resource
 from pilothouse.apiserver.endpoints import deleting, listing, watching, writing
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -44,6 +45,7 @@ class Router:
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         """Returns once definitions that other servers stored are served here, too; None when there are no others."""
         self._scopes: dict[tuple[str, str, str], Scope] = {}
+        self._computed: dict[tuple[str, str, str], tuple[Resource, PathHandler]] = {}
         self._subresources: dict[tuple[str, str, str], ResourceHandler] = {}
         self._paths: list[tuple[str, PathHandler]] = []
 
@@ -55,6 +57,13 @@ class Router:
         r = scope.kind.resource
         self._scopes.pop((r.group, r.version, r.plural), None)
 
+    def add_computed(self, resource: Resource, handler: PathHandler) -> None:
+        """A resource whose objects are made when somebody asks: it has no store, and a handler for all its verbs."""
+        self._computed[(resource.group, resource.version, resource.plural)] = (resource, handler)
+
+    def remove_computed(self, resource: Resource) -> None:
+        self._computed.pop((resource.group, resource.version, resource.plural), None)
+
     def scope(self, group: str, version: str, plural: str) -> Scope | None:
         return self._scopes.get((group, version, plural))
 
@@ -63,6 +72,8 @@ class Router:
 
     def serves(self, info: RequestInfo) -> bool:
         """Whether there is such a resource, and such a subresource of it."""
+        if (info.group, info.version, info.resource) in self._computed:
+            return True
         scope = self._scopes.get((info.group, info.version, info.resource))
         return scope is not None and (not info.subresource or info.subresource in scope.kind.subresources)
 
@@ -76,7 +87,8 @@ class Router:
 
     def paths(self) -> list[str]:
         """What the root document lists."""
-        versions = [scope.kind.resource.prefix for scope in self._scopes.values()]
+        resources = [scope.kind.resource for scope in self._scopes.values()]
+        versions = [r.prefix for r in (*resources, *(r for r, _ in self._computed.values()))]
         groups = [version.rpartition("/")[0] for version in versions]
         return sorted({"/api", "/apis", *groups, *versions, *(p.rstrip("/") for p, _ in self._paths if p)})
 
@@ -101,6 +113,8 @@ class Router:
     async def _resource(self, request: Request) -> Response:
         info = request.info
         scope = self._scopes.get((info.group, info.version, info.resource))
+        if scope is None and (computed := self._computed.get((info.group, info.version, info.resource))):
+            return await computed[1](request)
         if scope is None and self.catch_up is not None and "." in info.group:
             await self.catch_up()
             scope = self._scopes.get((info.group, info.version, info.resource))

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from cryptography import x509
@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pilothouse import __version__
 from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
-from pilothouse.api.kubelet import Kubelets
+from pilothouse.api.kubelet import Kubelets, Usages
 from pilothouse.api.protobuf import MAGIC, Codec
 from pilothouse.api.resources import CONFIG_MAPS, Resource
 from pilothouse.api.types import Obj
@@ -79,6 +79,9 @@ from pilothouse.apiserver.storage.watch_cache import WatchCache
 from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
 
+if TYPE_CHECKING:
+    from pilothouse.apiserver.resource_metrics.serving import ResourceMetrics
+
 log = logging.getLogger(__name__)
 
 _EVENT_TTL_S = 3600
@@ -130,6 +133,8 @@ class Options:
     watch_timeout_s_min: float = 1800.0
     request_timeout_s: float = 60.0
     """For requests that are not long-running, body included."""
+    features: frozenset[str] = frozenset()
+    """Upstream's feature gates that are on; HPAScaleToZero is known."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
@@ -160,7 +165,7 @@ class ApiServer:
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
         self._rbac = Rbac(self.lister)
         self.authorizer = Modes(self._rbac, options.authorization_modes)
-        system = SystemObjects(self)
+        system = self.objects = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
             Environment(
                 self.lister,
@@ -190,7 +195,7 @@ class ApiServer:
         self._shared = Shared(
             world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
         )
-        self._builtins = Builtins(self.catalog)
+        self._builtins = Builtins(self.catalog, options.features)
         self.openapi = OpenApi(
             self.catalog.definitions,
             self._builtins.types,
@@ -201,6 +206,8 @@ class ApiServer:
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
+        self.resource_metrics: ResourceMetrics | None = None
+        """Serves metrics.k8s.io where what containers use is known in this process."""
         self.token_fields = self._token_fields()
         self._endpoints: EndpointReconciler | None = None
         self._ready = False
@@ -232,6 +239,13 @@ class ApiServer:
             ProtobufAnswers(self.codec, self._kind_of).of,
             options.request_timeout_s,
         )
+
+    def know_usages(self, usages: Usages) -> ResourceMetrics:
+        """Be able to serve metrics.k8s.io; what it takes is not loaded before."""
+        from pilothouse.apiserver.resource_metrics.serving import ResourceMetrics
+
+        self.resource_metrics = ResourceMetrics(self, usages)
+        return self.resource_metrics
 
     def _describe_meta(self, path: str) -> str:
         return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
@@ -528,6 +542,8 @@ class ApiServer:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self.resource_metrics is not None:
+            await self.resource_metrics.stop()
         await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()

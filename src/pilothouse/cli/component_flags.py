@@ -157,8 +157,8 @@ def endpoint_group(port: int) -> Group:
                 BOOL_MAP,
                 {},
                 "Upstream's feature gates. The scheduler knows GenericWorkload and GangScheduling, which together let "
-                "PodGroups count, StorageCapacityScoring and VolumeLimitScaling; no other changes anything (a warning "
-                "each).",
+                "PodGroups count, StorageCapacityScoring and VolumeLimitScaling, the controllers HPAScaleToZero; no "
+                "other changes anything (a warning each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
             refused("emulation-forward-compatible", "leave it out", BOOL, False),

@@ -254,7 +254,8 @@ API = Group(
             "feature-gates",
             BOOL_MAP,
             {},
-            "Upstream's feature gates, KEY=true|false. None changes anything yet: a warning says so for each.",
+            "Upstream's feature gates, KEY=true|false. HPAScaleToZero lets autoscalers ask for zero pods; no other "
+            "changes anything: a warning says so for each.",
         ),
         no_effect("allow-privileged", BOOL, True, "simulated nodes run no containers"),
         no_effect("default-not-ready-toleration-seconds", COUNT, 300, "it is always 300"),
@@ -441,6 +442,7 @@ def options(values: Values) -> Serving:
         mutating_inflight_max=values["max-mutating-requests-inflight"],
         watch_timeout_s_min=float(values["min-request-timeout"]),
         request_timeout_s=values["request-timeout"],
+        features=frozenset(name for name, is_on in values["feature-gates"].items() if is_on),
     )
     home = values["data-dir"] or default_data_dir()
     return Serving(
@@ -502,10 +504,11 @@ def warnings(values: Values, gates: Collection[str] = ()) -> list[str]:
     return [
         f"feature gate {name} has no effect here{_INSTEAD.get(name, '')}"
         for name in values["feature-gates"]
-        if name not in gates
+        if name not in SERVED_GATES and name not in gates
     ]
 
 
+SERVED_GATES = ("HPAScaleToZero",)
 _POD_GROUPS = "; PodGroups are turned on by --runtime-config scheduling.k8s.io/v1alpha2=true"
 _INSTEAD = {"GenericWorkload": _POD_GROUPS, "GangScheduling": _POD_GROUPS}
 """What does the same."""

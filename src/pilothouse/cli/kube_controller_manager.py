@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.cli import component_flags, running
+from pilothouse.cli import autoscaling_flags, component_flags, running
 from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, no_effect, refused
 from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, FLOAT, NETWORKS, STRING, STRINGS
 
@@ -38,14 +38,13 @@ _CONCURRENT = {
 }
 _SIGNING = "certificates are not signed yet"
 _IPAM = "leave it out; simulated nodes bring their own pod networks"
-_HPA = "the autoscaler has upstream's defaults"
 
 
 def _run(values: Values) -> None:
     if values["version"]:
         component_flags.show_version()
         return
-    running.warn(component_flags.warnings(values))
+    running.warn(component_flags.warnings(values, (autoscaling_flags.GATE,)))
     running.serve(values, _serve(values))
 
 
@@ -108,6 +107,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        autoscaling=autoscaling_flags.settings(values),
     )
 
 
@@ -192,6 +192,7 @@ COMMAND = Command(
                 ),
             ),
         ),
+        autoscaling_flags.GROUP,
         component_flags.connection_group(20, 30),
         component_flags.election_group(_NAME),
         component_flags.endpoint_group(_PORT),
@@ -252,16 +253,6 @@ COMMAND = Command(
                 ),
                 Flag(
                     "resource-quota-sync-period", DURATION, 300.0, "How often all quotas are counted again."
-                ),
-                *(
-                    no_effect(f"horizontal-pod-autoscaler-{name}", STRING, "", _HPA)
-                    for name in (
-                        "cpu-initialization-period",
-                        "downscale-stabilization",
-                        "initial-readiness-delay",
-                        "sync-period",
-                        "tolerance",
-                    )
                 ),
                 no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, "volumes are simulated"),
                 no_effect("disable-attach-detach-reconcile-sync", BOOL, False, "volumes are simulated"),

@@ -16,7 +16,8 @@ STAGE_FILE = Flag(
     "stage-file",
     FILES,
     (),
-    "kwok Stages for pods and nodes, in place of what simulated nodes do by themselves (repeatable).",
+    "kwok Stages for pods and nodes, in place of what simulated nodes do by themselves, and kwok's ResourceUsages "
+    "(repeatable).",
 )
 _EVENTS = ("none", "warnings", "all")
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pilothouse.api.types import Obj
-from pilothouse.cli import kube_apiserver_flags, running, scheduler_config, state
+from pilothouse.cli import autoscaling_flags, kube_apiserver_flags, running, scheduler_config, state
 from pilothouse.cli.etcd import managing
 from pilothouse.cli.flags import (
     DETACHED,
@@ -31,7 +31,12 @@ _GATES = (STORAGE_CAPACITY_SCORING, VOLUME_LIMIT_SCALING)
 """Of the scheduler. PodGroups count where their API is served."""
 
 
+_METRICS = ("auto", "true", "false")
+
+
 def _run(values: Values) -> None:
+    if values["metrics-api"] not in _METRICS:
+        raise UsageError(f"--metrics-api: choose one of {', '.join(_METRICS)}")
     home = values["data-dir"] or state.default_data_dir()
     scheduler = None
     if values["scheduler-config"] is not None:
@@ -94,6 +99,8 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         scheduler=scheduler,
         scheduler_port=values["scheduler-secure-port"],
         features=_features(values),
+        metrics_api=values["metrics-api"],
+        autoscaling=autoscaling_flags.settings(values) if _scales(values) else None,
     )
     stop = running.Stop()
     etcd = await managing.start(values, home) if managing.wanted(values, home) else None
@@ -115,6 +122,12 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         await cluster.stop()
         if etcd is not None:
             await etcd.stop()
+
+
+def _scales(values: Values) -> bool:
+    """Whether anything is said about autoscaling: the defaults need not be loaded to be known."""
+    own = {flag.name for flag in autoscaling_flags.GROUP.flags}
+    return bool(own & values.given) or autoscaling_flags.GATE in values["feature-gates"]
 
 
 def _hint(kubeconfig: Path | None) -> str:
@@ -193,6 +206,13 @@ _CLUSTER = Group(
             "Where the scheduler serves health, metrics, /configz and /explain/namespaces/NAMESPACE/pods/NAME over "
             "HTTPS, upstream's is 10259; 0 serves nothing (its metrics are among the API server's anyway).",
         ),
+        Flag(
+            "metrics-api",
+            STRING,
+            "auto",
+            "Whether metrics.k8s.io is served (kubectl top, autoscaling): auto as soon as a pod's annotations or a "
+            "stage file say what containers use, true from the start, false never.",
+        ),
         Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
         refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),
         refused("cloud-config", "it belongs to --cloud-provider"),
@@ -206,12 +226,12 @@ COMMAND = Command(
     run=_run,
     description=(
         "Start a whole control plane in one process: API server, store, scheduler, controllers, simulated nodes. "
-        "It runs until it is interrupted. Takes kube-apiserver's flags, too."
+        "It runs until it is interrupted. Takes kube-apiserver's flags, too, and those of the autoscaler."
     ),
     examples="""
         pilothouse up
         pilothouse up --ephemeral --nodes 100
         pilothouse up --data-dir /srv/cluster --secure-port 0 -d
     """,
-    groups=(_CLUSTER, *kube_apiserver_flags.groups()),
+    groups=(_CLUSTER, autoscaling_flags.GROUP, *kube_apiserver_flags.groups()),
 )

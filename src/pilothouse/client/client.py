@@ -71,5 +71,5 @@ class Client(Protocol):
         """Batches of events as they come. Ends when the server ends it; raises ApiError (410 Expired) on a
         lost history."""
 
-    async def raw(self, method: str, path: str, body: Any = None) -> Any:
+    async def raw(self, method: str, path: str, body: Any = None, **params: str) -> Any:
         """A path outside the resources: /version, /apis, metrics APIs."""

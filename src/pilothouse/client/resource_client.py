@@ -77,8 +77,8 @@ class ResourceClient:
         async for batch in self._transport.stream(resource.path(namespace), {"watch": "true", **params}):
             yield [WatchEvent(kind, obj) for kind, obj in batch]
 
-    async def raw(self, method: str, path: str, body: Any = None) -> Any:
-        return await self._transport.request(method, path, None, body)
+    async def raw(self, method: str, path: str, body: Any = None, **params: str) -> Any:
+        return await self._transport.request(method, path, params or None, body)
 
     async def close(self) -> None:
         await self._transport.close()

@@ -23,6 +23,10 @@ from pilothouse.controllers.endpoint_slice import EndpointSliceController
 from pilothouse.controllers.endpoint_slice_mirroring import SUBSET_MAX, EndpointSliceMirroringController
 from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.garbage_collector import GarbageCollector
+from pilothouse.controllers.horizontal_pod_autoscaler import (
+    Autoscaling,
+    HorizontalPodAutoscalerController,
+)
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_lifecycle import (
@@ -72,6 +76,7 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    autoscaling: Autoscaling = field(default_factory=Autoscaling)
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -124,6 +129,10 @@ TABLE: dict[str, Entry] = {
     "replicaset-controller": Entry("replicaset-controller", lambda env, s: ReplicaSetController(env)),
     "statefulset-controller": Entry("statefulset-controller", lambda env, s: StatefulSetController(env)),
     "cronjob-controller": Entry("cronjob-controller", lambda env, s: CronJobController(env)),
+    "horizontal-pod-autoscaler-controller": Entry(
+        "horizontal-pod-autoscaler",
+        lambda env, s: HorizontalPodAutoscalerController(env, s.autoscaling),
+    ),
     "disruption-controller": Entry(
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),

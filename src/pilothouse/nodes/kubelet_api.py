@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pilothouse.api.errors import bad_request, internal
 from pilothouse.api.field import go_quote
-from pilothouse.api.kubelet import Answer, LogOptions, Outcome, Printed
+from pilothouse.api.kubelet import Answer, LogOptions, Outcome, Printed, Usages
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.kit.world import World, parse_timestamp
@@ -38,9 +38,11 @@ class _Line(NamedTuple):
 
 
 class KubeletApi:
-    def __init__(self, fleet: Fleet, world: World) -> None:
+    def __init__(self, fleet: Fleet, world: World, usages: Usages) -> None:
         self._fleet = fleet
         self._world = world
+        self._usages = usages
+        self._meters: dict[str, kubelet_paths.Meter] = {}
 
     def reaches(self, node: str) -> bool:
         return node in self._fleet.machines
@@ -92,7 +94,9 @@ class KubeletApi:
 
     def answer(self, node: str, path: str) -> Answer:
         found = self._fleet.machines.node(node)
-        return kubelet_paths.answer(node, found, self._fleet.pods.of_node(node), path, self._world.now())
+        pods = self._fleet.pods.of_node(node)
+        meter = self._meters.setdefault(node, kubelet_paths.Meter())
+        return kubelet_paths.answer(node, found, pods, path, self._world.now(), self._usages, meter)
 
     # -- lines ------------------------------------------------------------------------------------------
 

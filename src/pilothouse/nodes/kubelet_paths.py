@@ -1,23 +1,18 @@
-"""A kubelet's own paths: /healthz, /pods, /stats/summary, /metrics/resource, /configz. Pure.
+"""A kubelet's own paths: /healthz, /pods, /stats/summary, /metrics/resource, /configz.
 
-Simulated containers use what their pod's annotations say, for one container with its name behind a dot:
-
-    pilothouse.dev/cpu-usage       cores, such as 250m; default 1m
-    pilothouse.dev/memory-usage    bytes, such as 64Mi; default 10Mi
+What simulated containers use is said by `nodes.usage`; a meter adds up the CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from pilothouse.api import quantity
-from pilothouse.api.kubelet import Answer
+from pilothouse.api.kubelet import Answer, Usages
 from pilothouse.api.types import Obj
 from pilothouse.kit.world import parse_timestamp, timestamp
-from pilothouse.nodes.behaviour import PREFIX
 
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,7 +29,46 @@ class _Use(NamedTuple):
     memory: int
 
 
-def answer(node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float) -> Answer:
+_Using = Callable[[Obj], list[_Use]]
+_Key = tuple[str, str, str]
+"""UID of the pod, container, start; ("", "", "") for the node."""
+_NODE: _Key = ("", "", "")
+
+
+class Meter:
+    """The CPU counters of one node: what is used now counts from the last look on, as kwok has it. So they never go
+    back when a container is said to use less, and the node's stays when pods go."""
+
+    def __init__(self) -> None:
+        self._read: dict[_Key, tuple[float, float]] = {}
+
+    def core_s(self, key: _Key, nano_cores: int, since_s: float, now_s: float) -> float:
+        """Core-seconds so far; `since_s` is when it began."""
+        at_s, total = self._read.get(key, (since_s, 0.0))
+        total += max(now_s - at_s, 0.0) * nano_cores / 1e9
+        self._read[key] = (now_s, total)
+        return total
+
+    def node_core_s(self, used_s: float, nano_cores: int, now_s: float) -> float:
+        """`used_s` are the core-seconds of all containers: what the node begins with."""
+        self._read.setdefault(_NODE, (now_s, used_s))
+        return self.core_s(_NODE, nano_cores, now_s, now_s)
+
+    def keep(self, uids: set[str]) -> None:
+        """Forget the containers of pods that are gone."""
+        for key in [k for k in self._read if k[0] not in uids and k != _NODE]:
+            del self._read[key]
+
+
+def answer(
+    node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float, usages: Usages, meter: Meter
+) -> Answer:
+    """`meter` is the node's."""
+
+    def using(pod: Obj) -> list[_Use]:
+        return list(_uses(pod, obj, now_s, usages, meter))
+
+    meter.keep({pod["metadata"]["uid"] for pod in pods})
     match path.rstrip("/"):
         case "/healthz" | "/livez" | "/readyz":
             return Answer(200, _TEXT, b"ok")
@@ -42,9 +76,9 @@ def answer(node: str, obj: Obj | None, pods: list[Obj], path: str, now_s: float)
             items = [{"kind": "Pod", "apiVersion": "v1", **pod} for pod in pods]
             return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         case "/stats/summary":
-            return _json(_summary(node, obj, pods, now_s))
+            return _json(_summary(node, obj, pods, now_s, using, meter))
         case "/metrics/resource":
-            return Answer(200, _METRICS, _resource_metrics(pods, now_s).encode())
+            return Answer(200, _METRICS, _resource_metrics(pods, now_s, using, meter).encode())
         case "/metrics" | "/metrics/cadvisor" | "/metrics/probes":
             return Answer(200, _METRICS, b"")
         case "/configz":
@@ -57,33 +91,19 @@ def _json(value: Obj) -> Answer:
     return Answer(200, _JSON, msgspec.json.encode(value))
 
 
-def _uses(pod: Obj, now_s: float) -> Iterator[_Use]:
-    annotations = pod["metadata"].get("annotations") or {}
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        running = status["state"].get("running")
-        if running is None:
-            continue
-        name, started = status["name"], running["startedAt"]
-        nano = _amount(annotations, "cpu-usage", name, "1m").nano
-        memory = _amount(annotations, "memory-usage", name, "10Mi").value
-        ran_s = max(now_s - parse_timestamp(started), 0.0)
-        yield _Use(name, started, nano, ran_s * nano / 1e9, memory)
+def _uses(pod: Obj, node: Obj | None, now_s: float, usages: Usages, meter: Meter) -> Iterator[_Use]:
+    for use in usages.of(pod, node):
+        key = (pod["metadata"]["uid"], use.container, use.started)
+        cpu_s = meter.core_s(key, use.nano_cores, parse_timestamp(use.started), now_s)
+        yield _Use(use.container, use.started, use.nano_cores, cpu_s, use.memory)
 
 
-def _amount(annotations: dict[str, str], key: str, name: str, default: str) -> quantity.Quantity:
-    text = annotations.get(f"{PREFIX}{key}.{name}", annotations.get(PREFIX + key, default))
-    try:
-        return quantity.parse(text)
-    except ValueError:
-        return quantity.parse(default)
-
-
-def _summary(node: str, obj: Obj | None, pods: list[Obj], now_s: float) -> Obj:
+def _summary(node: str, obj: Obj | None, pods: list[Obj], now_s: float, using: _Using, meter: Meter) -> Obj:
     """stats.k8s.io/v1alpha1 Summary."""
     now = timestamp(now_s)
     entries, total = [], [0, 0.0, 0]
     for pod in pods:
-        uses = list(_uses(pod, now_s))
+        uses = using(pod)
         if not uses:
             continue
         meta = pod["metadata"]
@@ -105,7 +125,8 @@ def _summary(node: str, obj: Obj | None, pods: list[Obj], now_s: float) -> Obj:
             }
         )
     started = obj["metadata"]["creationTimestamp"] if obj is not None else now
-    mine = {"nodeName": node, "startTime": started, **_figures(now, int(total[0]), total[1], int(total[2]))}
+    core_s = meter.node_core_s(total[1], int(total[0]), now_s)
+    mine = {"nodeName": node, "startTime": started, **_figures(now, int(total[0]), core_s, int(total[2]))}
     return {"node": mine, "pods": entries}
 
 
@@ -116,7 +137,7 @@ def _figures(now: str, nano_cores: int, cpu_s: float, memory: int) -> Obj:
     }
 
 
-def _resource_metrics(pods: list[Obj], now_s: float) -> str:
+def _resource_metrics(pods: list[Obj], now_s: float, using: _Using, meter: Meter) -> str:
     """What metrics-server scrapes."""
     cpu: list[str] = []
     memory: list[str] = []
@@ -124,11 +145,12 @@ def _resource_metrics(pods: list[Obj], now_s: float) -> str:
     pod_cpu: list[str] = []
     pod_memory: list[str] = []
     cores = used = 0.0
+    nano = 0
     at = int(now_s * 1000)
     for pod in pods:
         meta = pod["metadata"]
         whole = f'namespace="{meta.get("namespace", "")}",pod="{meta["name"]}"'
-        uses = list(_uses(pod, now_s))
+        uses = using(pod)
         for use in uses:
             labels = f'{{container="{use.container}",{whole}}}'
             cpu.append(f"container_cpu_usage_seconds_total{labels} {use.cpu_s:.6f} {at}")
@@ -136,9 +158,11 @@ def _resource_metrics(pods: list[Obj], now_s: float) -> str:
             starts.append(f"container_start_time_seconds{labels} {parse_timestamp(use.started):.0f}")
         if uses:
             cores += sum(u.cpu_s for u in uses)
+            nano += sum(u.nano_cores for u in uses)
             used += sum(u.memory for u in uses)
             pod_cpu.append(f"pod_cpu_usage_seconds_total{{{whole}}} {sum(u.cpu_s for u in uses):.6f} {at}")
             pod_memory.append(f"pod_memory_working_set_bytes{{{whole}}} {sum(u.memory for u in uses)} {at}")
+    cores = meter.node_core_s(cores, nano, now_s)
     families = [
         ("container_cpu_usage_seconds_total", "counter", cpu),
         ("container_memory_working_set_bytes", "gauge", memory),

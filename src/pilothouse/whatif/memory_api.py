@@ -140,7 +140,7 @@ class MemoryApi:
             else:
                 await self._changed.wait()
 
-    async def raw(self, method: str, path: str, body: Any = None) -> Any:
+    async def raw(self, method: str, path: str, body: Any = None, **params: str) -> Any:
         raise errors.resource_not_found()
 
     async def close(self) -> None: ...

@@ -18,12 +18,14 @@ EITHER_RAW = "must set either a target raw value or a target utilization"
 NO_SOURCE = "must populate information for the given metric source"
 
 
-def autoscaler(obj: Obj) -> f.Errors:
+def autoscaler(obj: Obj, *, to_zero: bool = False) -> f.Errors:
+    """`to_zero`: there may be none at all."""
     out: f.Errors = []
     spec = obj["spec"]
     low, high = spec.get("minReplicas"), spec.get("maxReplicas", 0)
-    if low is not None and low < 1:
-        out.append(f.invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
+    least = 0 if to_zero else 1
+    if low is not None and low < least:
+        out.append(f.invalid("spec.minReplicas", low, f"must be greater than or equal to {least}"))
     if high < 1:
         out.append(f.required("spec.maxReplicas", "must be set and greater than 0"))
     if low is not None and high < low:

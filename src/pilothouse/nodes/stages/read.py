@@ -1,10 +1,11 @@
-"""Stage files: YAML documents of kwok's kind Stage → stages. What is wrong is told in one line.
+"""Stage files: YAML documents of kwok's kinds → stages, and what containers use. What is wrong is told in one line.
 
     FILE: stage NAME: spec.delay.durationMilliseconds: wants a whole number, not "1s"
 
 Read are kwok's fields in all the forms they have had: `next` with `statusTemplate` or `patches`, and `steps`; filters
 as `key`, `jq.key` or `expressionFrom`, and CEL as `cel.expression`. `statusPatchAs` and `impersonation` are taken and
-change nothing, as kwok does it for pods and nodes.
+change nothing, as kwok does it for pods and nodes. Beside Stage there are ResourceUsage and ClusterResourceUsage
+(`usage`); Metric, which kwok's metrics-usage.yaml brings along, changes nothing: /metrics/resource is always there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from pilothouse.api.quantity import Quantity, parse
 from pilothouse.api.resources import NODES, PODS, Resource
 from pilothouse.api.schema.parse import YAML, body
 from pilothouse.kit.world import World
@@ -34,6 +36,7 @@ from pilothouse.nodes.stages.stage import (
     Weight,
 )
 from pilothouse.nodes.stages.templates import Functions, Template, TemplateError
+from pilothouse.nodes.stages.usage import Expression, ResourceUsage, ResourceUsages, Usage
 
 T = TypeVar("T")
 
@@ -42,6 +45,8 @@ _DOCUMENTS = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
 _RESOURCES = {("v1", "Pod"): PODS, ("v1", "Node"): NODES}
 _PATCH_TYPES = ("json", "merge", "strategic")
 _VALUED = ("In", "NotIn")
+_KINDS = ("Stage", "ResourceUsage", "ClusterResourceUsage", "Metric")
+_USED = ("cpu", "memory")
 
 
 class StageError(ValueError):
@@ -53,6 +58,8 @@ class StageSet(NamedTuple):
 
     stages: tuple[Stage, ...]
     functions: Functions
+    usages: ResourceUsages | None = None
+    """What containers use; None when no file says so."""
 
     def of(self, resource: Resource) -> tuple[Stage, ...]:
         return tuple(stage for stage in self.stages if stage.resource is resource)
@@ -61,10 +68,16 @@ class StageSet(NamedTuple):
 def read(files: Iterable[Path], world: World) -> StageSet:
     """StageError when one cannot be read or understood."""
     functions = Functions(world)
-    return StageSet(tuple(stage for file in files for stage in _of_file(file, functions)), functions)
+    found = [made for file in files for made in _of_file(file, functions)]
+    usages = tuple(made for made in found if isinstance(made, ResourceUsage))
+    return StageSet(
+        tuple(made for made in found if isinstance(made, Stage)),
+        functions,
+        ResourceUsages(usages, world) if usages else None,
+    )
 
 
-def _of_file(file: Path, functions: Functions) -> Iterator[Stage]:
+def _of_file(file: Path, functions: Functions) -> Iterator[Stage | ResourceUsage]:
     try:
         text = file.read_text()
     except OSError as error:
@@ -86,17 +99,23 @@ def _of_file(file: Path, functions: Functions) -> Iterator[Stage]:
             yield from _of_document(_Value(value, "", where), str(file), functions)
 
 
-def _of_document(document: _Value, file: str, functions: Functions) -> Iterator[Stage]:
+def _of_document(document: _Value, file: str, functions: Functions) -> Iterator[Stage | ResourceUsage]:
     kind = document.peek("kind")
-    if kind in ("List", "StageList"):
+    if kind == "List" or kind in (f"{known}List" for known in _KINDS):
         for item in document.at("items").items():
             yield from _of_document(item, file, functions)
         return
     version = document.peek("apiVersion")
-    if (version, kind) != (API_VERSION, "Stage"):
-        document.refuse(f"wants kind Stage of {API_VERSION}, not {kind or 'no kind'} of {version or 'none'}")
+    if version != API_VERSION or kind not in _KINDS:
+        known = ", ".join(_KINDS)
+        document.refuse(
+            f"wants one of the kinds {known} of {API_VERSION}, not {kind or 'no kind'} of {version or 'none'}"
+        )
     name = document.at("metadata").at("name").text()
-    yield _stage(_Value(document.value, "", f"{file}: stage {name}"), name, functions)
+    if kind == "Stage":
+        yield _stage(_Value(document.value, "", f"{file}: stage {name}"), name, functions)
+    elif kind != "Metric":
+        yield _resource_usage(_Value(document.value, "", f"{file}: {kind} {name}"), kind, name)
 
 
 # -- values with their place ------------------------------------------------------------------------------
@@ -173,6 +192,15 @@ class _Value:
         if self.value < 0:
             self.refuse("must be greater than or equal to 0")
         return int(self.value)
+
+    def amount(self) -> Quantity:
+        if not isinstance(self.value, int | float | str) or isinstance(self.value, bool):
+            self.refuse("is required" if self.value is None else "wants a quantity such as 250m")
+        try:
+            return parse(str(self.value))
+        except ValueError as error:
+            self.refuse(str(error))
+            raise
 
     def one_of(self, known: Iterable[str], default: str | None = None) -> str:
         found = self.text(default)
@@ -340,3 +368,36 @@ def _template(value: _Value, functions: Functions) -> Template:
 def _impersonation(value: _Value) -> None:
     if value.value is not None:
         value.only("username").at("username").text()
+
+
+# -- usage ------------------------------------------------------------------------------------------------
+
+
+def _resource_usage(document: _Value, kind: str, name: str) -> ResourceUsage:
+    document.only("apiVersion", "kind", "metadata", "spec", "status")
+    spec = document.at("spec").only("selector", "usages")
+    usages = tuple(_usage(item) for item in spec.at("usages").items())
+    if kind == "ResourceUsage":
+        if spec.given("selector") is not None:
+            spec.at("selector").refuse("a ResourceUsage is about the pod of its own name and namespace")
+        return ResourceUsage(usages, name, document.at("metadata").at("namespace").text("default"))
+    selector = spec.at("selector").only("matchNamespaces", "matchNames")
+    return ResourceUsage(
+        usages,
+        match_namespaces=selector.at("matchNamespaces").texts(),
+        match_names=selector.at("matchNames").texts(),
+    )
+
+
+def _usage(value: _Value) -> Usage:
+    value.only("containers", "usage")
+    usage = value.at("usage")
+    amounts = {name: _amount(usage.at(name)) for name in _USED if usage.given(name) is not None}
+    return Usage(value.at("containers").texts(), amounts)
+
+
+def _amount(value: _Value) -> Quantity | Expression:
+    value.only("value", "expression")
+    if value.given("expression") is not None:
+        return value.at("expression").made(Expression)
+    return value.at("value").amount()

@@ -97,7 +97,8 @@ def test_the_newer_form(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "kind: Stage\n": "document 1: wants kind Stage of kwok.x-k8s.io/v1alpha1, not Stage of none",
+    "kind: Stage\n": "document 1: wants one of the kinds Stage, ResourceUsage, ClusterResourceUsage, Metric of "
+    "kwok.x-k8s.io/v1alpha1, not Stage of none",
     "a: [": "document 1: yaml: line 1: did not find expected node content",
     HEAD: "stage go: spec.next: is required",
     HEAD.replace("go", "''") + "  next: {}\n": "document 1: metadata.name: is required",

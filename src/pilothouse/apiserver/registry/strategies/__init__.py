@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pilothouse.apiserver.registry.strategies import (
     admissionregistration,
     apiextensions,
@@ -53,3 +55,12 @@ TABLE: dict[tuple[str, str], Strategy] = {
     **storage.STRATEGIES,
 }
 """By group and kind; a kind without an entry gets the plain Strategy."""
+
+
+def gated(features: Collection[str]) -> dict[tuple[str, str], Strategy]:
+    """Those that feature gates put in place of others."""
+    return {
+        (group, kind): strategy
+        for (gate, group, kind), strategy in autoscaling.GATED.items()
+        if gate in features
+    }
