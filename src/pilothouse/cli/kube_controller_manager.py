@@ -31,6 +31,8 @@ _CONCURRENT = {
     "concurrent-horizontal-pod-autoscaler-syncs": (5, "horizontal-pod-autoscaler-controller"),
     "concurrent-ephemeralvolume-syncs": (5, "ephemeral-volume-controller"),
     "concurrent-ttl-after-finished-syncs": (5, "ttl-after-finished-controller"),
+    "concurrent-device-taint-eviction-syncs": (8, "device-taint-eviction-controller"),
+    "concurrent-resource-claim-syncs": (50, "resourceclaim-controller"),
     "concurrent-disruption-syncs": (5, "disruption-controller"),
     "concurrent-disruption-stale-pod-syncs": (5, "disruption-controller"),
     "concurrent-validating-admission-policy-status-syncs": (5, "validatingadmissionpolicy-status-controller"),
@@ -38,11 +40,21 @@ _CONCURRENT = {
 }
 _SIGNING = "certificates are not signed yet"
 _IPAM = "leave it out; simulated nodes bring their own pod networks"
+_CLOUD = "the cloud controller manager has it"
+_RECYCLER = (
+    "volumes are not scrubbed: the Recycle policy is deprecated, and here as upstream without a plugin"
+)
 _HPA = "the autoscaler has upstream's defaults"
 
 
+def _gates() -> set[str]:
+    from pilothouse.controllers.names import GATES
+
+    return {gate for gates in GATES.values() for gate in gates}
+
+
 def _run(values: Values) -> None:
-    running.warn(component_flags.warnings(values))
+    running.warn(component_flags.warnings(values, _gates()))
     running.serve(values, _serve(values))
 
 
@@ -50,6 +62,9 @@ async def _serve(values: Values) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
+    import msgspec
+
+    from pilothouse.cli.kube_controller_manager_config import configuration
     from pilothouse.client.leader_election import LeadershipLost
     from pilothouse.components.controller_manager import ControllerManager
     from pilothouse.components.standalone import Standalone
@@ -70,11 +85,15 @@ async def _serve(values: Values) -> None:
         component_flags.election(values),
         component_flags.endpoint(values, _NAME),
         component_flags.reviewers(values, world, _NAME),
+        pages={"/configz": lambda: msgspec.json.encode(configuration(values, COMMAND))},
+        flags=component_flags.shown(values, COMMAND),
     )
 
     async def work() -> None:
         account = clients.account if values["use-service-account-credentials"] else lambda name: clients.own
-        await ControllerManager(clients.own, account, world, metrics, settings, names).run()
+        manager = ControllerManager(clients.own, account, world, metrics, settings, names)
+        standalone.watch_over(manager.checks())
+        await manager.run()
 
     garbage.settle()
     try:
@@ -105,6 +124,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        features=values["feature-gates"],
     )
 
 
@@ -243,6 +263,7 @@ COMMAND = Command(
                 no_effect("enable-leader-migration", BOOL, False, "there is one lease"),
                 refused("leader-migration-config", "there is one lease"),
                 no_effect("controller-start-interval", DURATION, 0.0, "controllers start together"),
+                no_effect("controller-shutdown-timeout", DURATION, 10.0, "controllers end at once"),
                 no_effect("min-resync-period", DURATION, 43200.0, "informers miss no event"),
                 no_effect(
                     "namespace-sync-period", DURATION, 300.0, "namespaces are looked at when they change"
@@ -262,6 +283,20 @@ COMMAND = Command(
                 ),
                 no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, "volumes are simulated"),
                 no_effect("disable-attach-detach-reconcile-sync", BOOL, False, "volumes are simulated"),
+                no_effect("disable-force-detach-on-timeout", BOOL, False, "volumes are simulated"),
+                no_effect("concurrent-service-syncs", COUNT, 1, _CLOUD),
+                no_effect("route-reconciliation-period", DURATION, 10.0, _CLOUD),
+                *(
+                    no_effect(f"pv-recycler-{name}", kind, default, _RECYCLER)
+                    for name, kind, default in (
+                        ("increment-timeout-nfs", COUNT, 30),
+                        ("minimum-timeout-hostpath", COUNT, 60),
+                        ("minimum-timeout-nfs", COUNT, 300),
+                        ("pod-template-filepath-hostpath", STRING, ""),
+                        ("pod-template-filepath-nfs", STRING, ""),
+                        ("timeout-increment-hostpath", COUNT, 30),
+                    )
+                ),
                 no_effect(
                     "pvclaimbinder-sync-period", DURATION, 15.0, "claims are looked at when they change"
                 ),

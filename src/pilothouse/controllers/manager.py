@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from pilothouse.controllers import names
@@ -53,6 +54,7 @@ from pilothouse.controllers.volume_protection import (
     ClaimProtectionController,
     VolumeProtectionController,
 )
+from pilothouse.kit.metrics import gauge
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    features: Mapping[str, bool] = field(default_factory=dict)
+    """Feature gates that were set; the others stand as in Kubernetes 1.36."""
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -79,6 +83,7 @@ def _token_controller(env: Environment, settings: Settings) -> Controller:
     return TokenController(env, settings.make_token, settings.root_ca)
 
 
+_MANAGED_HELP = "Indicates where instances of a controller are currently running"
 _TOKENS = "serviceaccount-token-controller"
 Factory = Callable[[Environment, Settings], Controller]
 
@@ -192,8 +197,12 @@ class Manager:
         settings: Settings,
         wanted: Iterable[str] = ("*",),
     ) -> None:
-        self.controllers: list[Controller] = []
-        for name in chosen(wanted):
+        self.controllers: dict[str, Controller] = {}
+        self._running: set[str] = set()
+        selection = names.select(wanted, TABLE, settings.features)
+        for line in selection.skipped:
+            log.warning(line)
+        for name in selection.names:
             if name == _TOKENS and settings.make_token is None:
                 log.warning("%s does not run: it needs the key that signs tokens", name)
                 continue
@@ -202,14 +211,36 @@ class Manager:
             controller = entry.make(environ, settings)
             controller.worker_count = settings.workers.get(name, controller.workers)
             controller.setup()
-            self.controllers.append(controller)
+            self.controllers[name] = controller
+            managed = gauge(
+                environ.metrics, "running_managed_controllers", _MANAGED_HELP, ["name", "manager"]
+            )
+            managed.labels(name, "kube-controller-manager").set_function(partial(self._is_running, name))
+
+    def checks(self) -> dict[str, Callable[[], str]]:
+        """A health check of each controller by its name: what is wrong with it, "" for nothing."""
+        return {name: partial(self._problem, name) for name in self.controllers}
+
+    def _is_running(self, name: str) -> float:
+        return float(name in self._running)
+
+    def _problem(self, name: str) -> str:
+        return self.controllers[name].problem() if name in self._running else "it does not run"
 
     async def run(self) -> None:
         """Until cancelled; a controller that dies takes the manager with it, so that nobody misses it."""
-        tasks = [asyncio.get_running_loop().create_task(c.run(), name=c.name) for c in self.controllers]
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._run(name), name=name) for name in self.controllers]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, name: str) -> None:
+        self._running.add(name)
+        try:
+            await self.controllers[name].run()
+        finally:
+            self._running.discard(name)

@@ -62,6 +62,8 @@ class Controller:
     """One control loop; see the module's docstring."""
 
     name: ClassVar[str]
+    queue_name: ClassVar[str] = ""
+    """The work queue's name in metrics (workqueue_*{name=...}), where it is not the controller's."""
     workers: ClassVar[int] = 5
     """How many keys are handled at once, unless the manager is told otherwise (`worker_count`)."""
 
@@ -70,7 +72,9 @@ class Controller:
         self.client = env.client
         self.world = env.world
         self.recorder = env.recorder
-        self.queue: RateLimitedQueue[str] = RateLimitedQueue(self.name, env.world, env.metrics)
+        self.queue: RateLimitedQueue[str] = RateLimitedQueue(
+            self.queue_name or self.name, env.world, env.metrics
+        )
         self._sources: list[Informer] = []
         self.worker_count = self.workers
 
@@ -80,6 +84,10 @@ class Controller:
     async def reconcile(self, key: str) -> float | None:
         """Handle one key; the seconds after which to look again, or None."""
         raise NotImplementedError
+
+    def problem(self) -> str:
+        """For the manager's health check: what is wrong, "" while all is well."""
+        return ""
 
     def informer(self, resource: Resource, **params: str) -> Informer:
         """A shared informer that `run` waits for."""

@@ -56,6 +56,7 @@ class _Protection(Controller):
 
 class ClaimProtectionController(_Protection):
     name: ClassVar[str] = "persistentvolumeclaim-protection-controller"
+    queue_name: ClassVar[str] = "pvcprotection"
     resource: ClassVar[Resource] = PERSISTENT_VOLUME_CLAIMS
     finalizer: ClassVar[str] = "kubernetes.io/pvc-protection"
 
@@ -76,6 +77,7 @@ class ClaimProtectionController(_Protection):
 
 class VolumeProtectionController(_Protection):
     name: ClassVar[str] = "persistentvolume-protection-controller"
+    queue_name: ClassVar[str] = "pvprotection"
     resource: ClassVar[Resource] = PERSISTENT_VOLUMES
     finalizer: ClassVar[str] = "kubernetes.io/pv-protection"
 
