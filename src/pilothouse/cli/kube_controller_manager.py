@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.cli import component_flags, running
-from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, no_effect, refused
+from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values, no_effect, refused
 from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, FLOAT, NETWORKS, STRING, STRINGS
 
 if TYPE_CHECKING:
     from pilothouse.controllers.manager import Settings
+    from pilothouse.controllers.node_ipam import PodNetworks
     from pilothouse.kit.world import World
 
 _NAME = "kube-controller-manager"
@@ -39,7 +40,6 @@ _CONCURRENT = {
     "mirroring-concurrent-service-endpoint-syncs": (5, "endpointslice-mirroring-controller"),
 }
 _SIGNING = "certificates are not signed yet"
-_IPAM = "leave it out; simulated nodes bring their own pod networks"
 _CLOUD = "the cloud controller manager has it"
 _RECYCLER = (
     "volumes are not scrubbed: the Recycle policy is deprecated, and here as upstream without a plugin"
@@ -124,8 +124,32 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        pod_networks=_pod_networks(values),
         features=values["feature-gates"],
     )
+
+
+def _pod_networks(values: Values) -> PodNetworks | None:
+    from pilothouse.controllers.node_ipam import pod_networks
+
+    if values["cloud-provider"] not in ("", "external"):
+        raise UsageError(
+            f'--cloud-provider: "{values["cloud-provider"]}" is not built in; say external and run a cloud controller '
+            "manager, or leave it out"
+        )
+    if not values["allocate-node-cidrs"]:
+        return None
+    if not values["cluster-cidr"]:
+        raise UsageError("--allocate-node-cidrs needs --cluster-cidr: what nodes get a part of")
+    try:
+        return pod_networks(
+            values["cluster-cidr"],
+            values["service-cluster-ip-range"],
+            values["node-cidr-mask-size"],
+            {4: values["node-cidr-mask-size-ipv4"], 6: values["node-cidr-mask-size-ipv6"]},
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 COMMAND = Command(
@@ -213,31 +237,57 @@ COMMAND = Command(
         component_flags.election_group(_NAME),
         component_flags.endpoint_group(_PORT),
         Group(
-            "Not for this cluster",
+            "Networks of nodes",
             (
-                refused("allocate-node-cidrs", _IPAM, BOOL, False),
-                no_effect("cluster-cidr", NETWORKS, "", "simulated nodes bring their own pod networks"),
-                no_effect(
-                    "service-cluster-ip-range", NETWORKS, "", "the API server allocates services' addresses"
+                Flag(
+                    "allocate-node-cidrs",
+                    BOOL,
+                    False,
+                    "Give each node a network for its pods. Simulated nodes bring their own, which are kept.",
                 ),
-                no_effect("node-cidr-mask-size", COUNT, 24, "simulated nodes bring their own pod networks"),
-                no_effect(
-                    "node-cidr-mask-size-ipv4", COUNT, 24, "simulated nodes bring their own pod networks"
+                Flag(
+                    "cluster-cidr",
+                    NETWORKS,
+                    "",
+                    "What nodes get a part of: a network, or one of each IP family with a comma.",
                 ),
-                no_effect(
-                    "node-cidr-mask-size-ipv6", COUNT, 64, "simulated nodes bring their own pod networks"
+                Flag(
+                    "service-cluster-ip-range",
+                    NETWORKS,
+                    "",
+                    "Networks of services: no node gets a part of them.",
                 ),
-                no_effect(
+                Flag("node-cidr-mask-size", COUNT, 0, "Mask size of a node's part (24, or 64 for IPv6)."),
+                Flag(
+                    "node-cidr-mask-size-ipv4", COUNT, 0, "The same for IPv4 where there are both families."
+                ),
+                Flag(
+                    "node-cidr-mask-size-ipv6", COUNT, 0, "The same for IPv6 where there are both families."
+                ),
+                refused(
                     "cidr-allocator-type",
+                    "leave it out; other allocators belong to a cloud's own manager",
                     STRING,
                     "RangeAllocator",
-                    "simulated nodes bring their own pod networks",
                 ),
+                Flag(
+                    "cloud-provider",
+                    STRING,
+                    "",
+                    "'external': a cloud controller manager prepares nodes, and deletes those that have gone. No cloud "
+                    "is built in.",
+                ),
+            ),
+        ),
+        Group(
+            "Not for this cluster",
+            (
                 no_effect("cluster-name", STRING, "kubernetes", "it names resources of a cloud"),
                 no_effect("configure-cloud-routes", BOOL, True, "there is no cloud"),
-                refused("cloud-provider", "leave it out; there is no cloud to talk to yet"),
-                refused("cloud-config", "it belongs to --cloud-provider"),
-                refused("external-cloud-volume-plugin", "there is no cloud to talk to yet"),
+                refused("cloud-config", "give it to the cloud controller manager"),
+                refused(
+                    "external-cloud-volume-plugin", "leave it out; volumes of a cloud come by CSI drivers"
+                ),
                 *(
                     refused(f"cluster-signing-{name}", f"leave it out; {_SIGNING}")
                     for name in (

@@ -26,6 +26,7 @@ from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
+from pilothouse.controllers.node_ipam import NodeIpamController, PodNetworks
 from pilothouse.controllers.node_lifecycle import (
     DEFAULT_RATES,
     GRACE_PERIOD_S,
@@ -74,6 +75,8 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    pod_networks: PodNetworks | None = None
+    """What nodes get networks for their pods from; None: they bring their own (--allocate-node-cidrs)."""
     features: Mapping[str, bool] = field(default_factory=dict)
     """Feature gates that were set; the others stand as in Kubernetes 1.36."""
 
@@ -83,8 +86,14 @@ def _token_controller(env: Environment, settings: Settings) -> Controller:
     return TokenController(env, settings.make_token, settings.root_ca)
 
 
+def _node_ipam(env: Environment, settings: Settings) -> Controller:
+    assert settings.pod_networks is not None
+    return NodeIpamController(env, settings.pod_networks)
+
+
 _MANAGED_HELP = "Indicates where instances of a controller are currently running"
 _TOKENS = "serviceaccount-token-controller"
+_IPAM = "node-ipam-controller"
 Factory = Callable[[Environment, Settings], Controller]
 
 
@@ -133,6 +142,7 @@ TABLE: dict[str, Entry] = {
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),
     "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
+    _IPAM: Entry("node-controller", _node_ipam, "cidrAllocator"),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
@@ -187,6 +197,15 @@ def chosen(spec: Iterable[str]) -> list[str]:
     return names.selected(spec, TABLE)
 
 
+def _missing(name: str, settings: Settings) -> str:
+    """What a controller lacks that only flags can give; "" for nothing."""
+    if name == _TOKENS and settings.make_token is None:
+        return "it needs the key that signs tokens"
+    if name == _IPAM and settings.pod_networks is None:
+        return "nodes bring networks of their own without --allocate-node-cidrs"
+    return ""
+
+
 class Manager:
     """Runs controllers. `environment(account, component)` gives each its own identity, and the name its events
     come under."""
@@ -203,8 +222,11 @@ class Manager:
         for line in selection.skipped:
             log.warning(line)
         for name in selection.names:
-            if name == _TOKENS and settings.make_token is None:
-                log.warning("%s does not run: it needs the key that signs tokens", name)
+            missing = _missing(name, settings)
+            if missing:
+                log.log(
+                    logging.WARNING if name == _TOKENS else logging.INFO, "%s does not run: %s", name, missing
+                )
                 continue
             entry = TABLE[name]
             environ = environment(entry.account, entry.component or entry.account)
