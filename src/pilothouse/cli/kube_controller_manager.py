@@ -40,6 +40,7 @@ _CONCURRENT = {
     "mirroring-concurrent-service-endpoint-syncs": (5, "endpointslice-mirroring-controller"),
 }
 _SIGNING = "certificates are not signed yet"
+_ATTACHED = "what is attached is always read from the VolumeAttachments"
 _CLOUD = "the cloud controller manager has it"
 _RECYCLER = (
     "volumes are not scrubbed: the Recycle policy is deprecated, and here as upstream without a plugin"
@@ -124,6 +125,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        force_detach=not values["disable-force-detach-on-timeout"],
         pod_networks=_pod_networks(values),
         features=values["feature-gates"],
     )
@@ -220,6 +222,13 @@ COMMAND = Command(
                     COUNT,
                     1000,
                     "Addresses of one subset of Endpoints that are mirrored into slices.",
+                ),
+                Flag(
+                    "disable-force-detach-on-timeout",
+                    BOOL,
+                    False,
+                    "Detach volumes from a dead node only when it is tainted node.kubernetes.io/out-of-service, not "
+                    "after six minutes.",
                 ),
                 no_effect(
                     "node-monitor-period",
@@ -331,9 +340,8 @@ COMMAND = Command(
                         "tolerance",
                     )
                 ),
-                no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, "volumes are simulated"),
-                no_effect("disable-attach-detach-reconcile-sync", BOOL, False, "volumes are simulated"),
-                no_effect("disable-force-detach-on-timeout", BOOL, False, "volumes are simulated"),
+                no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, _ATTACHED),
+                no_effect("disable-attach-detach-reconcile-sync", BOOL, False, _ATTACHED),
                 no_effect("concurrent-service-syncs", COUNT, 1, _CLOUD),
                 no_effect("route-reconciliation-period", DURATION, 10.0, _CLOUD),
                 *(

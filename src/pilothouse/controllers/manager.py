@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.attach_detach import AttachDetachController
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
@@ -46,12 +47,15 @@ from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
+from pilothouse.controllers.service_cidr import ServiceCidrController
 from pilothouse.controllers.simulated_provisioner import NAME as SIMULATED
 from pilothouse.controllers.simulated_provisioner import SimulatedProvisioner
 from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
+from pilothouse.controllers.volume_expander import VolumeExpander
 from pilothouse.controllers.volume_protection import (
+    AttributesClassProtectionController,
     ClaimProtectionController,
     VolumeProtectionController,
 )
@@ -75,6 +79,8 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    force_detach: bool = True
+    """Whether volumes of a dead node are detached after six minutes."""
     pod_networks: PodNetworks | None = None
     """What nodes get networks for their pods from; None: they bring their own (--allocate-node-cidrs)."""
     features: Mapping[str, bool] = field(default_factory=dict)
@@ -157,6 +163,9 @@ TABLE: dict[str, Entry] = {
         lambda env, s: PersistentVolumeController(env),
         "persistentvolume-controller",
     ),
+    "persistentvolume-attach-detach-controller": Entry(
+        "attachdetach-controller", lambda env, s: AttachDetachController(env, force_detach=s.force_detach)
+    ),
     "simulated-provisioner-controller": Entry(
         "persistent-volume-binder", lambda env, s: SimulatedProvisioner(env), SIMULATED
     ),
@@ -169,6 +178,13 @@ TABLE: dict[str, Entry] = {
     "persistentvolume-protection-controller": Entry(
         "pv-protection-controller", lambda env, s: VolumeProtectionController(env)
     ),
+    "persistentvolume-expander-controller": Entry(
+        "expand-controller", lambda env, s: VolumeExpander(env), "volume_expand"
+    ),
+    "volumeattributesclass-protection-controller": Entry(
+        "volumeattributesclass-protection-controller", lambda env, s: AttributesClassProtectionController(env)
+    ),
+    "service-cidr-controller": Entry("service-cidrs-controller", lambda env, s: ServiceCidrController(env)),
     "ephemeral-volume-controller": Entry(
         "ephemeral-volume-controller",
         lambda env, s: EphemeralVolumeController(env),
