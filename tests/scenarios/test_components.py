@@ -215,3 +215,12 @@ def test_a_second_api_server_on_the_same_data_says_so(server: str, data: Path) -
     assert done.returncode == 1
     assert "is in use by another process" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_no_controller_was_refused_anything(data: Path, run: Kubectl) -> None:
+    """With --use-service-account-credentials each acts under its own account, with upstream's role for it."""
+    run("rollout", "status", "deployment", "--timeout=60s")
+    logs = [log.read_text() for log in data.glob("kube-controller-manager-*.log")]
+    assert logs
+    refused = [line for text in logs for line in text.splitlines() if "is forbidden" in line]
+    assert refused == []

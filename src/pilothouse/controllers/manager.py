@@ -97,6 +97,12 @@ def _node_ipam(env: Environment, settings: Settings) -> Controller:
     return NodeIpamController(env, settings.pod_networks)
 
 
+def _policy_status(env: Environment, settings: Settings) -> Controller:
+    from pilothouse.controllers.policy_status import PolicyStatusController  # brings the CEL checker
+
+    return PolicyStatusController(env)
+
+
 _MANAGED_HELP = "Indicates where instances of a controller are currently running"
 _TOKENS = "serviceaccount-token-controller"
 _IPAM = "node-ipam-controller"
@@ -184,6 +190,9 @@ TABLE: dict[str, Entry] = {
     "volumeattributesclass-protection-controller": Entry(
         "volumeattributesclass-protection-controller", lambda env, s: AttributesClassProtectionController(env)
     ),
+    "validatingadmissionpolicy-status-controller": Entry(
+        "validatingadmissionpolicy-status-controller", _policy_status
+    ),
     "service-cidr-controller": Entry("service-cidrs-controller", lambda env, s: ServiceCidrController(env)),
     "ephemeral-volume-controller": Entry(
         "ephemeral-volume-controller",
@@ -241,7 +250,10 @@ class Manager:
             missing = _missing(name, settings)
             if missing:
                 log.log(
-                    logging.WARNING if name == _TOKENS else logging.INFO, "%s does not run: %s", name, missing
+                    logging.WARNING if name == _TOKENS else logging.DEBUG,
+                    "%s does not run: %s",
+                    name,
+                    missing,
                 )
                 continue
             entry = TABLE[name]
