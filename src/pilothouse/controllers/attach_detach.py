@@ -30,9 +30,9 @@ from pilothouse.api.resources import (
 )
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import attach_detach_rules as rules
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.kit.metrics import counter
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import names
 from pilothouse.controllers.attach_detach import AttachDetachController
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
@@ -38,7 +39,6 @@ from pilothouse.controllers.node_ttl import NodeTtlController
 from pilothouse.controllers.node_zones import Rates
 from pilothouse.controllers.persistent_volume import PersistentVolumeController
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
-from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
 from pilothouse.controllers.resource_claim import ResourceClaimController

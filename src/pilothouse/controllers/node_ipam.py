@@ -20,8 +20,8 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import Controller, Environment, TryAgain
 from pilothouse.controllers.cidr_set import CidrSet, Network, NoneLeft
-from pilothouse.controllers.reconciler import Controller, Environment, TryAgain
 from pilothouse.kit.metrics import counter, exponential_buckets, gauge, histogram
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import VALIDATING_ADMISSION_POLICIES
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers.policy_types import Kind, resolved, warnings
-from pilothouse.controllers.reconciler import Controller
 
 MANAGER = "validatingadmissionpolicy-status"
 

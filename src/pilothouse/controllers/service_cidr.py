@@ -14,8 +14,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import IP_ADDRESSES, SERVICE_CIDRS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers.pods import condition, is_terminating
-from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.world import parse_timestamp
 
 FINALIZER = "networking.k8s.io/service-cidr-finalizer"

@@ -12,7 +12,7 @@ from typing import ClassVar
 from pilothouse.api import csi_migration, volumes
 from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.client.reconciler import Controller
 
 RESIZER = "volume.kubernetes.io/storage-resizer"
 
