@@ -45,6 +45,7 @@ from pilothouse.controllers.resource_claim import ResourceClaimController
 from pilothouse.controllers.resource_quota import RESYNC_S as QUOTA_RESYNC_S
 from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
+from pilothouse.controllers.selinux_warning import SeLinuxWarningController
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
 from pilothouse.controllers.service_cidr import ServiceCidrController
@@ -192,6 +193,9 @@ TABLE: dict[str, Entry] = {
     ),
     "validatingadmissionpolicy-status-controller": Entry(
         "validatingadmissionpolicy-status-controller", _policy_status
+    ),
+    "selinux-warning-controller": Entry(
+        "selinux-warning-controller", lambda env, s: SeLinuxWarningController(env), "selinux_warning"
     ),
     "service-cidr-controller": Entry("service-cidrs-controller", lambda env, s: ServiceCidrController(env)),
     "ephemeral-volume-controller": Entry(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 ALIASES = {
@@ -84,12 +84,32 @@ ON_BY_DEFAULT = frozenset(("APIServerIdentity",))
 """Of those gates, the ones that are on unless --feature-gates says otherwise."""
 
 
+APIS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "ClusterTrustBundle": (
+        ("certificates.k8s.io", "v1beta1", "clustertrustbundles"),
+        ("certificates.k8s.io", "v1alpha1", "clustertrustbundles"),
+    ),
+    "DRAResourcePoolStatus": (("resource.k8s.io", "v1alpha3", "resourcepoolstatusrequests"),),
+    "GenericWorkload": (("scheduling.k8s.io", "v1alpha2", "podgroups"),),
+    "PodCertificateRequest": (("certificates.k8s.io", "v1beta1", "podcertificaterequests"),),
+    "StorageVersionAPI": (("internal.apiserver.k8s.io", "v1alpha1", "storageversions"),),
+    "StorageVersionMigrator": (("storagemigration.k8s.io", "v1beta1", "storageversionmigrations"),),
+}
+"""What those gates serve, as (group, version, resource): in one process with the API server, --runtime-config speaks
+for the gate."""
+
+
 class Selection(NamedTuple):
     """What --controllers and --feature-gates leave: the controllers to run, and why others that were asked for by name
     do not run."""
 
     names: list[str]
     skipped: list[str]
+
+
+def served_gates(is_served: Callable[[str, str, str], object]) -> dict[str, bool]:
+    """The gates whose APIs are served, by `is_served(group, version, resource)`."""
+    return {gate: True for gate, apis in APIS.items() if any(is_served(*api) is not None for api in apis)}
 
 
 def gated(name: str, features: Mapping[str, bool]) -> str:
