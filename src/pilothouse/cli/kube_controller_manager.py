@@ -76,6 +76,7 @@ async def _serve(values: Values) -> None:
     world, metrics = World(), new_registry()
     names = values["controllers"] if "controllers" in values.given else ("*",)
     chosen(names)
+    _pod_networks(values)
     stop = running.Stop()
     clients = component_flags.clients(values, world, _NAME)
     settings = _settings(values, clients.authority, world)

@@ -39,6 +39,8 @@ from pilothouse.controllers.node_ttl import NodeTtlController
 from pilothouse.controllers.node_zones import Rates
 from pilothouse.controllers.persistent_volume import PersistentVolumeController
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
+from pilothouse.controllers.pod_group_protection import PodGroupProtectionController
+from pilothouse.controllers.pool_status import PoolStatusController
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
 from pilothouse.controllers.resource_claim import ResourceClaimController
@@ -52,6 +54,8 @@ from pilothouse.controllers.service_cidr import ServiceCidrController
 from pilothouse.controllers.simulated_provisioner import NAME as SIMULATED
 from pilothouse.controllers.simulated_provisioner import SimulatedProvisioner
 from pilothouse.controllers.statefulset import StatefulSetController
+from pilothouse.controllers.storage_version_gc import StorageVersionGarbageCollector
+from pilothouse.controllers.storage_version_migrator import StorageVersionMigrator
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
 from pilothouse.controllers.volume_expander import VolumeExpander
@@ -213,6 +217,18 @@ TABLE: dict[str, Entry] = {
         "device-taint-eviction-controller",
         lambda env, s: DeviceTaintEvictionController(env),
         "device_taint_eviction",
+    ),
+    "podgroup-protection-controller": Entry(
+        "podgroup-protection-controller", lambda env, s: PodGroupProtectionController(env)
+    ),
+    "resourcepoolstatusrequest-controller": Entry(
+        "resourcepoolstatusrequest-controller", lambda env, s: PoolStatusController(env)
+    ),
+    "storage-version-migrator-controller": Entry(
+        "storage-version-migrator-controller", lambda env, s: StorageVersionMigrator(env)
+    ),
+    "storageversion-garbage-collector-controller": Entry(
+        "storage-version-garbage-collector", lambda env, s: StorageVersionGarbageCollector(env)
     ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)

@@ -184,7 +184,11 @@ def test_a_node_that_its_cloud_has_not_prepared_keeps_its_taint(simulate: Any) -
     controller here does, whatever becomes of the node."""
 
     async def scenario(lab: Any) -> None:
-        taint = {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule"}
+        taint = {
+            "key": "node.cloudprovider.kubernetes.io/uninitialized",
+            "value": "true",
+            "effect": "NoSchedule",
+        }
         await lab.create(NODES, {"metadata": {"name": "cloudy"}, "spec": {"taints": [taint]}})
         await lab.wait(600)
         found = await lab.get(NODES, "cloudy")
