@@ -59,6 +59,8 @@ class SimulatedCsi:
         self._claims = informers.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = informers.informer(PERSISTENT_VOLUMES)
         self._pods = pods
+        self._grown: dict[str, int] = {}
+        """The revisions of claims that we have grown, until the informer has them."""
         pods.add_index("claims by node", _node_of_claims)
         pods.add_index("claim", volumes.claims_of)
         pods.add_handler(_Keys(self._queue.add, lambda pod: (("node", n) for n in _node_of_claims(pod))))
@@ -117,6 +119,9 @@ class SimulatedCsi:
         volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
         if claim is None or volume is None or not _is_ours(volume) or not volumes.is_bound_to(volume, claim):
             return
+        if _revision(claim) < self._grown.get(key, 0):
+            return  # the informer does not show yet what we wrote
+        self._grown.pop(key, None)
         status = claim.get("status") or {}
         size = claim["spec"]["resources"]["requests"]["storage"]
         if (
@@ -140,14 +145,14 @@ class SimulatedCsi:
             "allocatedResources": {"storage": size},
             "allocatedResourceStatuses": None,
         }
-        await self._status(PERSISTENT_VOLUME_CLAIMS, key, done)
+        self._grown[key] = _revision(await self._status(PERSISTENT_VOLUME_CLAIMS, key, done))
         self._recorder.event(
             typed, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded", component=_RESIZER
         )
 
-    async def _status(self, resource: Resource, key: str, status: Obj) -> None:
+    async def _status(self, resource: Resource, key: str, status: Obj) -> Obj:
         namespace, name = split_key(key)
-        await self._client.patch(resource, name, {"status": status}, namespace, subresource="status")
+        return await self._client.patch(resource, name, {"status": status}, namespace, subresource="status")
 
     def _claim_keys(self, claim: Obj) -> Iterable[_Key]:
         key = key_of(claim)
@@ -189,6 +194,10 @@ def _node_of_claims(pod: Obj) -> Iterable[str]:
 def _claim_of_volume(volume: Obj) -> Iterable[_Key]:
     key = volumes.claim_key(volume)
     return (("claim", key),) if key and _is_ours(volume) else ()
+
+
+def _revision(obj: Obj) -> int:
+    return int(obj["metadata"]["resourceVersion"])
 
 
 def _is_ours(volume: Obj) -> bool:
