@@ -77,6 +77,7 @@ async def _serve(values: Values) -> None:
     names = values["controllers"] if "controllers" in values.given else ("*",)
     chosen(names)
     _pod_networks(values)
+    _check_slices(values["max-endpoints-per-slice"])
     stop = running.Stop()
     clients = component_flags.clients(values, world, _NAME)
     settings = _settings(values, clients.authority, world)
@@ -126,10 +127,18 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        slice_max=values["max-endpoints-per-slice"],
         force_detach=not values["disable-force-detach-on-timeout"],
         pod_networks=_pod_networks(values),
         features=values["feature-gates"],
     )
+
+
+def _check_slices(most: int) -> None:
+    if most < 1:
+        raise UsageError(f"--max-endpoints-per-slice: cannot be less than 1, but got {most}")
+    if most > 1000:
+        raise UsageError(f"--max-endpoints-per-slice: cannot be more than 1000, but got {most}")
 
 
 def _pod_networks(values: Values) -> PodNetworks | None:
@@ -218,6 +227,7 @@ COMMAND = Command(
                     12500,
                     "Finished pods that may exist before the oldest are deleted; 0 for any number.",
                 ),
+                Flag("max-endpoints-per-slice", COUNT, 100, "Endpoints of one slice, 1000 at most."),
                 Flag(
                     "mirroring-max-endpoints-per-subset",
                     COUNT,
@@ -359,7 +369,6 @@ COMMAND = Command(
                 no_effect(
                     "pvclaimbinder-sync-period", DURATION, 15.0, "claims are looked at when they change"
                 ),
-                no_effect("max-endpoints-per-slice", COUNT, 100, "it is always 100"),
                 no_effect(
                     "mirroring-endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"
                 ),

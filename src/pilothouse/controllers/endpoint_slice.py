@@ -1,4 +1,4 @@
-"""EndpointSlice controller: where a service's pods are, in slices of at most 100
+"""EndpointSlice controller: where a service's pods are, in slices of at most 100 (--max-endpoints-per-slice)
 (k8s.io/kubernetes/pkg/controller/endpointslice and staging endpointslice/reconciler.go)."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import (
     Controller,
+    Environment,
     TryAgain,
     controller_ref,
     is_terminating_namespace,
@@ -36,6 +37,10 @@ Ports = tuple[Any, ...]
 class EndpointSliceController(Controller):
     name: ClassVar[str] = "endpointslice-controller"
     queue_name: ClassVar[str] = "endpoint_slice"
+
+    def __init__(self, env: Environment, *, slice_max: int = SLICE_MAX) -> None:
+        super().__init__(env)
+        self._slice_max = slice_max
 
     def setup(self) -> None:
         self._services = self.watch(SERVICES)
@@ -83,7 +88,7 @@ class EndpointSliceController(Controller):
                 await write.delete(found)
         for family in families:
             present = [s for s in slices if s["addressType"] == family]
-            plan = _Plan(service, family, present)
+            plan = _Plan(service, family, present, self._slice_max)
             wanted = self._wanted(service, family, pods)
             plan.make(self._with_zones(service, family, wanted, present))
             await write.all(plan)
@@ -178,7 +183,8 @@ class EndpointSliceController(Controller):
 class _Plan:
     """What must become of a service's slices of one family."""
 
-    def __init__(self, service: Obj, family: str, present: list[Obj]) -> None:
+    def __init__(self, service: Obj, family: str, present: list[Obj], slice_max: int) -> None:
+        self._slice_max = slice_max
         self._service = service
         self.family = family
         self._present = present
@@ -195,7 +201,7 @@ class _Plan:
             else:
                 self.delete.append(found)
         for ports, endpoints in wanted.items():
-            packed = pack(by_ports.pop(ports, ()), endpoints, SLICE_MAX)
+            packed = pack(by_ports.pop(ports, ()), endpoints, self._slice_max)
             self.create += [(ports, chunk) for chunk in packed.create]
             self.update += [(found, ports, chunk) for found, chunk in packed.update]
             self.delete += packed.delete

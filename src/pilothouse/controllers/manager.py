@@ -22,7 +22,7 @@ from pilothouse.controllers.deployment import DeploymentController
 from pilothouse.controllers.device_taint_eviction import DeviceTaintEvictionController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
-from pilothouse.controllers.endpoint_slice import EndpointSliceController
+from pilothouse.controllers.endpoint_slice import SLICE_MAX, EndpointSliceController
 from pilothouse.controllers.endpoint_slice_mirroring import SUBSET_MAX, EndpointSliceMirroringController
 from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.garbage_collector import GarbageCollector
@@ -84,6 +84,7 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    slice_max: int = SLICE_MAX
     force_detach: bool = True
     """Whether volumes of a dead node are detached after six minutes."""
     pod_networks: PodNetworks | None = None
@@ -127,7 +128,7 @@ TABLE: dict[str, Entry] = {
     "serviceaccount-token-controller": Entry("tokens-controller", _token_controller),
     "endpoints-controller": Entry("endpoint-controller", lambda env, s: EndpointsController(env)),
     "endpointslice-controller": Entry(
-        "endpointslice-controller", lambda env, s: EndpointSliceController(env)
+        "endpointslice-controller", lambda env, s: EndpointSliceController(env, slice_max=s.slice_max)
     ),
     "endpointslice-mirroring-controller": Entry(
         "endpointslicemirroring-controller",

@@ -13,9 +13,13 @@ import pytest
 from pilothouse.api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from pilothouse.apiserver.server import Options
 from pilothouse.cluster import Cluster, ClusterOptions
+from pilothouse.components.controller_manager import ControllerManager
+from pilothouse.controllers.manager import Settings
 from pilothouse.controllers.topology_hints import NoHints, assign, ratios
+from pilothouse.kit.metrics import new_registry
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
+from tests.unit.controllers.conftest import Lab
 from tests.unit.controllers.test_controllers_endpoints import ZONE, pod, service, slices
 
 EVEN = {"a": 0.5, "b": 0.5}
@@ -146,6 +150,37 @@ def test_over_a_hundred_endpoints(simulate: Any) -> None:
         assert sorted(left) == sorted(f"p{number}" for number in range(1, 230, 2))
 
     simulate(scenario)
+
+
+def test_slices_may_be_smaller() -> None:
+    """--max-endpoints-per-slice, with the controller alone."""
+
+    async def main() -> None:
+        world = simulated_world(3)
+        options = ClusterOptions(secure_port=None, controllers=("*", "-endpointslice-controller"))
+        async with Cluster(options, world) as cluster:
+            lab = Lab(cluster, world)
+            await lab.wait(5)
+            manager = ControllerManager(
+                lab.client,
+                cluster._account_client,
+                world,
+                new_registry(),
+                Settings("", None, slice_max=3),
+                ["endpointslice"],
+            )
+            task = asyncio.create_task(manager.run())
+            await lab.create(SERVICES, service())
+            for number in range(7):
+                await lab.create(PODS, pod(f"p{number}"))
+            await lab.wait(10)
+            sizes = sorted(len(s["endpoints"]) for s in await slices(lab))
+            assert sum(sizes) == 7
+            assert max(sizes) <= 3
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())
 
 
 def test_a_service_of_both_families_has_slices_of_both(refused: list[str]) -> None:
