@@ -7,8 +7,9 @@
                      attached nowhere else)                in volumesAttached      │ not ready, or out of
                                                                                    ▼ service: forced
 
-What is attached is read from the VolumeAttachments, what is wanted from the pods: a manager that starts anew needs no
-memory of its own. Keys are `volume/NAME` and `node/NAME`.
+What is attached is read from the VolumeAttachments, what is wanted from the pods: a manager that starts anew takes over
+all that it finds, and detaches what nobody wants. Attachments that others make while it runs are theirs, and stay, as
+upstream. Keys are `volume/NAME` and `node/NAME`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class AttachDetachController(Controller):
         self._unwanted_since: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], str] = {}
         """The last failure that pods were told of, by volume and node."""
+        self._ours: set[str] = set()
+        """The names of attachments that we made, or found when we started."""
         self._made: dict[str, Obj] = {}
         """Attachments of ours by name that pods were not yet told of."""
         self._in_use: dict[str, frozenset[str]] = {}
@@ -74,8 +77,14 @@ class AttachDetachController(Controller):
         self._attachments = self.watch(VOLUME_ATTACHMENTS, keys=_attachment_keys)
         self._attachments.add_index("volume", lambda a: filter(None, (_volume_name(a),)))
         self._attachments.add_index("node", lambda a: (a["spec"]["nodeName"],))
+        self._attachments.add_handler(_Forget(self._ours))
         self._nodes = self.watch(NODES, keys=self._keys_of_node, changed=_node_changed)
         self._drivers = self.watch(CSI_DRIVERS, keys=self._volumes_of_driver)
+
+    async def run(self) -> None:
+        await self._attachments.synced()
+        self._ours.update(self._attachments.keys())
+        await super().run()
 
     async def reconcile(self, key: str) -> float | None:
         if key.startswith(_NODE):
@@ -128,7 +137,12 @@ class AttachDetachController(Controller):
             for a in self._made.values()
             if _volume_name(a) == volume and int(a["metadata"]["resourceVersion"]) > seen
         )
-        return {_node_of(a): a for a in (*ours, *self._attachments.by_index("volume", volume))}
+        return {_node_of(a): a for a in (*ours, *self._known("volume", volume))}
+
+    def _known(self, index: str, value: str) -> list[Obj]:
+        """Those of ours that the informer shows."""
+        found = self._attachments.by_index(index, value)
+        return [a for a in found if a["metadata"]["name"] in self._ours]
 
     async def _attach(
         self, volume: Obj, found: Attachable, node: str, pods: list[Obj], wanted: dict[str, list[Obj]]
@@ -148,6 +162,7 @@ class AttachDetachController(Controller):
             "spec": {"attacher": found.driver, "nodeName": node, "source": {"persistentVolumeName": name}},
         }
         try:
+            self._ours.add(body["metadata"]["name"])
             self._made[body["metadata"]["name"]] = await self.client.create(VOLUME_ATTACHMENTS, body)
         except ApiError as error:
             if error.reason != "AlreadyExists":
@@ -242,7 +257,7 @@ class AttachDetachController(Controller):
                 raise
 
     def _attached(self, node: str) -> Iterable[str]:
-        for attachment in self._attachments.by_index("node", node):
+        for attachment in self._known("node", node):
             volume = self._volumes.get(_volume_name(attachment))
             found = rules.attachable(volume, {}) if volume is not None else None
             attached = (attachment.get("status") or {}).get("attached")
@@ -272,6 +287,20 @@ class AttachDetachController(Controller):
             found = rules.attachable(volume, {})
             if found is not None and found.driver == name:
                 yield _VOLUME + key_of(volume)
+
+
+class _Forget:
+    """Names of attachments that have gone."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def on_add(self, obj: Obj) -> None: ...
+
+    def on_update(self, old: Obj, new: Obj) -> None: ...
+
+    def on_delete(self, obj: Obj) -> None:
+        self._names.discard(obj["metadata"]["name"])
 
 
 def _volume_of_claim(claim: Obj) -> Iterable[str]:

@@ -3,6 +3,7 @@ attributes classes in use."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pilothouse.api.resources import (
@@ -17,7 +18,10 @@ from pilothouse.api.resources import (
 )
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import SIMULATED_DRIVER
+from pilothouse.components.controller_manager import ControllerManager
 from pilothouse.controllers import attach_detach_rules as rules
+from pilothouse.controllers.manager import Settings
+from pilothouse.kit.metrics import new_registry
 from tests.unit.controllers.test_controllers_volumes import claim, pod, storage_class
 
 BY = "attachdetach-controller"
@@ -129,6 +133,51 @@ def test_a_volume_of_a_node_out_of_service_is_detached_at_once(simulate: Any) ->
         await lab.patch(NODES, "node-9", {"spec": {"taints": [*taints, taint]}})
         await lab.wait(2)
         assert await attachments(lab) == {}
+
+    simulate(scenario)
+
+
+def test_attachments_of_others_stay(simulate: Any) -> None:
+    """Nobody wants them, and they are not the controller's: those of tests, and of whoever attaches by hand."""
+
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab)
+        spec = {
+            "attacher": "other.example.com",
+            "nodeName": "node-1",
+            "source": {"persistentVolumeName": name},
+        }
+        await lab.create(VOLUME_ATTACHMENTS, {"metadata": {"name": "mine"}, "spec": spec})
+        await lab.patch(VOLUME_ATTACHMENTS, "mine", {"status": {"attached": True}}, subresource="status")
+        await lab.create(PODS, on("node-0", "p"))
+        await lab.wait(3)
+        await lab.delete(PODS, "p")
+        await lab.wait(60)
+        assert await attachments(lab) == {"node-1": True}
+        assert await attached(lab, "node-1") == []
+
+    simulate(scenario)
+
+
+def test_a_manager_that_starts_anew_detaches_what_nobody_wants(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab)
+        spec = {"attacher": SIMULATED_DRIVER, "nodeName": "node-1", "source": {"persistentVolumeName": name}}
+        await lab.create(VOLUME_ATTACHMENTS, {"metadata": {"name": "left"}, "spec": spec})
+        await lab.wait(2)
+        manager = ControllerManager(
+            lab.client,
+            lab.cluster._account_client,
+            lab.world,
+            new_registry(),
+            Settings("", None),
+            ["attachdetach"],
+        )
+        task = asyncio.create_task(manager.run())
+        await lab.wait(2)
+        assert await attachments(lab) == {}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     simulate(scenario)
 
