@@ -170,7 +170,8 @@ COMMAND = Command(
     run=_run,
     description=(
         "Run kube-controller-manager alone, against the API server of --kubeconfig. Of several copies the one that "
-        f"holds the lease works. Health and metrics are on https://…:{_PORT}."
+        f"holds the lease works. On https://…:{_PORT} are /healthz with a check of each controller, /metrics, "
+        "/configz, /flagz and /statusz."
     ),
     examples="""
         pilothouse kube-controller-manager --kubeconfig /srv/cluster/kube-controller-manager.kubeconfig \\
