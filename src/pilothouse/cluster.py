@@ -152,8 +152,13 @@ class Cluster:
     def _start_controllers(self) -> None:
         from pilothouse.components.controller_manager import USER, ControllerManager
         from pilothouse.controllers.manager import Settings
+        from pilothouse.controllers.names import served_gates
 
-        settings = Settings(self._served.authority.pem, self.api.signer.legacy)
+        settings = Settings(
+            self._served.authority.pem,
+            self.api.signer.legacy,
+            features=served_gates(self.api.catalog.find),
+        )
         if self.options.autoscaling is not None:
             settings = replace(settings, autoscaling=self.options.autoscaling)
         client = self.client(USER, ())

@@ -178,6 +178,7 @@ class ApiServer:
             options.enable_admission,
             options.disable_admission,
             AdmissionMetrics(metrics),
+            self._is_served,
         )
         self.discovery = Discovery(f"{options.advertise_address}:{options.secure_port}")
         self.router = Router(self.discovery)
@@ -254,6 +255,10 @@ class ApiServer:
         info = request.info
         scope = self.router.scope(info.group, info.version, info.resource)
         return scope.kind.resource.kind if scope is not None else ""
+
+    def _is_served(self, resource: Resource) -> bool:
+        """Of what is built in."""
+        return self.catalog.find(resource.group, resource.version, resource.plural) is not None
 
     def _resource_of(self, group: str, version: str, kind: str) -> Resource | None:
         """The resource that is served for a kind, custom ones too."""

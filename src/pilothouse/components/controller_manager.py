@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
+from pilothouse.client.reconciler import Environment
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.controllers.manager import Manager, Settings
-from pilothouse.controllers.reconciler import Environment
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
@@ -39,6 +39,10 @@ class ControllerManager:
         self._recorders: list[EventRecorder] = []
         self.informers = Informers(client, world)
         self._manager = Manager(self._environment, settings, names)
+
+    def checks(self) -> dict[str, Callable[[], str]]:
+        """Health checks, one for each controller."""
+        return self._manager.checks()
 
     def _environment(self, account: str, component: str) -> Environment:
         client = self._client if account in _AS_MANAGER else self._account(account)

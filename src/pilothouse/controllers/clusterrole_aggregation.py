@@ -11,11 +11,12 @@ from pilothouse.api import labels
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CLUSTER_ROLES
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.client.reconciler import Controller
 
 
 class ClusterRoleAggregationController(Controller):
     name: ClassVar[str] = "clusterrole-aggregation-controller"
+    queue_name: ClassVar[str] = "ClusterRoleAggregator"
 
     def setup(self) -> None:
         self._roles = self.watch(CLUSTER_ROLES, keys=self._aggregated)

@@ -1,4 +1,4 @@
-"""EndpointSlice controller: where a service's pods are, in slices of at most 100
+"""EndpointSlice controller: where a service's pods are, in slices of at most 100 (--max-endpoints-per-slice)
 (k8s.io/kubernetes/pkg/controller/endpointslice and staging endpointslice/reconciler.go)."""
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.controllers import endpoints_rules as rules
-from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import (
+from pilothouse.client.reconciler import (
     Controller,
+    Environment,
     TryAgain,
     controller_ref,
     is_terminating_namespace,
 )
-from pilothouse.controllers.slice_packing import pack
+from pilothouse.controllers import endpoints_rules as rules
+from pilothouse.controllers import topology_hints
+from pilothouse.controllers.pods import is_terminating
+from pilothouse.controllers.slice_packing import identity, pack
 from pilothouse.controllers.trigger_times import TriggerTimes, annotated
 
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -27,7 +29,6 @@ CONTROLLER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
 SLICE_MAX = 100
 _CLOSE = ("PreferClose", "PreferSameZone", "PreferSameNode")
-_ZONE = "topology.kubernetes.io/zone"
 
 Ports = tuple[Any, ...]
 """Resolved ports, as something to group by."""
@@ -35,6 +36,11 @@ Ports = tuple[Any, ...]
 
 class EndpointSliceController(Controller):
     name: ClassVar[str] = "endpointslice-controller"
+    queue_name: ClassVar[str] = "endpoint_slice"
+
+    def __init__(self, env: Environment, *, slice_max: int = SLICE_MAX) -> None:
+        super().__init__(env)
+        self._slice_max = slice_max
 
     def setup(self) -> None:
         self._services = self.watch(SERVICES)
@@ -42,16 +48,23 @@ class EndpointSliceController(Controller):
         self._slices.add_index("service", _service_of_slice)
         self._pods = self.watch(PODS, keys=self._services_of, changed=rules.changed)
         self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
-        self._nodes = self.informer(NODES)
+        self._nodes = self.watch(NODES, keys=self._by_topology, changed=_node_changed)
+        self._hinted: set[str] = set()
+        """Services whose endpoints have hints by their nodes' zones, as it was told last."""
         self._triggers = TriggerTimes()
 
     def _services_of(self, pod: Obj) -> Iterable[str]:
         return [key_of(s) for s in self._services.list() if rules.belongs(pod, s)]
 
+    def _by_topology(self, node: Obj) -> Iterable[str]:
+        """Services that spread over zones are looked at when nodes come, go, or change in size or place."""
+        return [key_of(s) for s in self._services.list() if topology_hints.is_wanted(s)]
+
     async def reconcile(self, key: str) -> float | None:
         service = self._services.get(key)
         if service is None:
             self._triggers.forget(key)
+            self._hinted.discard(key)
             return None
         if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
             return None
@@ -74,10 +87,49 @@ class EndpointSliceController(Controller):
             if found["addressType"] not in families:
                 await write.delete(found)
         for family in families:
-            plan = _Plan(service, family, [s for s in slices if s["addressType"] == family])
-            plan.make(self._wanted(service, family, pods))
+            present = [s for s in slices if s["addressType"] == family]
+            plan = _Plan(service, family, present, self._slice_max)
+            wanted = self._wanted(service, family, pods)
+            plan.make(self._with_zones(service, family, wanted, present))
             await write.all(plan)
         self._check_nodes(service, pods)
+
+    def _with_zones(
+        self, service: Obj, family: str, wanted: dict[Ports, list[Obj]], present: list[Obj]
+    ) -> dict[Ports, list[Obj]]:
+        """The same endpoints with the zones they serve, for a service that asks for topology-aware routing."""
+        key = key_of(service)
+        if not topology_hints.is_wanted(service):
+            if key in self._hinted:
+                self._tell_hints(service, family, "Warning", topology_hints.DISABLED)
+            return wanted
+        before = {
+            (_port_key(s.get("ports")), identity(e)): _zone_served(e)
+            for s in present
+            for e in s.get("endpoints") or ()
+        }
+        ready = [(ports, e) for ports, found in wanted.items() for e in found if e["conditions"]["ready"]]
+        places = [(e.get("zone") or "", before.get((ports, identity(e)), "")) for ports, e in ready]
+        try:
+            served = topology_hints.assign(places, topology_hints.ratios(self._nodes.list()))
+        except topology_hints.NoHints as why:
+            self._tell_hints(service, family, "Warning", str(why))
+            return wanted
+        if key not in self._hinted:
+            self._tell_hints(service, family, "Normal", topology_hints.ENABLED)
+        zones = {id(endpoint): zone for (_, endpoint), zone in zip(ready, served, strict=True)}
+        return {
+            ports: [
+                {**e, "hints": {"forZones": [{"name": zones[id(e)]}]}} if id(e) in zones else e for e in found
+            ]
+            for ports, found in wanted.items()
+        }
+
+    def _tell_hints(self, service: Obj, family: str, type: str, message: str) -> None:
+        on = type == "Normal"
+        (self._hinted.add if on else self._hinted.discard)(key_of(service))
+        reason = "TopologyAwareHintsEnabled" if on else "TopologyAwareHintsDisabled"
+        self.tell(SERVICES, service, type, reason, f"{message}, addressType: {family}")
 
     def _check_nodes(self, service: Obj, pods: Iterable[Obj]) -> None:
         """A pod whose node is not known is left out, and looked at again."""
@@ -118,7 +170,7 @@ class EndpointSliceController(Controller):
         if node_name:
             endpoint["nodeName"] = node_name
             node = self._nodes.get(node_name)
-            zone = ((node or {}).get("metadata") or {}).get("labels", {}).get(_ZONE)
+            zone = ((node or {}).get("metadata") or {}).get("labels", {}).get(topology_hints.ZONE)
             if zone:
                 endpoint["zone"] = zone
         hostname = pod["spec"].get("hostname")
@@ -131,7 +183,8 @@ class EndpointSliceController(Controller):
 class _Plan:
     """What must become of a service's slices of one family."""
 
-    def __init__(self, service: Obj, family: str, present: list[Obj]) -> None:
+    def __init__(self, service: Obj, family: str, present: list[Obj], slice_max: int) -> None:
+        self._slice_max = slice_max
         self._service = service
         self.family = family
         self._present = present
@@ -148,7 +201,7 @@ class _Plan:
             else:
                 self.delete.append(found)
         for ports, endpoints in wanted.items():
-            packed = pack(by_ports.pop(ports, ()), endpoints, SLICE_MAX)
+            packed = pack(by_ports.pop(ports, ()), endpoints, self._slice_max)
             self.create += [(ports, chunk) for chunk in packed.create]
             self.update += [(found, ports, chunk) for found, chunk in packed.update]
             self.delete += packed.delete
@@ -264,9 +317,8 @@ def _labels(service: Obj) -> Obj:
 def _hints(endpoint: Obj, service: Obj) -> Obj:
     """Where a ready endpoint's traffic should come from (trafficDistribution: KEP-4444, KEP-3015). With the older
     annotation the field counts for nothing."""
-    annotations = service["metadata"].get("annotations") or {}
     wish = service["spec"].get("trafficDistribution")
-    if wish not in _CLOSE or not endpoint["conditions"]["ready"] or _topology_aware(annotations):
+    if wish not in _CLOSE or not endpoint["conditions"]["ready"] or topology_hints.is_wanted(service):
         return {}
     hints: Obj = {}
     if endpoint.get("zone"):
@@ -276,11 +328,13 @@ def _hints(endpoint: Obj, service: Obj) -> Obj:
     return hints
 
 
-def _topology_aware(annotations: Obj) -> bool:
-    value = annotations.get("service.kubernetes.io/topology-mode")
-    if value is None:
-        value = annotations.get("service.kubernetes.io/topology-aware-hints", "")
-    return value in ("Auto", "auto")
+def _zone_served(endpoint: Obj) -> str:
+    zones: list[Obj] = (endpoint.get("hints") or {}).get("forZones") or []
+    return str(zones[0]["name"]) if len(zones) == 1 else ""
+
+
+def _node_changed(old: Obj, new: Obj) -> bool:
+    return topology_hints.node_facts(old) != topology_hints.node_facts(new)
 
 
 def _port_key(ports: list[Obj] | None) -> Ports:

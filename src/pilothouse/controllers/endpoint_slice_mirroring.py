@@ -11,8 +11,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.reconciler import Controller, Environment, controller_ref
 from pilothouse.controllers.endpoint_slice import MANAGED_BY, SERVICE_LABEL
-from pilothouse.controllers.reconciler import Controller, Environment, controller_ref
 from pilothouse.controllers.trigger_times import TRIGGER_TIME
 
 CONTROLLER = "endpointslicemirroring-controller.k8s.io"
@@ -28,6 +28,7 @@ Key = tuple[str, tuple[Any, ...]]
 
 class EndpointSliceMirroringController(Controller):
     name: ClassVar[str] = "endpointslice-mirroring-controller"
+    queue_name: ClassVar[str] = "endpoint_slice_mirroring"
 
     def __init__(self, env: Environment, *, subset_max: int = SUBSET_MAX) -> None:
         super().__init__(env)

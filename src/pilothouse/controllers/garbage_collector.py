@@ -23,7 +23,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer
-from pilothouse.controllers.reconciler import Controller, Environment
+from pilothouse.client.reconciler import Controller, Environment
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class _Owners:
 
 class GarbageCollector(Controller):
     name: ClassVar[str] = "garbage-collector-controller"
+    queue_name: ClassVar[str] = "garbage_collector_attempt_to_delete"
     workers: ClassVar[int] = 20
 
     def __init__(self, env: Environment) -> None:

@@ -19,6 +19,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Handler, key_of
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers.autoscaling import behaviour, replicas, status
 from pilothouse.controllers.autoscaling.behaviour import History
 from pilothouse.controllers.autoscaling.metrics import MetricsClient
@@ -26,7 +27,6 @@ from pilothouse.controllers.autoscaling.observed import Action, Error, Observed
 from pilothouse.controllers.autoscaling.proposals import INVALID_TYPE, Named, Proposals, Scaled, Unavailable
 from pilothouse.controllers.autoscaling.replicas import Patience, Tolerances
 from pilothouse.controllers.autoscaling.targets import Found, NoTarget, Targets
-from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.kit.work_queue import RateLimitedQueue
 
 log = logging.getLogger(__name__)

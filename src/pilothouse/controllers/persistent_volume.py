@@ -39,10 +39,10 @@ from pilothouse.api.volumes import (
     waits_for_consumer,
 )
 from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.reconciler import Controller, TryAgain
 from pilothouse.controllers import persistent_volume_rules as rules
 from pilothouse.controllers.latest import Latest
 from pilothouse.controllers.pods import is_terminal
-from pilothouse.controllers.reconciler import Controller, TryAgain
 
 RESYNC_S = 15.0
 _LOST_VOLUME = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
@@ -59,6 +59,7 @@ class PersistentVolumeController(Controller):
     last one has taken."""
 
     name: ClassVar[str] = "persistentvolume-binder-controller"
+    queue_name: ClassVar[str] = "claims"
     workers: ClassVar[int] = 1
 
     def setup(self) -> None:

@@ -29,8 +29,8 @@ from pilothouse.api.quota.registry import IGNORED, evaluator
 from pilothouse.api.resources import RESOURCE_QUOTAS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer, key_of
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers.garbage_collector import discover
-from pilothouse.controllers.reconciler import Controller, Environment
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ _BY_NAMESPACE = "namespace"
 
 class ResourceQuotaController(Controller):
     name: ClassVar[str] = "resourcequota-controller"
+    queue_name: ClassVar[str] = "resourcequota_primary"
 
     def __init__(self, env: Environment, *, resync_s: float = RESYNC_S) -> None:
         super().__init__(env)

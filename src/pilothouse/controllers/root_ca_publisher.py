@@ -9,7 +9,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONFIG_MAPS, NAMESPACES
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller, Environment, is_terminating_namespace
+from pilothouse.client.reconciler import Controller, Environment, is_terminating_namespace
 from pilothouse.controllers.service_account import is_active
 
 NAME = "kube-root-ca.crt"
@@ -23,6 +23,7 @@ _DESCRIPTION = (
 
 class RootCaPublisher(Controller):
     name: ClassVar[str] = "root-ca-cert-publisher"
+    queue_name: ClassVar[str] = "root_ca_cert_publisher"
 
     def __init__(self, env: Environment, root_ca: str) -> None:
         super().__init__(env)

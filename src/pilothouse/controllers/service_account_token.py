@@ -11,7 +11,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.controllers.reconciler import Controller, Environment
+from pilothouse.client.reconciler import Controller, Environment
 
 TYPE = "kubernetes.io/service-account-token"
 NAME = "kubernetes.io/service-account.name"
@@ -23,6 +23,7 @@ MakeToken = Callable[[Obj, Obj], str]
 
 class TokenController(Controller):
     name: ClassVar[str] = "serviceaccount-token-controller"
+    queue_name: ClassVar[str] = "serviceaccount_tokens_secret"
 
     def __init__(self, env: Environment, make_token: MakeToken, root_ca: str) -> None:
         super().__init__(env)

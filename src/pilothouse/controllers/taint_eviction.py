@@ -12,8 +12,8 @@ from pilothouse.api.taints import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.client.pod_conditions import condition_patch, disruption_target
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller
 
 
 class _Plan(NamedTuple):
@@ -25,6 +25,7 @@ class _Plan(NamedTuple):
 
 class TaintEvictionController(Controller):
     name: ClassVar[str] = "taint-eviction-controller"
+    queue_name: ClassVar[str] = "noexec_taint_pod"
 
     def setup(self) -> None:
         self._pods = self.watch(PODS, changed=_moved)

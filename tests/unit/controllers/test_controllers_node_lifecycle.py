@@ -177,3 +177,22 @@ def test_the_first_matching_toleration_counts() -> None:
     least = [five, toleration(key="k", tolerationSeconds=10)]
     assert tolerated_s({"spec": {"tolerations": least}}, [taint, other]) == 10
     assert tolerated_s({"spec": {}}, []) is None
+
+
+def test_a_node_that_its_cloud_has_not_prepared_keeps_its_taint(simulate: Any) -> None:
+    """--cloud-provider=external: the cloud controller manager takes the taint off, and deletes nodes that have gone; no
+    controller here does, whatever becomes of the node."""
+
+    async def scenario(lab: Any) -> None:
+        taint = {
+            "key": "node.cloudprovider.kubernetes.io/uninitialized",
+            "value": "true",
+            "effect": "NoSchedule",
+        }
+        await lab.create(NODES, {"metadata": {"name": "cloudy"}, "spec": {"taints": [taint]}})
+        await lab.wait(600)
+        found = await lab.get(NODES, "cloudy")
+        assert taint in found["spec"]["taints"]
+        assert "node.kubernetes.io/unreachable" in {t["key"] for t in found["spec"]["taints"]}
+
+    simulate(scenario)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from pilothouse.api.resources import Resource
+from pilothouse.api.resources import POD_GROUPS, Resource
 from pilothouse.apiserver.admission.always_pull_images import AlwaysPullImages
 from pilothouse.apiserver.admission.certificate_approval import CertificateApproval
 from pilothouse.apiserver.admission.certificate_signing import CertificateSigning
@@ -26,6 +26,7 @@ from pilothouse.apiserver.admission.namespace_lifecycle import NamespaceLifecycl
 from pilothouse.apiserver.admission.node_restriction import NodeRestriction
 from pilothouse.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
+from pilothouse.apiserver.admission.pod_group_protection import PodGroupProtection
 from pilothouse.apiserver.admission.pod_node_selector import PodNodeSelector
 from pilothouse.apiserver.admission.pod_security.plugin import PodSecurity
 from pilothouse.apiserver.admission.pod_toleration_restriction import PodTolerationRestriction
@@ -71,6 +72,7 @@ ORDERED: dict[str, Entry] = {
     ExtendedResourceToleration.name: Entry(lambda env: ExtendedResourceToleration(), OFF),
     DefaultStorageClass.name: Entry(DefaultStorageClass, ON),
     StorageObjectInUseProtection.name: Entry(lambda env: StorageObjectInUseProtection(), ON),
+    PodGroupProtection.name: Entry(lambda env: PodGroupProtection(), OFF),
     OwnerReferencesPermissionEnforcement.name: Entry(OwnerReferencesPermissionEnforcement, OFF),
     PersistentVolumeClaimResize.name: Entry(PersistentVolumeClaimResize, ON),
     RuntimeClass.name: Entry(RuntimeClass, ON),
@@ -86,6 +88,9 @@ ORDERED: dict[str, Entry] = {
 }
 """By name, in the order in which they run."""
 
+_WITH_API = {PodGroupProtection.name: POD_GROUPS}
+"""Plugins that are on where an API is served, as upstream's are by its feature gate."""
+
 NOT_SERVED = frozenset(
     (
         "ImagePolicyWebhook",
@@ -93,7 +98,6 @@ NOT_SERVED = frozenset(
         "MutatingAdmissionPolicy",
         "MutatingAdmissionWebhook",
         "NodeDeclaredFeatureValidator",
-        "PodGroupProtection",
         "PodGroupWorkloadExists",
         "PodResizeValidator",
         "ValidatingAdmissionPolicy",
@@ -188,9 +192,10 @@ def chain(
     enable: Iterable[str] = (),
     disable: Iterable[str] = (),
     metrics: AdmissionMetrics | None = None,
+    is_served: Callable[[Resource], bool] = lambda resource: False,
 ) -> Chain:
-    """The default plugins, with those enabled and less those disabled. ValueError for a name that is no plugin, for
-    one that is not served, and for one that is both enabled and disabled."""
+    """The default plugins, with those of APIs that are served and those enabled, less those disabled. ValueError for a
+    name that is no plugin, for one that is not served, and for one that is both enabled and disabled."""
     more, less = set(enable), set(disable)
     for name in sorted(more | (less - NOT_SERVED)):
         if name in NOT_SERVED:
@@ -202,5 +207,6 @@ def chain(
         raise ValueError(
             f"{', '.join(both)} in enable-admission-plugins and disable-admission-plugins overlapped"
         )
+    more |= {name for name, api in _WITH_API.items() if is_served(api)}
     on = [name for name, entry in ORDERED.items() if (entry.on or name in more) and name not in less]
     return Chain([ORDERED[name].make(env) for name in on], env.world.clock, metrics or AdmissionMetrics())

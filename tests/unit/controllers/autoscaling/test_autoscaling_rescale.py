@@ -11,9 +11,9 @@ from pilothouse.api.resources import DEPLOYMENTS
 from pilothouse.api.types import Obj
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
+from pilothouse.client.reconciler import Environment
 from pilothouse.controllers.autoscaling.targets import Found
 from pilothouse.controllers.horizontal_pod_autoscaler import HorizontalPodAutoscalerController, Look
-from pilothouse.controllers.reconciler import Environment
 from pilothouse.kit.metrics import new_registry
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
