@@ -132,9 +132,16 @@ class Cluster:
 
     def _start_controllers(self) -> None:
         from pilothouse.components.controller_manager import USER, ControllerManager
+        from pilothouse.controllers.certificate_authority import CertificateAuthority
+        from pilothouse.controllers.certificate_requests import CHECKS
         from pilothouse.controllers.manager import Settings
 
-        settings = Settings(self._served.authority.pem, self.api.signer.legacy)
+        authority = self._served.authority
+        settings = Settings(
+            authority.pem,
+            self.api.signer.legacy,
+            certificate_signers=dict.fromkeys(CHECKS, CertificateAuthority(*authority.files)),
+        )
         client = self.client(USER, ())
 
         def make() -> ControllerManager:

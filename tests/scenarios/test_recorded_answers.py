@@ -28,7 +28,6 @@ SETTLED = 0.99
 attempt at a pod with an unbound claim (docs/decisions/0062)."""
 NOT_YET = {
     "hpa": "no controller",
-    "certificates": "no signing controller",
     "job": "docs/decisions/0033",
 }
 """Files of cluster/ that do not agree in full, and why."""

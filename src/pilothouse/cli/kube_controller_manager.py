@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.cli import component_flags, running
+from pilothouse.cli import component_flags, controller_certificates, running
 from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, no_effect, refused
 from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, FLOAT, NETWORKS, STRING, STRINGS
 
@@ -36,7 +36,6 @@ _CONCURRENT = {
     "concurrent-validating-admission-policy-status-syncs": (5, "validatingadmissionpolicy-status-controller"),
     "mirroring-concurrent-service-endpoint-syncs": (5, "endpointslice-mirroring-controller"),
 }
-_SIGNING = "certificates are not signed yet"
 _IPAM = "leave it out; simulated nodes bring their own pod networks"
 _HPA = "the autoscaler has upstream's defaults"
 
@@ -105,6 +104,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        certificate_signers=controller_certificates.signers(values),
     )
 
 
@@ -189,6 +189,7 @@ COMMAND = Command(
                 ),
             ),
         ),
+        Group("Certificates", controller_certificates.flags()),
         component_flags.connection_group(20, 30),
         component_flags.election_group(_NAME),
         component_flags.endpoint_group(_PORT),
@@ -218,22 +219,6 @@ COMMAND = Command(
                 refused("cloud-provider", "leave it out; there is no cloud to talk to yet"),
                 refused("cloud-config", "it belongs to --cloud-provider"),
                 refused("external-cloud-volume-plugin", "there is no cloud to talk to yet"),
-                *(
-                    refused(f"cluster-signing-{name}", f"leave it out; {_SIGNING}")
-                    for name in (
-                        "cert-file",
-                        "key-file",
-                        "kube-apiserver-client-cert-file",
-                        "kube-apiserver-client-key-file",
-                        "kubelet-client-cert-file",
-                        "kubelet-client-key-file",
-                        "kubelet-serving-cert-file",
-                        "kubelet-serving-key-file",
-                        "legacy-unknown-cert-file",
-                        "legacy-unknown-key-file",
-                    )
-                ),
-                no_effect("cluster-signing-duration", DURATION, 31536000.0, _SIGNING),
                 no_effect(
                     "enable-garbage-collector", BOOL, True, "the controller is chosen by --controllers"
                 ),

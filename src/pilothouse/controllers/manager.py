@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.certificate_authority import CertificateAuthority
+from pilothouse.controllers.certificatesigningrequest_approving import CertificateApprovingController
+from pilothouse.controllers.certificatesigningrequest_cleaner import CertificateCleaner
+from pilothouse.controllers.certificatesigningrequest_signing import CertificateSigningController
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from pilothouse.controllers.clustertrustbundle_publisher import ClusterTrustBundlePublisher
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
@@ -35,6 +40,7 @@ from pilothouse.controllers.node_ttl import NodeTtlController
 from pilothouse.controllers.node_zones import Rates
 from pilothouse.controllers.persistent_volume import PersistentVolumeController
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
+from pilothouse.controllers.podcertificaterequest_cleaner import PodCertificateCleaner
 from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
@@ -72,6 +78,8 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    certificate_signers: Mapping[str, CertificateAuthority] = field(default_factory=dict)
+    """The CA that signs for each signer of Kubernetes; a signer that is not named signs nothing."""
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -127,6 +135,18 @@ TABLE: dict[str, Entry] = {
     "disruption-controller": Entry(
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),
+    "certificatesigningrequest-signing-controller": Entry(
+        "certificate-controller", lambda env, s: CertificateSigningController(env, s.certificate_signers)
+    ),
+    "certificatesigningrequest-approving-controller": Entry(
+        "certificate-controller", lambda env, s: CertificateApprovingController(env)
+    ),
+    "certificatesigningrequest-cleaner-controller": Entry(
+        "certificate-controller", lambda env, s: CertificateCleaner(env)
+    ),
+    "podcertificaterequest-cleaner-controller": Entry(
+        "podcertificaterequestcleaner", lambda env, s: PodCertificateCleaner(env)
+    ),
     "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
     "node-lifecycle-controller": Entry(
         "node-controller",
@@ -172,6 +192,10 @@ TABLE: dict[str, Entry] = {
     ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)
+    ),
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller": Entry(
+        "kube-apiserver-serving-clustertrustbundle-publisher",
+        lambda env, s: ClusterTrustBundlePublisher(env, s.root_ca),
     ),
 }
 """By upstream's name, in the order they start."""

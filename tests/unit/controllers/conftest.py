@@ -23,6 +23,7 @@ class Lab:
 
     def __init__(self, cluster: Cluster, world: World) -> None:
         self.world = world
+        self.cluster = cluster
         self.client = cluster.client()
 
     async def wait(self, seconds: float) -> None:
@@ -75,18 +76,18 @@ class Lab:
 
 
 Scenario = Callable[[Lab], Awaitable[None]]
-Simulate = Callable[[Scenario], None]
+Simulate = Callable[..., None]
 
 
 @pytest.fixture
 def simulate() -> Simulate:
-    """Run a scenario on a cluster of three nodes that has settled."""
+    """Run a scenario on a cluster of three nodes that has settled; `options` are ClusterOptions beside the usual."""
 
-    async def run(scenario: Scenario) -> None:
+    async def run(scenario: Scenario, options: dict[str, Any]) -> None:
         world = simulated_world(7)
-        async with Cluster(ClusterOptions(secure_port=None), world) as cluster:
+        async with Cluster(ClusterOptions(secure_port=None, **options), world) as cluster:
             lab = Lab(cluster, world)
             await lab.wait(5)
             await scenario(lab)
 
-    return lambda scenario: run_virtual(run(scenario))
+    return lambda scenario, **options: run_virtual(run(scenario, options))

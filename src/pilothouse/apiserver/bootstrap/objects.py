@@ -12,6 +12,7 @@ import msgspec
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.resources import POD_GROUPS
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.bootstrap.optional_roles import optional_roles
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _GROUP_PRIORITY = {
@@ -99,6 +100,7 @@ def _fixed(facts: Facts, catalog: Catalog) -> list[Made]:
     found: list[Obj] = msgspec.json.decode(data)
     if catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural) is not None:
         found += _POD_GROUP_ROLE
+    found += optional_roles(catalog)
     return [
         Made(obj, applied=_flow_status(obj, facts.now), applier=_FLOW_CONSUMER)
         if obj["kind"] == "FlowSchema"
