@@ -30,7 +30,8 @@ from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
-from pilothouse.apiserver.authn.chain import Chain
+from pilothouse.apiserver.authn.bootstrap_tokens import BootstrapTokens
+from pilothouse.apiserver.authn.chain import Chain, TokenMethod
 from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
@@ -111,6 +112,7 @@ class Options:
     token_expiration_s_max: int = 0
     """The longest life of a token that may be asked for; 0 for no limit."""
     anonymous_auth: bool = True
+    bootstrap_token_auth: bool = False
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
@@ -260,10 +262,12 @@ class ApiServer:
         if self.options.client_ca_pem:
             authorities = x509.load_pem_x509_certificates(self.options.client_ca_pem.encode())
             certificates = ClientCertificates(self._world, authorities)
-        methods: list[TokenFile | ServiceAccountTokens] = []
+        methods: list[TokenMethod] = []
         if self.options.token_auth_file is not None:
             methods.append(TokenFile(self.options.token_auth_file))
         methods.append(self.tokens)
+        if self.options.bootstrap_token_auth:
+            methods.append(BootstrapTokens(self.lister, self._world))
         fresh = self._fresh if self._backend.shared else None
         return Chain(certificates, methods, anonymous=self.options.anonymous_auth, fresh=fresh)
 

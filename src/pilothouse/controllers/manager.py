@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pilothouse.controllers import names
+from pilothouse.controllers.bootstrap_signer import BootstrapSigner
 from pilothouse.controllers.certificate_authority import CertificateAuthority
 from pilothouse.controllers.certificatesigningrequest_approving import CertificateApprovingController
 from pilothouse.controllers.certificatesigningrequest_cleaner import CertificateCleaner
@@ -54,6 +55,7 @@ from pilothouse.controllers.simulated_provisioner import NAME as SIMULATED
 from pilothouse.controllers.simulated_provisioner import SimulatedProvisioner
 from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
+from pilothouse.controllers.token_cleaner import TokenCleaner
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
 from pilothouse.controllers.volume_protection import (
     ClaimProtectionController,
@@ -148,6 +150,8 @@ TABLE: dict[str, Entry] = {
         "podcertificaterequestcleaner", lambda env, s: PodCertificateCleaner(env)
     ),
     "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
+    "bootstrap-signer-controller": Entry("bootstrap-signer", lambda env, s: BootstrapSigner(env)),
+    "token-cleaner-controller": Entry("token-cleaner", lambda env, s: TokenCleaner(env)),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
