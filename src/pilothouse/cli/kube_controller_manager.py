@@ -104,6 +104,7 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        token_clean_up_s=values["legacy-service-account-token-clean-up-period"],
         certificate_signers=controller_certificates.signers(values),
     )
 
@@ -146,6 +147,12 @@ COMMAND = Command(
                     FILE,
                     None,
                     "Published as kube-root-ca.crt (default: the kubeconfig's CA).",
+                ),
+                Flag(
+                    "legacy-service-account-token-clean-up-period",
+                    DURATION,
+                    31536000.0,
+                    "How long a token that an older cluster made by itself must be unused before it is retired.",
                 ),
                 Flag("node-monitor-grace-period", DURATION, 50.0, "After this silence a node is Unknown."),
                 Flag("node-startup-grace-period", DURATION, 60.0, "The same for a node that has just come."),
@@ -256,9 +263,6 @@ COMMAND = Command(
                 ),
                 no_effect("endpoint-updates-batch-period", DURATION, 0.0, "updates are not held back"),
                 no_effect("endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"),
-                no_effect(
-                    "legacy-service-account-token-clean-up-period", DURATION, 31536000.0, "tokens are kept"
-                ),
             ),
         ),
     ),

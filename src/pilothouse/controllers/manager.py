@@ -30,6 +30,10 @@ from pilothouse.controllers.endpoint_slice_mirroring import SUBSET_MAX, Endpoint
 from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
+from pilothouse.controllers.legacy_serviceaccount_token_cleaner import (
+    CLEAN_UP_S as TOKEN_CLEAN_UP_S,
+)
+from pilothouse.controllers.legacy_serviceaccount_token_cleaner import LegacyTokenCleaner
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_lifecycle import (
     DEFAULT_RATES,
@@ -80,6 +84,7 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    token_clean_up_s: float = TOKEN_CLEAN_UP_S
     certificate_signers: Mapping[str, CertificateAuthority] = field(default_factory=dict)
     """The CA that signs for each signer of Kubernetes; a signer that is not named signs nothing."""
 
@@ -193,6 +198,10 @@ TABLE: dict[str, Entry] = {
         "device-taint-eviction-controller",
         lambda env, s: DeviceTaintEvictionController(env),
         "device_taint_eviction",
+    ),
+    "legacy-serviceaccount-token-cleaner-controller": Entry(
+        "legacy-service-account-token-cleaner",
+        lambda env, s: LegacyTokenCleaner(env, clean_up_s=s.token_clean_up_s),
     ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)

@@ -11,7 +11,7 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authorization
 from pilothouse.apiserver.authn.chain import with_group
-from pilothouse.apiserver.authn.service_account import TokenRefused
+from pilothouse.apiserver.authn.legacy_tokens import TokenRefused
 from pilothouse.apiserver.endpoints import body, negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import write_options
 from pilothouse.apiserver.endpoints.scope import Scope
