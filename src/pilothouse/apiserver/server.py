@@ -40,6 +40,8 @@ from pilothouse.apiserver.authn.x509 import ClientCertificates
 from pilothouse.apiserver.authz import escalation
 from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
+from pilothouse.apiserver.authz.node import NodeAuthorizer
+from pilothouse.apiserver.authz.node_graph import NodeGraph
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
@@ -163,7 +165,8 @@ class ApiServer:
         self._leases = LeaseManager(backend, world, options.lease_reuse_s)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
         self._rbac = Rbac(self.lister)
-        self.authorizer = Modes(self._rbac, options.authorization_modes)
+        nodes = NodeAuthorizer(NodeGraph(self.lister))
+        self.authorizer = Modes(self._rbac, options.authorization_modes, nodes)
         system = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
             Environment(

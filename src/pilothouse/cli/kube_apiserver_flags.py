@@ -234,8 +234,8 @@ AUTHORIZATION = Group(
             "authorization-mode",
             STRINGS,
             ("Node", "RBAC"),
-            f"Who decides, in this order: {', '.join(AUTHORIZATION_MODES)}. The simulated nodes act as an "
-            "administrator; Node has no opinion of its own yet.",
+            f"Who decides, in this order: {', '.join(AUTHORIZATION_MODES)}. Node is about kubelets; the simulated "
+            "ones act as an administrator.",
         ),
         refused("authorization-config", _WEBHOOK),
         refused("authorization-policy-file", "ABAC is not served; use RBAC"),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.authz.node_graph import State, States
+from pilothouse.apiserver.storage.item import Item
 from pilothouse.apiserver.storage.store import ResourceStore
+
+log = logging.getLogger(__name__)
 
 _LISTS_MAX = 1024
 
@@ -58,7 +64,34 @@ class CachedLister:
         self._lists[key] = (store.cached.changed, objects)
         return objects
 
+    def everything(self, resource: Resource) -> States:
+        """Every object (`authz.node_graph.History`), decoded for the caller alone: nothing of it stays in memory."""
+        store = self._stores.get((resource.group, resource.plural))
+        return [_state(item.key, item) for item in store.newest()] if store is not None else []
+
+    def changes(self, resource: Resource, after: int) -> States | None:
+        """The objects that changed after a revision, as they are now; None when the cache does not remember."""
+        store = self._stores.get((resource.group, resource.plural))
+        if store is None:
+            return []
+        cached = store.cached
+        happened = cached.since(after, cached.prefix, None)
+        if happened is None:
+            return None
+        keys = dict.fromkeys(change.item.key for change in happened if change.item is not None)
+        return [_state(key, cached.get(key)) for key in keys]
+
     def revision(self, resource: Resource) -> int:
         """When a resource last changed: what was derived from its objects holds as long as this is the same."""
         store = self._stores.get((resource.group, resource.plural))
         return store.cached.changed if store is not None else 0
+
+
+def _state(key: bytes, item: Item | None) -> State:
+    if item is None:
+        return State(key, None)
+    try:
+        return State(key, item.decode())
+    except ApiError as error:
+        log.debug("%s says nothing: %s", key, error)
+        return State(key, None)
