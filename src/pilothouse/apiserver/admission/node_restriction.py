@@ -6,16 +6,22 @@ It is about users named system:node:NAME in the group system:nodes; everybody el
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission import token_audiences
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
 from pilothouse.apiserver.admission.pod_references import references
-from pilothouse.apiserver.request import UserInfo
+from pilothouse.apiserver.request import RequestInfo, UserInfo
 
 _USER_PREFIX, _GROUP = "system:node:", "system:nodes"
 _LEASES = "kube-node-lease"
@@ -31,6 +37,8 @@ _LABELS = frozenset(
 )  # fmt: skip
 _LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 """Kubernetes' own labels that kubelets set themselves (kubeletapis.IsKubeletLabel)."""
+_AUDIENCE_VERB = "request-serviceaccounts-token-audience"
+_NODE_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 _CLAIM_STATUS = ("allocatedResourceStatuses", "allocatedResources", "capacity", "conditions")
 
 
@@ -40,6 +48,7 @@ class NodeRestriction(Plugin):
 
     def __init__(self, env: Environment) -> None:
         self._lister = env.lister
+        self._authorize = env.authorize
         self._rules: dict[tuple[str, str], Callable[[str, Attributes], None]] = {
             ("", "pods"): self._pod,
             ("", "nodes"): _node,
@@ -48,6 +57,7 @@ class NodeRestriction(Plugin):
             ("coordination.k8s.io", "leases"): _lease,
             ("storage.k8s.io", "csinodes"): _csi_node,
             ("resource.k8s.io", "resourceslices"): _slice,
+            ("certificates.k8s.io", "certificatesigningrequests"): _signing_request,
         }
 
     async def admit(self, a: Attributes) -> None:
@@ -163,6 +173,24 @@ class NodeRestriction(Plugin):
             )
         if _node_name(pod) != node:
             raise a.forbidden("node requested token bound to a pod scheduled on a different node")
+        self._check_audience(a, pod)
+
+    def _check_audience(self, a: Attributes, pod: Obj) -> None:
+        """For what the pod itself asks tokens for, or RBAC lets the node."""
+        audiences = ((a.obj or {}).get("spec") or {}).get("audiences") or []
+        if len(audiences) > 1:
+            raise a.forbidden("node may only request 0 or 1 audiences")
+        audience = audiences[0] if audiences else ""
+        if audience in token_audiences.of_pod(self._lister, pod):
+            return
+        asked = RequestInfo(
+            True, "", _AUDIENCE_VERB, namespace=a.namespace, version="v1", resource=audience, name=a.name
+        )
+        if not self._authorize(a.user, asked).allowed:
+            raise a.forbidden(
+                f"audience {go_quote(audience)} not found in pod spec volume, {a.user.name} is not authorized to "
+                "request tokens for this audience"
+            )
 
 
 def node_of(user: UserInfo) -> str | None:
@@ -259,3 +287,17 @@ def _slice(node: str, a: Attributes) -> None:
     part = a.obj if a.operation == "CREATE" else a.old
     if verb is not None and _node_name(part) != node:
         raise a.forbidden(f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+
+
+def _signing_request(node: str, a: Attributes) -> None:
+    """A node asks for certificates of its own name alone."""
+    spec = (a.obj or {}).get("spec") or {}
+    if a.operation != "CREATE" or a.subresource or spec.get("signerName") not in _NODE_SIGNERS:
+        return
+    try:
+        request = x509.load_pem_x509_csr(b64decode(spec.get("request") or ""))
+    except (ValueError, binascii.Error) as error:
+        raise a.forbidden(f"unable to parse csr: {error}") from None
+    names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names[-1:] != [_USER_PREFIX + node]:
+        raise a.forbidden(f"can only create a node CSR with CN={_USER_PREFIX}{node}")

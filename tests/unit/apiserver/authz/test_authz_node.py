@@ -14,6 +14,7 @@ from pilothouse.api.resources import PODS, SECRETS, Resource
 from pilothouse.apiserver.authz.node_graph import NodeGraph, State, Vertex
 from pilothouse.apiserver.request import UserInfo
 from tests.served import Api, api
+from tests.unit.controllers.certificate_builders import csr
 
 CORE = "/api/v1"
 HOME = f"{CORE}/namespaces/default"
@@ -352,3 +353,59 @@ def test_a_mirror_pod_opens_nothing() -> None:
     past.pods[b"a"]["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
     assert not NodeGraph(past).relates(Vertex(SECRETS.plural, "d", "s"), "n1")
     assert NodeGraph(past).relates(Vertex(PODS.plural, "d", "a"), "n1")
+
+
+def token_for(server: Api, account: str, pod: str, *audiences: str) -> str:
+    """ "" when the node gets a token, else why not."""
+    uid = server.ask("GET", f"{HOME}/pods/{pod}").body["metadata"]["uid"]
+    bound = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
+    spec = {"boundObjectRef": bound, "audiences": list(audiences)}
+    answer = server.ask("POST", f"{HOME}/serviceaccounts/{account}/token", {"spec": spec}, user=ME)
+    return "" if answer.status == 201 else answer.message.partition("is forbidden: ")[2]
+
+
+def test_tokens_for_the_audiences_of_the_pod(server: Api) -> None:
+    """KEP-4412, gate ServiceAccountNodeAudienceRestriction."""
+    account, rbac = named(server, f"{HOME}/serviceaccounts"), "/apis/rbac.authorization.k8s.io/v1"
+    server.ask(
+        "POST",
+        "/apis/storage.k8s.io/v1/csidrivers",
+        {"metadata": {"name": "d.example"}, "spec": {"tokenRequests": [{"audience": "disk"}]}},
+    )
+    vault = {"projected": {"sources": [{"serviceAccountToken": {"audience": "vault", "path": "t"}}]}}
+    made = pod(
+        server,
+        serviceAccountName=account,
+        volumes=[{"name": "a", **vault}, {"name": "b", "csi": {"driver": "d.example"}}],
+    )
+    assert [token_for(server, account, made, *a) for a in ((), ("vault",), ("disk",))] == [""] * 3
+    assert token_for(server, account, made, "vault", "disk") == "node may only request 0 or 1 audiences"
+    why = (
+        'audience "registry" not found in pod spec volume, system:node:n1 is not authorized to request tokens for '
+        "this audience"
+    )
+    assert token_for(server, account, made, "registry") == why
+    rule = {"apiGroups": [""], "resources": ["registry"], "verbs": ["request-serviceaccounts-token-audience"]}
+    role = named(server, f"{rbac}/clusterroles", rules=[rule])
+    named(
+        server,
+        f"{rbac}/clusterrolebindings",
+        roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        subjects=[{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": ME.name}],
+    )
+    assert token_for(server, account, made, "registry") == ""
+
+
+def test_a_node_asks_for_certificates_of_its_own_name(server: Api) -> None:
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    for name, signer, status in (
+        ("system:node:n1", "kubelet-serving", 201),
+        ("system:node:n2", "kubelet-serving", 403),
+        ("system:node:n2", "kube-apiserver-client-kubelet", 403),
+        ("anybody", "kube-apiserver-client", 201),
+    ):
+        body = csr(next(_names), signer, ["digital signature", "client auth"], common_name=name)
+        answer = server.ask("POST", path, body, user=ME)
+        assert answer.status == status
+        if status == 403:
+            assert answer.message.endswith("can only create a node CSR with CN=system:node:n1")
