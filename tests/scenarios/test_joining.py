@@ -14,6 +14,8 @@ FLAGS = (
     "--ephemeral",
     "--nodes=0",
     "--enable-bootstrap-token-auth",
+    "--enable-admission-plugins=NodeRestriction",
+    "--runtime-config=certificates.k8s.io/v1beta1=true",
     "--controllers=*,bootstrap-signer-controller,token-cleaner-controller",
 )
 
