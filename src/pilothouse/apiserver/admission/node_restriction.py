@@ -6,19 +6,15 @@ It is about users named system:node:NAME in the group system:nodes; everybody el
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
-
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission import token_audiences
+from pilothouse.apiserver.admission.node_certificates import PodCertificates, check_signing_request
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
 from pilothouse.apiserver.admission.pod_references import references
 from pilothouse.apiserver.request import RequestInfo, UserInfo
@@ -38,7 +34,6 @@ _LABELS = frozenset(
 _LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 """Kubernetes' own labels that kubelets set themselves (kubeletapis.IsKubeletLabel)."""
 _AUDIENCE_VERB = "request-serviceaccounts-token-audience"
-_NODE_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 _CLAIM_STATUS = ("allocatedResourceStatuses", "allocatedResources", "capacity", "conditions")
 
 
@@ -57,7 +52,8 @@ class NodeRestriction(Plugin):
             ("coordination.k8s.io", "leases"): _lease,
             ("storage.k8s.io", "csinodes"): _csi_node,
             ("resource.k8s.io", "resourceslices"): _slice,
-            ("certificates.k8s.io", "certificatesigningrequests"): _signing_request,
+            ("certificates.k8s.io", "certificatesigningrequests"): check_signing_request,
+            ("certificates.k8s.io", "podcertificaterequests"): PodCertificates(env.lister).check,
         }
 
     async def admit(self, a: Attributes) -> None:
@@ -287,17 +283,3 @@ def _slice(node: str, a: Attributes) -> None:
     part = a.obj if a.operation == "CREATE" else a.old
     if verb is not None and _node_name(part) != node:
         raise a.forbidden(f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
-
-
-def _signing_request(node: str, a: Attributes) -> None:
-    """A node asks for certificates of its own name alone."""
-    spec = (a.obj or {}).get("spec") or {}
-    if a.operation != "CREATE" or a.subresource or spec.get("signerName") not in _NODE_SIGNERS:
-        return
-    try:
-        request = x509.load_pem_x509_csr(b64decode(spec.get("request") or ""))
-    except (ValueError, binascii.Error) as error:
-        raise a.forbidden(f"unable to parse csr: {error}") from None
-    names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if names[-1:] != [_USER_PREFIX + node]:
-        raise a.forbidden(f"can only create a node CSR with CN={_USER_PREFIX}{node}")

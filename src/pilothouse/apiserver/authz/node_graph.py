@@ -40,25 +40,27 @@ class Vertex(NamedTuple):
     name: str
 
 
-class State(NamedTuple):
-    """An object as it is now, by its key; None when it is gone."""
-
-    key: bytes
-    obj: Obj | None
-
-
-States = list[State]
+class Read(NamedTuple):
+    revision: int
+    obj: Obj
 
 
 class History(Protocol):
-    """What the watch cache knows of a resource."""
+    """What the watch cache knows of a resource. Keys are the stored objects'."""
 
     def revision(self, resource: Resource) -> int: ...
 
-    def changes(self, resource: Resource, after: int) -> States | None:
+    def changed(self, resource: Resource, after: int) -> Keys | None:
         """What changed after a revision; None when that is not known any more."""
 
-    def everything(self, resource: Resource) -> States: ...
+    def revisions(self, resource: Resource) -> dict[bytes, int]:
+        """Of every object there is."""
+
+    def read(self, resource: Resource, key: bytes) -> Read | None:
+        """An object as it is now, the caller's own; None when it is gone."""
+
+
+Keys = list[bytes]
 
 
 class Uses:
@@ -130,7 +132,8 @@ class NodeGraph:
     def __init__(self, history: History) -> None:
         self._history = history
         self._known: dict[Resource, int] = {}
-        self._keys: dict[Resource, set[bytes]] = {}
+        self._read: dict[Resource, dict[bytes, int]] = {resource: {} for resource in _SOURCES}
+        """At which revision each object was read."""
         self._uses = Uses()
         self._volumes = Volumes()
 
@@ -147,32 +150,31 @@ class NodeGraph:
             known = self._known.get(resource)
             if known == revision:
                 continue
-            states = self._history.changes(resource, known) if known is not None else None
-            if states is None:
-                states = self._anew(resource)
-            for state in states:
-                self._put(resource, state)
+            keys = self._history.changed(resource, known) if known is not None else None
+            for key in self._compared(resource) if keys is None else keys:
+                self._look(resource, key)
             self._known[resource] = revision
 
-    def _anew(self, resource: Resource) -> States:
-        """Everything there is, and what was there and is gone."""
-        present = self._history.everything(resource)
-        gone = self._keys.get(resource, set()) - {state.key for state in present}
-        return [*present, *(State(key, None) for key in gone)]
+    def _compared(self, resource: Resource) -> Keys:
+        """What is new, other or gone: only that is read again."""
+        read, present = self._read[resource], self._history.revisions(resource)
+        other = [key for key, revision in present.items() if read.get(key) != revision]
+        return [*other, *(key for key in read if key not in present)]
 
-    def _put(self, resource: Resource, state: State) -> None:
-        keys = self._keys.setdefault(resource, set())
-        if state.obj is None:
-            keys.discard(state.key)
+    def _look(self, resource: Resource, key: bytes) -> None:
+        found = self._history.read(resource, key)
+        obj = found.obj if found is not None else None
+        if found is not None:
+            self._read[resource][key] = found.revision
         else:
-            keys.add(state.key)
+            self._read[resource].pop(key, None)
         if resource == PERSISTENT_VOLUMES:
-            self._volumes.put(state.key, state.obj)
-            return
-        node, used = _uses_of(resource, state.obj) if state.obj is not None else ("", frozenset())
-        self._uses.put(state.key, node, used)
+            self._volumes.put(key, obj)
+        else:
+            self._uses.put(key, *(_uses_of(resource, obj) if obj is not None else _NO_USE))
 
 
+_NO_USE: tuple[str, frozenset[Vertex]] = ("", frozenset())
 _SOURCES = (PODS, PERSISTENT_VOLUMES, VOLUME_ATTACHMENTS, RESOURCE_SLICES, POD_CERTIFICATE_REQUESTS)
 
 

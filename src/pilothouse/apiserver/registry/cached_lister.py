@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.authz.node_graph import State, States
-from pilothouse.apiserver.storage.item import Item
+from pilothouse.apiserver.authz.node_graph import Keys, Read
 from pilothouse.apiserver.storage.store import ResourceStore
 
 log = logging.getLogger(__name__)
@@ -64,34 +63,33 @@ class CachedLister:
         self._lists[key] = (store.cached.changed, objects)
         return objects
 
-    def everything(self, resource: Resource) -> States:
-        """Every object (`authz.node_graph.History`), decoded for the caller alone: nothing of it stays in memory."""
-        store = self._stores.get((resource.group, resource.plural))
-        return [_state(item.key, item) for item in store.newest()] if store is not None else []
-
-    def changes(self, resource: Resource, after: int) -> States | None:
-        """The objects that changed after a revision, as they are now; None when the cache does not remember."""
+    def changed(self, resource: Resource, after: int) -> Keys | None:
+        """Keys of what changed after a revision (`authz.node_graph.History`); None when it is not remembered."""
         store = self._stores.get((resource.group, resource.plural))
         if store is None:
             return []
-        cached = store.cached
-        happened = cached.since(after, cached.prefix, None)
+        happened = store.cached.since(after, store.cached.prefix, None)
         if happened is None:
             return None
-        keys = dict.fromkeys(change.item.key for change in happened if change.item is not None)
-        return [_state(key, cached.get(key)) for key in keys]
+        return [*dict.fromkeys(change.item.key for change in happened if change.item is not None)]
+
+    def revisions(self, resource: Resource) -> dict[bytes, int]:
+        store = self._stores.get((resource.group, resource.plural))
+        return {item.key: item.revision for item in store.newest()} if store is not None else {}
+
+    def read(self, resource: Resource, key: bytes) -> Read | None:
+        """Decoded for the caller alone: nothing of it stays in memory."""
+        store = self._stores.get((resource.group, resource.plural))
+        item = store.cached.get(key) if store is not None else None
+        if item is None:
+            return None
+        try:
+            return Read(item.revision, item.decode())
+        except ApiError as error:
+            log.debug("%s says nothing: %s", key, error)
+            return None
 
     def revision(self, resource: Resource) -> int:
         """When a resource last changed: what was derived from its objects holds as long as this is the same."""
         store = self._stores.get((resource.group, resource.plural))
         return store.cached.changed if store is not None else 0
-
-
-def _state(key: bytes, item: Item | None) -> State:
-    if item is None:
-        return State(key, None)
-    try:
-        return State(key, item.decode())
-    except ApiError as error:
-        log.debug("%s says nothing: %s", key, error)
-        return State(key, None)

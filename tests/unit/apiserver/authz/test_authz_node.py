@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pilothouse.api.resources import PODS, SECRETS, Resource
-from pilothouse.apiserver.authz.node_graph import NodeGraph, State, Vertex
+from pilothouse.apiserver.authz.node_graph import NodeGraph, Read, Vertex
 from pilothouse.apiserver.request import UserInfo
 from tests.served import Api, api
 from tests.unit.controllers.certificate_builders import csr
@@ -302,7 +302,7 @@ class Past:
         self.pods: dict[bytes, Any] = {}
         self.log: list[bytes] = []
         self.forgets = False
-        self.listed = 0
+        self.reads = 0
 
     def put(self, name: str, node: str, secret: str) -> None:
         meta = {"name": name, "namespace": "d"}
@@ -319,12 +319,19 @@ class Past:
     def revision(self, resource: Resource) -> int:
         return len(self.log) if resource == PODS else 0
 
-    def changes(self, resource: Resource, after: int) -> list[State] | None:
-        return None if self.forgets else [State(k, self.pods.get(k)) for k in self.log[after:]]
+    def changed(self, resource: Resource, after: int) -> list[bytes] | None:
+        return None if self.forgets else self.log[after:]
 
-    def everything(self, resource: Resource) -> list[State]:
-        self.listed += resource == PODS
-        return [State(k, v) for k, v in self.pods.items()] if resource == PODS else []
+    def revisions(self, resource: Resource) -> dict[bytes, int]:
+        return {key: self._revision(key) for key in self.pods} if resource == PODS else {}
+
+    def read(self, resource: Resource, key: bytes) -> Read | None:
+        self.reads += 1
+        found = self.pods.get(key)
+        return Read(self._revision(key), found) if found is not None else None
+
+    def _revision(self, key: bytes) -> int:
+        return len(self.log) - self.log[::-1].index(key)
 
 
 def test_the_graph_follows_what_happens_and_begins_anew_where_it_must() -> None:
@@ -339,12 +346,12 @@ def test_the_graph_follows_what_happens_and_begins_anew_where_it_must() -> None:
     past.put("a", "n1", "t")
     past.put("b", "n2", "s")
     assert (sees("n1", "s"), sees("n1", "t"), sees("n2", "s")) == (False, True, True)
-    assert past.listed == 1
+    assert past.reads == 3
     past.forgets = True
     past.drop("a")
     past.put("c", "n1", "s")
     assert (sees("n1", "s"), sees("n1", "t"), sees("n2", "s")) == (True, False, True)
-    assert past.listed == 2
+    assert past.reads == 5, "what is as it was is not read again"
 
 
 def test_a_mirror_pod_opens_nothing() -> None:

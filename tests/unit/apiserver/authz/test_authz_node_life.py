@@ -241,3 +241,72 @@ def test_a_node_clears_away_its_own_slices(life: Life) -> None:
     assert life.ask("admin", "GET", f"{path}/slice-node1") == NOT_FOUND
     assert life.ask("admin", "GET", f"{path}/slice-node2") == ALLOWED
     assert life.ask("node1", "DELETE", f"{path}/slice-node2") == FORBIDDEN
+
+
+def test_certificates_of_the_pods_on_the_node() -> None:
+    """KEP-4317; NodeRestriction's admitPodCertificateRequest."""
+    with api(
+        enable_admission=("NodeRestriction",),
+        disable_admission=("ServiceAccount",),
+        runtime_config="certificates.k8s.io/v1beta1=true",
+    ) as server:
+        life = Life(server)
+        spec = {
+            "nodeName": "node1",
+            "serviceAccountName": "robot",
+            "containers": [{"name": "c", "image": "i"}],
+        }
+        objects = {
+            "node": (f"{CORE}/nodes", named("node1")),
+            "namespace": (f"{CORE}/namespaces", named("ns")),
+            "account": (f"{NS}/serviceaccounts", named("robot")),
+            "pod": (f"{NS}/pods", named("p", spec=spec)),
+        }
+        uid = {k: server.ask("POST", *v).body["metadata"]["uid"] for k, v in objects.items()}
+        path = "/apis/certificates.k8s.io/v1beta1/namespaces/ns/podcertificaterequests"
+        good = {
+            "signerName": "example.com/pods",
+            "podName": "p",
+            "podUID": uid["pod"],
+            "serviceAccountName": "robot",
+            "serviceAccountUID": uid["account"],
+            "nodeName": "node1",
+            "nodeUID": uid["node"],
+            "maxExpirationSeconds": 86400,
+            "pkixPublicKey": "AAAA",
+            "proofOfPossession": "AAAA",
+        }
+
+        def answer(who: str, **change: str) -> tuple[int, str]:
+            made = server.ask("POST", path, named(f"r{who}", spec={**good, **change}), user=USERS[who])
+            return made.status, made.message.partition("is forbidden: ")[2] or made.message
+
+        pod = 'PodCertificateRequest for pod "ns/p"'
+        assert answer("node2") == (
+            403,
+            'PodCertificateRequest.Spec.NodeName="node1", which is not the requesting node "node2"',
+        )
+        assert answer("node1", serviceAccountName="x") == (
+            403,
+            f'{pod} contains serviceAccountName ("x") that differs from running pod ("robot")',
+        )
+        assert answer("node1", nodeUID="x") == (
+            500,
+            f'{pod} names node UID "x", inconsistent with the running node ("{uid["node"]}")',
+        )
+        assert answer("node1", podUID="x") == (
+            500,
+            f'{pod} contains pod UID ("x") which differs from running pod "{uid["pod"]}"',
+        )
+        assert answer("node1", serviceAccountUID="x") == (
+            500,
+            f'{pod} names service account UID "x", which differs from the running service account ("{uid["account"]}")',
+        )
+        assert answer("node1", podName="q") == (
+            500,
+            'while retrieving pod "ns/q" named in the PodCertificateRequest: pod "q" not found',
+        )
+        assert life.ask("node1", "POST", path, named("good", spec=good)) == ALLOWED
+        assert life.ask("node1", "GET", f"{path}/good") == ALLOWED
+        assert life.ask("node2", "GET", f"{path}/good") == FORBIDDEN
+        assert life.ask("node1", "DELETE", f"{path}/good") == FORBIDDEN
