@@ -36,22 +36,27 @@ def config_map_names(pod: Obj) -> set[str]:
     spec = pod["spec"]
     found = set(_of_containers(spec, "configMapRef", "configMapKeyRef"))
     for volume in spec.get("volumes") or ():
-        found.add((volume.get("configMap") or {}).get("name"))
-        found.update(_projected(volume, "configMap"))
+        if "configMap" in volume:
+            found.add((volume["configMap"] or {}).get("name"))
+        elif "projected" in volume:
+            found.update(_projected(volume, "configMap"))
     return {name for name in found if name}
 
 
 def _secrets_of(volume: Obj) -> Iterator[str | None]:
-    yield (volume.get("secret") or {}).get("secretName")
-    yield (volume.get("azureFile") or {}).get("secretName")
-    yield from _projected(volume, "secret")
-    for source, ref in _SECRET_REFS.items():
-        yield ((volume.get(source) or {}).get(ref) or {}).get("name")
+    for source, value in volume.items():
+        if source in ("secret", "azureFile"):
+            yield (value or {}).get("secretName")
+        elif source == "projected":
+            yield from _projected(volume, "secret")
+        elif source in _SECRET_REFS:
+            yield ((value or {}).get(_SECRET_REFS[source]) or {}).get("name")
 
 
 def _projected(volume: Obj, kind: str) -> Iterator[str | None]:
-    for source in (volume.get("projected") or {}).get("sources") or ():
-        yield (source.get(kind) or {}).get("name")
+    for source in (volume["projected"] or {}).get("sources") or ():
+        if kind in source:
+            yield (source[kind] or {}).get("name")
 
 
 def _of_containers(spec: Obj, whole: str, key: str) -> Iterator[str | None]:

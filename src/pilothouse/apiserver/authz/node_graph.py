@@ -10,7 +10,7 @@ kubelets of its own does not pay for it. It is never behind what this server has
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -68,7 +68,7 @@ class Uses:
 
     def __init__(self) -> None:
         self._said: dict[bytes, tuple[str, frozenset[Vertex]]] = {}
-        self._nodes: dict[Vertex, Counter[str]] = {}
+        self._nodes: defaultdict[Vertex, dict[str, int]] = defaultdict(dict)
 
     def put(self, key: bytes, node: str, used: frozenset[Vertex]) -> None:
         """In place of what was said before; "" for no node takes it back."""
@@ -80,7 +80,8 @@ class Uses:
         if node:
             self._said[key] = (node, used)
             for vertex in used:
-                self._nodes.setdefault(vertex, Counter())[node] += 1
+                nodes = self._nodes[vertex]
+                nodes[node] = nodes.get(node, 0) + 1
 
     def _take_back(self, node: str, used: frozenset[Vertex]) -> None:
         for vertex in used:
