@@ -151,13 +151,17 @@ class Cluster:
 
     def _start_controllers(self) -> None:
         from pilothouse.components.controller_manager import USER, ControllerManager
+        from pilothouse.controllers.certificate_authority import CertificateAuthority
+        from pilothouse.controllers.certificate_requests import CHECKS
         from pilothouse.controllers.manager import Settings
         from pilothouse.controllers.names import served_gates
 
+        authority = self._served.authority
         settings = Settings(
-            self._served.authority.pem,
+            authority.pem,
             self.api.signer.legacy,
             features=served_gates(self.api.catalog.find),
+            certificate_signers=dict.fromkeys(CHECKS, CertificateAuthority(*authority.files)),
         )
         if self.options.autoscaling is not None:
             settings = replace(settings, autoscaling=self.options.autoscaling)

@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.conftest import Running
 from tests.scenarios.processes import call, eventually, ready_line, running
 from tests.scenarios.test_main_job import Kubectl, get, runner
+from tests.unit.controllers.certificate_builders import csr, issued
 
 Start = Callable[..., subprocess.Popen[str]]
 _SHORT = (
@@ -63,6 +65,8 @@ def cluster(data: Path, server: str, start: Start) -> Path:
         f"--kubeconfig={manager}",
         "--use-service-account-credentials",
         f"--service-account-private-key-file={directory / 'pki' / 'sa.key'}",
+        f"--cluster-signing-cert-file={directory / 'pki' / 'ca.crt'}",
+        f"--cluster-signing-key-file={directory / 'pki' / 'ca.key'}",
         "--secure-port=0",
         *_SHORT,
     )
@@ -111,6 +115,19 @@ def test_token_secrets_get_tokens_that_the_server_takes(run: Kubectl, server: st
 
 def _holder(run: Kubectl, name: str) -> str:
     return str(get(run, "lease", name, "-n", "kube-system")["spec"]["holderIdentity"])
+
+
+def test_certificates_are_signed_with_the_cluster_s_ca(run: Kubectl, cluster: Path, tmp_path: Path) -> None:
+    request = tmp_path / "csr.json"
+    wanted = csr("erin", "kube-apiserver-client", ["client auth"], common_name="erin")
+    typed = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", **wanted}
+    request.write_text(json.dumps(typed))
+    run("create", "-f", str(request))
+    run("certificate", "approve", "erin")
+    eventually(lambda: "certificate" in get(run, "csr/erin")["status"])
+    found = issued(get(run, "csr/erin"))
+    found.verify_directly_issued_by(x509.load_pem_x509_certificate((cluster / "pki" / "ca.crt").read_bytes()))
+    run("delete", "csr", "erin")
 
 
 def test_leading_is_told_by_a_lease_and_an_event(run: Kubectl) -> None:

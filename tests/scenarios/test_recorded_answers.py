@@ -27,7 +27,6 @@ SETTLED = 0.99
 """Addresses are listed by IP, so the order of their pods is by chance, as was the recorded one; so was a second
 attempt at a pod with an unbound claim (docs/decisions/0062)."""
 NOT_YET = {
-    "certificates": "no signing controller",
     "job": "docs/decisions/0033",
 }
 """Files of cluster/ that do not agree in full, and why."""

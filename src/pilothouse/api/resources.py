@@ -92,6 +92,12 @@ IP_ADDRESSES = Resource("networking.k8s.io", "v1", "ipaddresses", "IPAddress", F
 CERTIFICATE_SIGNING_REQUESTS = Resource(
     "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", False
 )
+POD_CERTIFICATE_REQUESTS = Resource(
+    "certificates.k8s.io", "v1beta1", "podcertificaterequests", "PodCertificateRequest"
+)
+CLUSTER_TRUST_BUNDLES = Resource(
+    "certificates.k8s.io", "v1beta1", "clustertrustbundles", "ClusterTrustBundle", False
+)
 DEVICE_CLASSES = Resource("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", False)
 RESOURCE_CLAIMS = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
 RESOURCE_CLAIM_TEMPLATES = Resource(

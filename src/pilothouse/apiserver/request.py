@@ -46,6 +46,8 @@ class RequestInfo:
     subresource: str = ""
     name: str = ""
     parts: tuple[str, ...] = ()
+    field_selector: str = ""
+    """Of a list, watch or deletecollection, as it was sent (KEP-4601)."""
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+_SELECTING = frozenset(("list", "watch", "deletecollection"))
 _NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 
 
@@ -56,6 +57,9 @@ def parse(method: str, path: str, query: Mapping[str, list[str]]) -> RequestInfo
             name = fields.required_name(selector[0])
     elif not name and verb == "delete":
         verb = "deletecollection"
-    return RequestInfo(
+    info = RequestInfo(
         True, path, verb, prefix, group, version, namespace, resource, subresource, name, tuple(rest)
     )
+    if "fieldSelector" in query and verb in _SELECTING:
+        info.field_selector = query["fieldSelector"][0]
+    return info

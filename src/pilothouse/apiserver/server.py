@@ -24,20 +24,24 @@ from pilothouse.api import errors
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.kubelet import Kubelets, Usages
 from pilothouse.api.protobuf import MAGIC, Codec
-from pilothouse.api.resources import CONFIG_MAPS, Resource
+from pilothouse.api.resources import CONFIG_MAPS, SECRETS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
-from pilothouse.apiserver.authn.chain import Chain
+from pilothouse.apiserver.authn.bootstrap_tokens import BootstrapTokens
+from pilothouse.apiserver.authn.chain import Chain, TokenMethod
 from pilothouse.apiserver.authn.impersonation import Impersonation
+from pilothouse.apiserver.authn.legacy_tokens import TokenUses
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
 from pilothouse.apiserver.authz import escalation
 from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
+from pilothouse.apiserver.authz.node import NodeAuthorizer
+from pilothouse.apiserver.authz.node_graph import NodeGraph
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
 from pilothouse.apiserver.builtin import Builtins
@@ -55,6 +59,7 @@ from pilothouse.apiserver.endpoints.openapi import OpenApi
 from pilothouse.apiserver.endpoints.protobuf_answers import ProtobufAnswers
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
 from pilothouse.apiserver.endpoints.subresources import table as subresources
+from pilothouse.apiserver.legacy_token_tracking import LegacyTokenTracking
 from pilothouse.apiserver.limits import InFlight
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.pipeline import Pipeline, refusal
@@ -114,6 +119,7 @@ class Options:
     token_expiration_s_max: int = 0
     """The longest life of a token that may be asked for; 0 for no limit."""
     anonymous_auth: bool = True
+    bootstrap_token_auth: bool = False
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
@@ -164,7 +170,8 @@ class ApiServer:
         self._leases = LeaseManager(backend, world, options.lease_reuse_s)
         self._compactor = Compactor(backend, world, options.compaction_interval_s)
         self._rbac = Rbac(self.lister)
-        self.authorizer = Modes(self._rbac, options.authorization_modes)
+        nodes = NodeAuthorizer(NodeGraph(self.lister))
+        self.authorizer = Modes(self._rbac, options.authorization_modes, nodes)
         system = self.objects = SystemObjects(self)
         self.admission: AdmissionChain = admission_chain(
             Environment(
@@ -203,7 +210,11 @@ class ApiServer:
             version_document(options.kubernetes_version)["gitVersion"],
         )
         self._rests: dict[tuple[str, str], Rest] = {}
-        self.tokens = ServiceAccountTokens(signer, options.audiences, self.lister, world, options.issuers)
+        self._token_uses = TokenUses(world, metrics, system)
+        self.tokens = ServiceAccountTokens(
+            signer, options.audiences, self.lister, world, options.issuers, self._token_uses
+        )
+        self._token_tracking = LegacyTokenTracking(system, self.lister, world)
         self.authenticator = self._authenticator()
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
@@ -279,12 +290,20 @@ class ApiServer:
         if self.options.client_ca_pem:
             authorities = x509.load_pem_x509_certificates(self.options.client_ca_pem.encode())
             certificates = ClientCertificates(self._world, authorities)
-        methods: list[TokenFile | ServiceAccountTokens] = []
+        methods: list[TokenMethod] = []
         if self.options.token_auth_file is not None:
             methods.append(TokenFile(self.options.token_auth_file))
         methods.append(self.tokens)
+        if self.options.bootstrap_token_auth:
+            methods.append(BootstrapTokens(self.lister, self._world))
         fresh = self._fresh if self._backend.shared else None
-        return Chain(certificates, methods, anonymous=self.options.anonymous_auth, fresh=fresh)
+        return Chain(
+            certificates,
+            methods,
+            anonymous=self.options.anonymous_auth,
+            fresh=fresh,
+            warning=self.tokens.warning,
+        )
 
     async def _fresh(self) -> None:
         for store in self.lister.stores():
@@ -444,6 +463,7 @@ class ApiServer:
         await self._repair_services()
         await self._custom.start()
         self._compactor.start()
+        await self._token_tracking.start()
         if self.options.endpoint_reconciler == "lease":
             leases = MasterLeases(self._backend, self._prefix) if self._backend.shared else None
             self._endpoints = EndpointReconciler(facts, SystemObjects(self), self._world, leases)
@@ -542,6 +562,8 @@ class ApiServer:
 
     async def stop(self) -> None:
         self._stopping = True
+        await self._token_tracking.stop()
+        await self._token_uses.stop()
         if self._endpoints is not None:
             await self._endpoints.stop()
         for chore in self._chores:
@@ -663,6 +685,22 @@ class SystemObjects:
             return fields.update(old, wanted, "kube-apiserver", "status", world.timestamp())
 
         await scope.rest.update(ctx, meta["name"], change, {})
+
+    async def label(self, namespace: str, name: str, uid: str, labels: dict[str, str]) -> None:
+        """Set labels of a secret (`legacy_tokens.Labels`)."""
+        scope = self._server.router.scope(SECRETS.group, SECRETS.version, SECRETS.plural)
+        assert scope is not None
+        world = self._server.world
+
+        async def change(old: Obj | None) -> Obj:
+            if old is None:
+                raise errors.not_found(SECRETS.group, SECRETS.plural, name)
+            meta = old["metadata"]
+            wanted = {**old, "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}}
+            return scope.fields.update(old, wanted, "kube-apiserver", "", world.timestamp())
+
+        ctx = Context(world, self._server.lister, LOOPBACK, namespace)
+        await scope.rest.update(ctx, name, change, {}, uid=uid)
 
     async def delete(self, resource: Resource, name: str, namespace: str = "") -> None:
         scope = self._server.router.scope(resource.group, resource.version, resource.plural)

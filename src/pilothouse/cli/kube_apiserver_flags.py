@@ -189,8 +189,11 @@ AUTHENTICATION = Group(
         no_effect("service-account-lookup", BOOL, True, "tokens are always checked against their account"),
         no_effect("service-account-extend-token-expiration", BOOL, True, "nodes renew tokens in time"),
         refused("service-account-jwks-uri", "the server's own address is told"),
-        refused(
-            "enable-bootstrap-token-auth", "leave it out; bootstrap tokens are not checked yet", BOOL, False
+        Flag(
+            "enable-bootstrap-token-auth",
+            BOOL,
+            False,
+            "Let in who sends a bootstrap token of kube-system, as system:bootstrap:ID.",
         ),
         refused("authentication-config", _WEBHOOK),
         refused("authentication-token-webhook-config-file", _WEBHOOK),
@@ -231,8 +234,8 @@ AUTHORIZATION = Group(
             "authorization-mode",
             STRINGS,
             ("Node", "RBAC"),
-            f"Who decides, in this order: {', '.join(AUTHORIZATION_MODES)}. The simulated nodes act as an "
-            "administrator; Node has no opinion of its own yet.",
+            f"Who decides, in this order: {', '.join(AUTHORIZATION_MODES)}. Node is about kubelets; the simulated "
+            "ones act as an administrator.",
         ),
         refused("authorization-config", _WEBHOOK),
         refused("authorization-policy-file", "ABAC is not served; use RBAC"),
@@ -426,6 +429,7 @@ def options(values: Values) -> Serving:
         api_audiences=values["api-audiences"],
         token_expiration_s_max=int(values["service-account-max-token-expiration"]),
         anonymous_auth=values["anonymous-auth"],
+        bootstrap_token_auth=values["enable-bootstrap-token-auth"],
         authorization_modes=modes,
         enable_admission=values["enable-admission-plugins"],
         disable_admission=values["disable-admission-plugins"],

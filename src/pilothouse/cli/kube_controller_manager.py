@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.cli import autoscaling_flags, component_flags, running
+from pilothouse.cli import autoscaling_flags, component_flags, controller_certificates, running
 from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values, no_effect, refused
 from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, FLOAT, NETWORKS, STRING, STRINGS
 
@@ -39,7 +39,6 @@ _CONCURRENT = {
     "concurrent-validating-admission-policy-status-syncs": (5, "validatingadmissionpolicy-status-controller"),
     "mirroring-concurrent-service-endpoint-syncs": (5, "endpointslice-mirroring-controller"),
 }
-_SIGNING = "certificates are not signed yet"
 _ATTACHED = "what is attached is always read from the VolumeAttachments"
 _CLOUD = "the cloud controller manager has it"
 _RECYCLER = (
@@ -134,6 +133,8 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         force_detach=not values["disable-force-detach-on-timeout"],
         pod_networks=_pod_networks(values),
         features=values["feature-gates"],
+        token_clean_up_s=values["legacy-service-account-token-clean-up-period"],
+        certificate_signers=controller_certificates.signers(values),
     )
 
 
@@ -207,6 +208,12 @@ COMMAND = Command(
                     None,
                     "Published as kube-root-ca.crt (default: the kubeconfig's CA).",
                 ),
+                Flag(
+                    "legacy-service-account-token-clean-up-period",
+                    DURATION,
+                    31536000.0,
+                    "How long a token that an older cluster made by itself must be unused before it is retired.",
+                ),
                 Flag("node-monitor-grace-period", DURATION, 50.0, "After this silence a node is Unknown."),
                 Flag("node-startup-grace-period", DURATION, 60.0, "The same for a node that has just come."),
                 Flag(
@@ -258,6 +265,7 @@ COMMAND = Command(
             ),
         ),
         autoscaling_flags.GROUP,
+        Group("Certificates", controller_certificates.flags()),
         component_flags.connection_group(20, 30),
         component_flags.election_group(_NAME),
         component_flags.endpoint_group(_PORT),
@@ -313,22 +321,6 @@ COMMAND = Command(
                 refused(
                     "external-cloud-volume-plugin", "leave it out; volumes of a cloud come by CSI drivers"
                 ),
-                *(
-                    refused(f"cluster-signing-{name}", f"leave it out; {_SIGNING}")
-                    for name in (
-                        "cert-file",
-                        "key-file",
-                        "kube-apiserver-client-cert-file",
-                        "kube-apiserver-client-key-file",
-                        "kubelet-client-cert-file",
-                        "kubelet-client-key-file",
-                        "kubelet-serving-cert-file",
-                        "kubelet-serving-key-file",
-                        "legacy-unknown-cert-file",
-                        "legacy-unknown-key-file",
-                    )
-                ),
-                no_effect("cluster-signing-duration", DURATION, 31536000.0, _SIGNING),
                 no_effect(
                     "enable-garbage-collector", BOOL, True, "the controller is chosen by --controllers"
                 ),
@@ -369,9 +361,6 @@ COMMAND = Command(
                 ),
                 no_effect("endpoint-updates-batch-period", DURATION, 0.0, "updates are not held back"),
                 no_effect("endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"),
-                no_effect(
-                    "legacy-service-account-token-clean-up-period", DURATION, 31536000.0, "tokens are kept"
-                ),
             ),
         ),
     ),

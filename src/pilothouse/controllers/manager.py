@@ -15,7 +15,13 @@ from typing import NamedTuple
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import names
 from pilothouse.controllers.attach_detach import AttachDetachController
+from pilothouse.controllers.bootstrap_signer import BootstrapSigner
+from pilothouse.controllers.certificate_authority import CertificateAuthority
+from pilothouse.controllers.certificatesigningrequest_approving import CertificateApprovingController
+from pilothouse.controllers.certificatesigningrequest_cleaner import CertificateCleaner
+from pilothouse.controllers.certificatesigningrequest_signing import CertificateSigningController
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from pilothouse.controllers.clustertrustbundle_publisher import ClusterTrustBundlePublisher
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
@@ -31,6 +37,10 @@ from pilothouse.controllers.horizontal_pod_autoscaler import (
     HorizontalPodAutoscalerController,
 )
 from pilothouse.controllers.job import JobController
+from pilothouse.controllers.legacy_serviceaccount_token_cleaner import (
+    CLEAN_UP_S as TOKEN_CLEAN_UP_S,
+)
+from pilothouse.controllers.legacy_serviceaccount_token_cleaner import LegacyTokenCleaner
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_ipam import NodeIpamController, PodNetworks
 from pilothouse.controllers.node_lifecycle import (
@@ -44,6 +54,7 @@ from pilothouse.controllers.node_zones import Rates
 from pilothouse.controllers.persistent_volume import PersistentVolumeController
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
 from pilothouse.controllers.pod_group_protection import PodGroupProtectionController
+from pilothouse.controllers.podcertificaterequest_cleaner import PodCertificateCleaner
 from pilothouse.controllers.pool_status import PoolStatusController
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
@@ -61,6 +72,7 @@ from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.storage_version_gc import StorageVersionGarbageCollector
 from pilothouse.controllers.storage_version_migrator import StorageVersionMigrator
 from pilothouse.controllers.taint_eviction import TaintEvictionController
+from pilothouse.controllers.token_cleaner import TokenCleaner
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
 from pilothouse.controllers.volume_expander import VolumeExpander
 from pilothouse.controllers.volume_protection import (
@@ -96,6 +108,9 @@ class Settings:
     """What nodes get networks for their pods from; None: they bring their own (--allocate-node-cidrs)."""
     features: Mapping[str, bool] = field(default_factory=dict)
     """Feature gates that were set; the others stand as in Kubernetes 1.36."""
+    token_clean_up_s: float = TOKEN_CLEAN_UP_S
+    certificate_signers: Mapping[str, CertificateAuthority] = field(default_factory=dict)
+    """The CA that signs for each signer of Kubernetes; a signer that is not named signs nothing."""
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -168,8 +183,22 @@ TABLE: dict[str, Entry] = {
     "disruption-controller": Entry(
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),
+    "certificatesigningrequest-signing-controller": Entry(
+        "certificate-controller", lambda env, s: CertificateSigningController(env, s.certificate_signers)
+    ),
+    "certificatesigningrequest-approving-controller": Entry(
+        "certificate-controller", lambda env, s: CertificateApprovingController(env)
+    ),
+    "certificatesigningrequest-cleaner-controller": Entry(
+        "certificate-controller", lambda env, s: CertificateCleaner(env)
+    ),
+    "podcertificaterequest-cleaner-controller": Entry(
+        "podcertificaterequestcleaner", lambda env, s: PodCertificateCleaner(env)
+    ),
     "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
     _IPAM: Entry("node-controller", _node_ipam, "cidrAllocator"),
+    "bootstrap-signer-controller": Entry("bootstrap-signer", lambda env, s: BootstrapSigner(env)),
+    "token-cleaner-controller": Entry("token-cleaner", lambda env, s: TokenCleaner(env)),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
@@ -240,8 +269,16 @@ TABLE: dict[str, Entry] = {
     "storageversion-garbage-collector-controller": Entry(
         "storage-version-garbage-collector", lambda env, s: StorageVersionGarbageCollector(env)
     ),
+    "legacy-serviceaccount-token-cleaner-controller": Entry(
+        "legacy-service-account-token-cleaner",
+        lambda env, s: LegacyTokenCleaner(env, clean_up_s=s.token_clean_up_s),
+    ),
     "root-ca-certificate-publisher-controller": Entry(
         "root-ca-cert-publisher", lambda env, s: RootCaPublisher(env, s.root_ca)
+    ),
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller": Entry(
+        "kube-apiserver-serving-clustertrustbundle-publisher",
+        lambda env, s: ClusterTrustBundlePublisher(env, s.root_ca),
     ),
 }
 """By upstream's name, in the order they start."""

@@ -29,11 +29,18 @@ class TokenController(Controller):
         super().__init__(env)
         self._make_token = make_token
         self._root_ca = root_ca
+        self._owners: dict[str, tuple[str, str]] = {}
+        """Name and uid of the account that a secret names, by the secret's key: once it is gone nothing says it."""
 
     def setup(self) -> None:
-        self._secrets = self.watch(SECRETS, keys=_own_if_token, fieldSelector=f"type={TYPE}")
+        self._secrets = self.watch(SECRETS, keys=self._noted, fieldSelector=f"type={TYPE}")
         self._accounts = self.watch(SERVICE_ACCOUNTS, keys=self._secrets_of)
-        self._accounts.add_index("namespace", lambda account: (account["metadata"]["namespace"],))
+
+    def _noted(self, secret: Obj) -> Iterable[str]:
+        annotations = secret["metadata"].get("annotations") or {}
+        key = key_of(secret)
+        self._owners[key] = (annotations.get(NAME, ""), annotations.get(UID, ""))
+        return (key,)
 
     def _secrets_of(self, account: Obj) -> Iterable[str]:
         meta = account["metadata"]
@@ -47,15 +54,12 @@ class TokenController(Controller):
     async def reconcile(self, key: str) -> float | None:
         secret = self._secrets.get(key)
         if secret is None:
-            await self._drop_references(*split_key(key))
-            return None
-        if secret.get("type") != TYPE:
+            await self._drop_reference(*split_key(key), *self._owners.pop(key, ("", "")))
             return None
         meta = secret["metadata"]
         annotations = meta.get("annotations") or {}
-        account = await self._account(meta["namespace"], annotations.get(NAME, ""))
-        wanted_uid = annotations.get(UID)
-        if account is None or (wanted_uid and wanted_uid != account["metadata"]["uid"]):
+        account = await self._account(meta["namespace"], annotations.get(NAME, ""), annotations.get(UID, ""))
+        if account is None:
             await self._delete(secret)
             return None
         wanted = self._filled(secret, account)
@@ -63,16 +67,19 @@ class TokenController(Controller):
             await self._update_unless_gone(SECRETS, wanted)
         return None
 
-    async def _account(self, namespace: str, name: str) -> Obj | None:
+    async def _account(self, namespace: str, name: str, uid: str) -> Obj | None:
+        """The account of this name, and of this uid where one is given. The informer may be behind: only the API
+        server knows that there is none."""
         found = self._accounts.get(f"{namespace}/{name}")
-        if found is not None or not name:
+        if _is(found, uid) or not name:
             return found
         try:
-            return await self.client.get(SERVICE_ACCOUNTS, name, namespace)
+            live = await self.client.get(SERVICE_ACCOUNTS, name, namespace)
         except ApiError as error:
             if error.code != 404:
                 raise
-        return None
+            return None
+        return live if _is(live, uid) else None
 
     async def _delete(self, secret: Obj) -> None:
         namespace, name = split_key(key_of(secret))
@@ -83,14 +90,16 @@ class TokenController(Controller):
             if error.code not in (404, 409):
                 raise
 
-    async def _drop_references(self, namespace: str, name: str) -> None:
+    async def _drop_reference(self, namespace: str, name: str, account_name: str, uid: str) -> None:
         """A token secret that is gone is no longer named by its account."""
-        for account in self._accounts.by_index("namespace", namespace):
-            named = account.get("secrets") or []
-            kept = [ref for ref in named if ref.get("name") != name]
-            if kept != named:
-                typed = {**account, "apiVersion": "v1", "kind": "ServiceAccount"}
-                await self._update_unless_gone(SERVICE_ACCOUNTS, {**typed, "secrets": kept})
+        account = self._accounts.get(f"{namespace}/{account_name}")
+        if account is None or not _is(account, uid):
+            return
+        named = account.get("secrets") or []
+        kept = [ref for ref in named if ref.get("name") != name]
+        if kept != named:
+            typed = {**account, "apiVersion": "v1", "kind": "ServiceAccount"}
+            await self._update_unless_gone(SERVICE_ACCOUNTS, {**typed, "secrets": kept})
 
     async def _update_unless_gone(self, resource: Resource, wanted: Obj) -> None:
         try:
@@ -103,15 +112,16 @@ class TokenController(Controller):
         """The secret with everything a token secret has; None when it has it already. A token and a namespace that
         are there are left as they are (secretUpdateNeeded)."""
         data = dict(secret.get("data") or {})
-        root_ca = _base64(self._root_ca)
-        if data.get("token") and data.get("namespace") and data.get("ca.crt") == root_ca:
+        has_ca = not self._root_ca or data.get("ca.crt") == _base64(self._root_ca)
+        if data.get("token") and data.get("namespace") and has_ca:
             return None
         meta = dict(secret["metadata"])
         if not data.get("token"):
             data["token"] = _base64(self._make_token(account, secret))
         if not data.get("namespace"):
             data["namespace"] = _base64(meta["namespace"])
-        data["ca.crt"] = root_ca
+        if not has_ca:
+            data["ca.crt"] = _base64(self._root_ca)
         meta["annotations"] = {
             **(meta.get("annotations") or {}),
             UID: account["metadata"]["uid"],
@@ -120,8 +130,9 @@ class TokenController(Controller):
         return {**secret, "apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data}
 
 
-def _own_if_token(secret: Obj) -> Iterable[str]:
-    return (key_of(secret),) if secret.get("type") == TYPE else ()
+def _is(account: Obj | None, uid: str) -> bool:
+    """Whether there is an account, and the one that is meant."""
+    return account is not None and (not uid or account["metadata"]["uid"] == uid)
 
 
 def _base64(text: str) -> str:

@@ -78,7 +78,7 @@ class Lab:
 
 
 Scenario = Callable[[Lab], Awaitable[None]]
-Simulate = Callable[[Scenario], None]
+Simulate = Callable[..., None]
 
 
 @pytest.fixture
@@ -98,15 +98,15 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def simulate(refused: list[str]) -> Simulate:
-    """Run a scenario on a cluster of three nodes that has settled. No controller may want what its role does not
-    give it."""
+    """Run a scenario on a cluster of three nodes that has settled; `options` are ClusterOptions beside the usual. No
+    controller may want what its role does not give it."""
 
-    async def run(scenario: Scenario) -> None:
+    async def run(scenario: Scenario, options: dict[str, Any]) -> None:
         world = simulated_world(7)
-        async with Cluster(ClusterOptions(secure_port=None), world) as cluster:
+        async with Cluster(ClusterOptions(secure_port=None, **options), world) as cluster:
             lab = Lab(cluster, world)
             await lab.wait(5)
             await scenario(lab)
         assert refused == []
 
-    return lambda scenario: run_virtual(run(scenario))
+    return lambda scenario, **options: run_virtual(run(scenario, options))

@@ -128,6 +128,23 @@ def test_secrets_go_with_their_account_and_references_with_their_secret(simulate
     simulate(scenario)
 
 
+def test_only_the_account_that_a_secret_is_for_stops_naming_it(simulate: Any) -> None:
+    """Another may mount it, and says so."""
+
+    async def scenario(lab: Any) -> None:
+        named = {"secrets": [{"name": "t"}]}
+        await lab.create(SERVICE_ACCOUNTS, {"metadata": {"name": "robot"}, **named})
+        await lab.create(SERVICE_ACCOUNTS, {"metadata": {"name": "other"}, **named})
+        await lab.create(SECRETS, token_secret("t", "robot"))
+        await lab.wait(2)
+        await lab.delete(SECRETS, "t")
+        await lab.wait(2)
+        assert "secrets" not in await lab.get(SERVICE_ACCOUNTS, "robot")
+        assert (await lab.get(SERVICE_ACCOUNTS, "other"))["secrets"] == named["secrets"]
+
+    simulate(scenario)
+
+
 def test_the_secret_of_an_account_that_was_replaced_goes(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         await lab.create(SERVICE_ACCOUNTS, {"metadata": {"name": "robot"}})

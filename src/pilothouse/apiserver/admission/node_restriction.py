@@ -13,9 +13,11 @@ from pilothouse.api import errors
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission import token_audiences
+from pilothouse.apiserver.admission.node_certificates import PodCertificates, check_signing_request
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
 from pilothouse.apiserver.admission.pod_references import references
-from pilothouse.apiserver.request import UserInfo
+from pilothouse.apiserver.request import RequestInfo, UserInfo
 
 _USER_PREFIX, _GROUP = "system:node:", "system:nodes"
 _LEASES = "kube-node-lease"
@@ -31,6 +33,7 @@ _LABELS = frozenset(
 )  # fmt: skip
 _LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 """Kubernetes' own labels that kubelets set themselves (kubeletapis.IsKubeletLabel)."""
+_AUDIENCE_VERB = "request-serviceaccounts-token-audience"
 _CLAIM_STATUS = ("allocatedResourceStatuses", "allocatedResources", "capacity", "conditions")
 
 
@@ -40,6 +43,7 @@ class NodeRestriction(Plugin):
 
     def __init__(self, env: Environment) -> None:
         self._lister = env.lister
+        self._authorize = env.authorize
         self._rules: dict[tuple[str, str], Callable[[str, Attributes], None]] = {
             ("", "pods"): self._pod,
             ("", "nodes"): _node,
@@ -48,6 +52,8 @@ class NodeRestriction(Plugin):
             ("coordination.k8s.io", "leases"): _lease,
             ("storage.k8s.io", "csinodes"): _csi_node,
             ("resource.k8s.io", "resourceslices"): _slice,
+            ("certificates.k8s.io", "certificatesigningrequests"): check_signing_request,
+            ("certificates.k8s.io", "podcertificaterequests"): PodCertificates(env.lister).check,
         }
 
     async def admit(self, a: Attributes) -> None:
@@ -163,6 +169,24 @@ class NodeRestriction(Plugin):
             )
         if _node_name(pod) != node:
             raise a.forbidden("node requested token bound to a pod scheduled on a different node")
+        self._check_audience(a, pod)
+
+    def _check_audience(self, a: Attributes, pod: Obj) -> None:
+        """For what the pod itself asks tokens for, or RBAC lets the node."""
+        audiences = ((a.obj or {}).get("spec") or {}).get("audiences") or []
+        if len(audiences) > 1:
+            raise a.forbidden("node may only request 0 or 1 audiences")
+        audience = audiences[0] if audiences else ""
+        if audience in token_audiences.of_pod(self._lister, pod):
+            return
+        asked = RequestInfo(
+            True, "", _AUDIENCE_VERB, namespace=a.namespace, version="v1", resource=audience, name=a.name
+        )
+        if not self._authorize(a.user, asked).allowed:
+            raise a.forbidden(
+                f"audience {go_quote(audience)} not found in pod spec volume, {a.user.name} is not authorized to "
+                "request tokens for this audience"
+            )
 
 
 def node_of(user: UserInfo) -> str | None:

@@ -38,9 +38,11 @@ class Chain:
         *,
         anonymous: bool = True,
         fresh: Callable[[], Awaitable[None]] | None = None,
+        warning: Callable[[str], str] | None = None,
     ) -> None:
         """`fresh` returns once the objects that tokens are checked against are the newest: another server may have
-        made the account a moment ago."""
+        made the account a moment ago. `warning` says what who sends a good token should be told, or ""."""
+        self._warning = warning
         self._certificates = certificates
         self._fresh = fresh
         self._tokens = tokens
@@ -72,6 +74,8 @@ class Chain:
             user = self.token_user(token)
         if user is None:
             raise errors.unauthorized()
+        if self._warning is not None and (warning := self._warning(token)):
+            request.warnings.append(warning)
         return user
 
     def token_user(self, token: str) -> UserInfo | None:

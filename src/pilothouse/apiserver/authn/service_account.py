@@ -5,24 +5,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client import CollectorRegistry
 
 from pilothouse.api.field import go_quote
 from pilothouse.api.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.authn import legacy_tokens
+from pilothouse.apiserver.authn.legacy_tokens import LegacyTokens, TokenRefused, TokenUses
 from pilothouse.apiserver.pki.keys import PublicKey
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.kit.certificates import PrivateKey
 from pilothouse.kit.world import World, parse_timestamp
 
-LEGACY_ISSUER = "kubernetes/serviceaccount"
+LEGACY_ISSUER = legacy_tokens.ISSUER
 GROUP = "system:serviceaccounts"
 _CACHE_MAX = 4096
 _DELETED_LEEWAY_S = 60.0
@@ -141,10 +143,6 @@ class Signer:
         }
 
 
-class TokenRefused(ValueError):
-    """A token of ours that is not good (any more); the text is upstream's reason (pkg/serviceaccount)."""
-
-
 _INVALIDATED = "service account token has been invalidated"
 
 
@@ -158,7 +156,10 @@ class ServiceAccountTokens:
         lister: Lister,
         world: World,
         issuers: Sequence[str] = (),
+        uses: TokenUses | None = None,
     ) -> None:
+        self._uses = uses or TokenUses(world, CollectorRegistry())
+        self._legacy = LegacyTokens(lister, self._uses)
         self._keys = signer.keys
         self._issuers = frozenset((signer.issuer, *issuers, LEGACY_ISSUER))
         self._audiences = tuple(audiences)
@@ -178,22 +179,26 @@ class ServiceAccountTokens:
         claims = self._verified(token)
         if claims is None:
             return None
-        if claims["iss"] == LEGACY_ISSUER:
-            user = self._legacy_user(claims, token)
-            return (user, list(audiences)) if user is not None else None
-        meant = claims.get("aud") or ()
+        is_legacy = claims["iss"] == LEGACY_ISSUER
+        # Tokens of secrets name no audience: they are meant for this server.
+        meant = self._audiences if is_legacy else claims.get("aud") or ()
         meant = (meant,) if isinstance(meant, str) else meant
         shared = [a for a in audiences if a in meant]
         if not shared:
             raise TokenRefused(
                 f"token audiences {_quoted(meant)} is invalid for the target audiences {_quoted(audiences)}"
             )
+        if is_legacy:
+            meta = self._legacy.account(claims, token)["metadata"]
+            return user_info(meta["namespace"], meta["name"], meta["uid"]), shared
         now = self._world.now()
         if claims.get("exp", 0) < now:
             raise TokenRefused("service account token has expired")
         if claims.get("nbf", 0) > now:
             raise TokenRefused("service account token is not valid yet")
-        return self._bound_user(claims), shared
+        user = self._bound_user(claims)
+        self._uses.valid.inc()
+        return user, shared
 
     def _verified(self, token: str) -> dict[str, Any] | None:
         known = self._claims.get(token)
@@ -207,22 +212,12 @@ class ServiceAccountTokens:
             self._claims.popitem(last=False)
         return claims
 
-    def _legacy_user(self, claims: dict[str, Any], token: str) -> UserInfo | None:
-        """The secret must still hold this very token (pkg/serviceaccount/legacy.go)."""
-        prefix = LEGACY_ISSUER
-        namespace = claims.get(f"{prefix}/namespace", "")
-        name = claims.get(f"{prefix}/service-account.name", "")
-        uid = claims.get(f"{prefix}/service-account.uid", "")
-        secret = self._lister.get(SECRETS, claims.get(f"{prefix}/secret.name", ""), namespace)
-        if secret is None or secret["metadata"].get("deletionTimestamp"):
-            return None
-        kept = (secret.get("data") or {}).get("token", "")
-        if not hmac.compare_digest(kept, base64.b64encode(token.encode()).decode()):
-            return None
-        if claims.get("sub") != user_name(namespace, name):
-            return None
-        same = self._same(SERVICE_ACCOUNTS, name, namespace, uid, leeway_s=0)
-        return user_info(namespace, name, uid) if same else None
+    def warning(self, token: str) -> str:
+        """What a client that uses a good token should be told; "" for nothing."""
+        claims = self._claims.get(token)  # a good one was looked at a moment ago
+        if claims is None or claims["iss"] != LEGACY_ISSUER or not self._legacy.is_generated(claims):
+            return ""
+        return legacy_tokens.WARNING
 
     def _bound_user(self, claims: dict[str, Any]) -> UserInfo:
         private = claims.get("kubernetes.io") or {}

@@ -20,7 +20,8 @@ _EVENTS: Obj = {
     "apiGroups": ["", "events.k8s.io"],
     "resources": ["events"],
 }
-_DRA, _SCHEDULING, _MIGRATION = "resource.k8s.io", "scheduling.k8s.io", "storagemigration.k8s.io"
+_CERTIFICATES, _DRA = "certificates.k8s.io", "resource.k8s.io"
+_SCHEDULING, _MIGRATION = "scheduling.k8s.io", "storagemigration.k8s.io"
 _ROLES: Mapping[tuple[str, str], tuple[str, list[Obj]]] = {
     (_DRA, "resourcepoolstatusrequests"): (
         "resourcepoolstatusrequest-controller",
@@ -28,6 +29,21 @@ _ROLES: Mapping[tuple[str, str], tuple[str, list[Obj]]] = {
             _rule("delete get list watch", _DRA, "resourcepoolstatusrequests"),
             _rule("patch update", _DRA, "resourcepoolstatusrequests/status"),
             _rule("get list watch", _DRA, "resourceclaims", "resourceslices"),
+            _EVENTS,
+        ],
+    ),
+    (_CERTIFICATES, "podcertificaterequests"): (
+        "podcertificaterequestcleaner",
+        [_rule("delete get list watch", _CERTIFICATES, "podcertificaterequests")],
+    ),
+    (_CERTIFICATES, "clustertrustbundles"): (
+        "kube-apiserver-serving-clustertrustbundle-publisher",
+        [
+            {
+                **_rule("attest", _CERTIFICATES, "signers"),
+                "resourceNames": ["kubernetes.io/kube-apiserver-serving"],
+            },
+            _rule("create delete list update watch", _CERTIFICATES, "clustertrustbundles"),
             _EVENTS,
         ],
     ),

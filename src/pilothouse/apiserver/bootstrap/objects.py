@@ -95,9 +95,21 @@ def objects(facts: Facts, catalog: Catalog) -> list[Made]:
     return found
 
 
-def _fixed(facts: Facts, catalog: Catalog) -> list[Made]:
+def _read() -> list[Obj]:
     data = resources.files("pilothouse.apiserver.bootstrap").joinpath("objects.json").read_bytes()
     found: list[Obj] = msgspec.json.decode(data)
+    return found
+
+
+def bootstrap_rules(role: str) -> list[Obj]:
+    """The rules of a cluster role as it is made; KeyError for a role that is not made here."""
+    roles = {obj["metadata"]["name"]: obj["rules"] for obj in _read() if obj["kind"] == "ClusterRole"}
+    found: list[Obj] = roles[role]
+    return found
+
+
+def _fixed(facts: Facts, catalog: Catalog) -> list[Made]:
+    found = _read()
     if catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural) is not None:
         found += _POD_GROUP_ROLE
     found += gated_roles(catalog)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.authz.node_graph import Keys, Read
 from pilothouse.apiserver.storage.store import ResourceStore
+
+log = logging.getLogger(__name__)
 
 _LISTS_MAX = 1024
 
@@ -57,6 +62,32 @@ class CachedLister:
             self._lists.clear()
         self._lists[key] = (store.cached.changed, objects)
         return objects
+
+    def changed(self, resource: Resource, after: int) -> Keys | None:
+        """Keys of what changed after a revision (`authz.node_graph.History`); None when it is not remembered."""
+        store = self._stores.get((resource.group, resource.plural))
+        if store is None:
+            return []
+        happened = store.cached.since(after, store.cached.prefix, None)
+        if happened is None:
+            return None
+        return [*dict.fromkeys(change.item.key for change in happened if change.item is not None)]
+
+    def revisions(self, resource: Resource) -> dict[bytes, int]:
+        store = self._stores.get((resource.group, resource.plural))
+        return {item.key: item.revision for item in store.newest()} if store is not None else {}
+
+    def read(self, resource: Resource, key: bytes) -> Read | None:
+        """Decoded for the caller alone: nothing of it stays in memory."""
+        store = self._stores.get((resource.group, resource.plural))
+        item = store.cached.get(key) if store is not None else None
+        if item is None:
+            return None
+        try:
+            return Read(item.revision, item.decode())
+        except ApiError as error:
+            log.debug("%s says nothing: %s", key, error)
+            return None
 
     def revision(self, resource: Resource) -> int:
         """When a resource last changed: what was derived from its objects holds as long as this is the same."""

@@ -169,7 +169,8 @@ def mirror(owners: list[Obj] | None = None, **spec: Any) -> Obj:
 def restriction() -> tuple[Bench, NodeRestriction]:
     bench = Bench()
     bench.store(NODES, {"metadata": {"name": "n1"}, "spec": {}})
-    bench.store(PODS, pod("mine", nodeName="n1"))
+    access = {"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    bench.store(PODS, pod("mine", nodeName="n1", volumes=[access]))
     bench.store(PODS, pod("other", nodeName="n2"))
     return bench, NodeRestriction(bench.env())
 

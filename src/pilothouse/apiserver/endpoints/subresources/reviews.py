@@ -11,7 +11,7 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import authorization
 from pilothouse.apiserver.authn.chain import with_group
-from pilothouse.apiserver.authn.service_account import TokenRefused
+from pilothouse.apiserver.authn.legacy_tokens import TokenRefused
 from pilothouse.apiserver.endpoints import body, negotiation, render, writing
 from pilothouse.apiserver.endpoints.options import write_options
 from pilothouse.apiserver.endpoints.scope import Scope
@@ -104,6 +104,9 @@ class Reviewer:
             ],
             "incomplete": False,
         }
+        unknown = self._server.authorizer.unknown_rules(request.user or ANONYMOUS)
+        if unknown:
+            review["status"].update(incomplete=True, evaluationError=unknown)
         return self._answer(request, scope, review)
 
     async def token(self, request: Request, scope: Scope) -> Response:
@@ -166,4 +169,16 @@ def _question(spec: Obj) -> RequestInfo:
         resource=asked.get("resource", ""),
         subresource=asked.get("subresource", ""),
         name=asked.get("name", ""),
+        field_selector=_field_selector(asked.get("fieldSelector") or {}),
+    )
+
+
+def _field_selector(asked: Obj) -> str:
+    """As a request would send it; what cannot be sent so selects nothing that anybody looks for."""
+    if asked.get("rawSelector"):
+        return str(asked["rawSelector"])
+    return ",".join(
+        f"{term['key']}={term['values'][0]}"
+        for term in asked.get("requirements") or ()
+        if term.get("operator") == "In" and len(term.get("values") or ()) == 1
     )
