@@ -167,7 +167,7 @@ class ApiServer:
                 world,
                 system,
                 self.authorizer.authorize,
-                self._resource_of,
+                self.resource_of,
                 options.admission_configuration,
             ),
             options.enable_admission,
@@ -241,7 +241,7 @@ class ApiServer:
         scope = self.router.scope(info.group, info.version, info.resource)
         return scope.kind.resource.kind if scope is not None else ""
 
-    def _resource_of(self, group: str, version: str, kind: str) -> Resource | None:
+    def resource_of(self, group: str, version: str, kind: str) -> Resource | None:
         """The resource that is served for a kind, custom ones too."""
         for scope in self.router.scopes():
             r = scope.kind.resource
