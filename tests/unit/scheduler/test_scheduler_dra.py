@@ -459,7 +459,8 @@ def _steps(seed: int, usable: dict[PoolId, Usable] | None) -> list[Any]:
             **({"cel": f'device.attributes["{d.DRIVER}"].model == "a"'} if random.random() < 0.3 else {}),
             **({"tolerations": [{"operator": "Exists"}]} if random.random() < 0.3 else {}),
         )
-        found = allocate([wanted(d.claim(asked), CLASS.get)], reach, taken)
+        match = {"constraints": [{"matchAttribute": f"{d.DRIVER}/model"}]} if random.random() < 0.5 else {}
+        found = allocate([wanted(d.claim(asked, **match), CLASS.get)], reach, taken)
         grants = [(grant.device.id, dict(grant.share or {})) for grant in (found or [[]])[0]]
         answers.append(grants)
         for id, share in grants:

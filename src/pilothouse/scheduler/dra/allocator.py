@@ -165,11 +165,11 @@ class _Search:
                 return False
         alternatives = requests[number]
         if not alternatives[0].parent:
-            return self._from_device(claim, number, alternatives[0], 0, 0)
+            return self._from_device(claim, number, alternatives[0], 0, _START)
         too_many = 0
         for request in alternatives:
             try:
-                if self._from_device(claim, number, request, 0, 0):
+                if self._from_device(claim, number, request, 0, _START):
                     return True
             except _TooMany:
                 too_many += 1
@@ -177,8 +177,8 @@ class _Search:
             raise _TooMany
         return False
 
-    def _from_device(self, claim: int, number: int, request: Request, have: int, start: int) -> bool:
-        """`have` devices of the request are there; the next one is at `start` or later."""
+    def _from_device(self, claim: int, number: int, request: Request, have: int, start: Place) -> bool:
+        """`have` devices of the request are there; the next one comes after `start`."""
         size = self._size(request)
         if not size:
             return False
@@ -188,25 +188,38 @@ class _Search:
             raise _TooMany
         if not request.count:
             every = self._all[request][have]
-            return self._with(claim, number, request, have, 0, every, must=True)
+            return self._with(claim, number, request, have, _START, every, must=True)
         failed: set[str] = set()
         candidates = self._candidates.get(request)
         if candidates is None:
             candidates = self._candidates[request] = _Candidates(self._reach, partial(self._usable, request))
-        at = start - 1
-        while True:
-            at += 1
-            device = candidates.at(at)
-            if device is None:
-                return False
+        pins = self._pins(claim, request)
+        place = start
+        while (following := candidates.after(place, pins)) is not None:
+            place, device = following
+            if pins and any(selectors.attribute(device, pin.attribute) != pin.value for pin in pins):
+                continue
             if not self._is_free(claim, request, device) or not request.selects(device):
                 continue
             if failed and device.kind in failed:
                 continue  # as good as one that has failed here: exchanging the two changes nothing
-            if self._with(claim, number, request, have, at + 1, device):
+            if self._with(claim, number, request, have, place, device):
                 return True
             if not device.shareable:
                 failed.add(device.kind)
+        return False
+
+    def _pins(self, claim: int, request: Request) -> tuple[_Pin, ...]:
+        """Attributes whose values the devices granted so far leave no choice of."""
+        found = []
+        for constraint in self._constraints[claim]:
+            if constraint.distinct or not constraint.applies(request):
+                continue
+            first = next((g for g in self.grants[claim] if constraint.applies(g.request)), None)
+            value = None if first is None else selectors.attribute(first.device, constraint.attribute)
+            if value is not None:
+                found.append(_Pin(constraint.attribute, value))
+        return tuple(found)
 
     def _usable(self, request: Request, pool: Pool, devices: list[Device]) -> list[Device]:
         """Those of a pool that this request could have if it was alone. What else is asked for only takes away, so
@@ -245,7 +258,7 @@ class _Search:
         number: int,
         request: Request,
         have: int,
-        start: int,
+        start: Place,
         device: Device,
         *,
         must: bool = False,
@@ -348,21 +361,47 @@ class _Search:
         return left_over(pool, [d for d in pool.devices if d.id in taken.devices or d.id in taken.shares])
 
 
+class _Pin(NamedTuple):
+    attribute: str
+    value: tuple[str, object]
+
+
+Place = tuple[int, int]
+"""A pool's number and a device's in what is usable of it."""
+_START: Place = (0, -1)
+
+
 class _Candidates:
-    """Devices in their order, pool by pool as they are asked for."""
+    """Devices in their order, looked for pool by pool as they are asked for."""
 
     def __init__(self, reach: Reach, usable: Callable[[Pool, list[Device]], list[Device]]) -> None:
-        self._pools = iter(reach)
+        self._reach = reach
         self._usable = usable
-        self._found: list[Device] = []
+        self._found: list[list[Device] | None] = [None] * len(reach)
 
-    def at(self, index: int) -> Device | None:
-        while index >= len(self._found):
-            following = next(self._pools, None)
-            if following is None:
-                return None
-            self._found += self._usable(*following)
-        return self._found[index]
+    def after(self, place: Place, pins: Sequence[_Pin]) -> tuple[Place, Device] | None:
+        """The next one; with pins in a pool that has a device with every value."""
+        number, at = place[0], place[1] + 1
+        reach, found = self._reach, self._found
+        while number < len(reach):
+            pool = reach[number][0]
+            if not pins or all(pin.value in _values(pool, pin.attribute) for pin in pins):
+                devices = found[number]
+                if devices is None:
+                    devices = found[number] = self._usable(*reach[number])
+                if at < len(devices):
+                    return (number, at), devices[at]
+            number, at = number + 1, 0
+        return None
+
+
+def _values(pool: Pool, attribute: str) -> frozenset[tuple[str, object] | None]:
+    """All values that a pool's devices have of an attribute."""
+    found = pool.values.get(attribute)
+    if found is None:
+        found = frozenset(selectors.attribute(device, attribute) for device in pool.devices)
+        pool.values[attribute] = found
+    return found
 
 
 class _Constraint(NamedTuple):

@@ -85,6 +85,8 @@ class Pool:
     invalid: str
     binds: bool
     selection: bytes | None
+    values: dict[str, frozenset[tuple[str, object] | None]] = field(default_factory=dict)
+    """Of attributes that somebody asked for, all that there are."""
 
     def on(self, node: Obj, known: dict[bytes, bool]) -> list[Device]:
         """The devices that a node can reach: `devices` itself where these are all. `known` keeps what was found of
