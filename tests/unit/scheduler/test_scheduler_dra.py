@@ -17,6 +17,7 @@ from pilothouse.scheduler.dra import capacity, extended
 from pilothouse.scheduler.dra.allocator import NotOnThisNode, Reach, Taken, TimedOut, Usable, allocate
 from pilothouse.scheduler.dra.devices import Device, DeviceId, PoolId
 from pilothouse.scheduler.dra.inventory import Inventory
+from pilothouse.scheduler.dra.manager import _asked
 from pilothouse.scheduler.dra.requests import RequestError, wanted
 
 CLASS = {"any": d.device_class()}
@@ -504,3 +505,29 @@ def test_nodes_that_reach_the_same_devices_are_one_case() -> None:
     assert [pool.id.pool for pool, _ in on("n2")] == []
     inventory.on_delete(made)
     assert [pool.id.pool for pool, _ in on("n2", gpu="")] == ["b"]
+
+
+def test_claims_that_ask_the_same_are_one_question() -> None:
+    """Whatever they and their classes are called."""
+    classes = {name: d.device_class(name, "true") for name in ("any", "other")}
+
+    def key(*requests: Obj, **devices: Any) -> object:
+        return _asked(wanted(d.claim(*requests, **devices), classes.get))
+
+    other = {"name": "x", "exactly": {"deviceClassName": "other"}}
+    match = [{"requests": ["r"], "matchAttribute": f"{d.DRIVER}/model"}]
+    assert key(d.exactly()) == key(other)
+    different = [
+        key(d.exactly()),
+        key(d.exactly(count=2)),
+        key(d.exactly(allocationMode="All")),
+        key(d.exactly(), d.exactly("s")),
+        key(d.exactly(cel="false")),
+        key(d.exactly(adminAccess=True)),
+        key(d.exactly(tolerations=[{"operator": "Exists"}])),
+        key(d.exactly(capacity={"requests": {"memory": "1"}})),
+        key(d.first_of("r", d.exactly())),
+        key(d.exactly(), constraints=match),
+        key(d.exactly("s"), constraints=match),
+    ]
+    assert len(set(different)) == len(different)

@@ -96,7 +96,7 @@ class Manager:
     def question(self, claims: Sequence[Obj]) -> Question:
         """RequestError."""
         found = tuple(wanted(claim, self.classes.get) for claim in claims)
-        return Question(found, (self._edition, _encode([claim["spec"] for claim in claims])))
+        return Question(found, (self._edition, *map(_asked, found)))
 
     def problem(self, question: Question, node: Obj, late: Callable[[], Late]) -> str:
         """Why a node has no devices for some claims; "" when it has. `late` starts the time that it may take.
@@ -149,6 +149,19 @@ class Manager:
         for answers in self._answers.values():
             for name in nodes:
                 answers.pop(name, None)
+
+
+def _asked(claim: Wanted) -> Hashable:
+    """All of a claim that decides which nodes have devices for it: not its name, nor those of its classes."""
+    requests = tuple(
+        tuple((request.key, request.count, bool(request.parent)) for request in alternatives)
+        for alternatives in claim.requests
+    )
+    constraints = claim.claim["spec"]["devices"].get("constraints")
+    if not constraints:
+        return requests
+    names = tuple(request.full_name for alternatives in claim.requests for request in alternatives)
+    return requests, names, _encode(constraints)
 
 
 def _owner(claim: Obj) -> list[str]:
