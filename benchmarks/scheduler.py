@@ -4,6 +4,8 @@
     python -m benchmarks.scheduler --config FILE [FILE …] --label performance | --all [--json FILE]
     python -m benchmarks.scheduler --config FILE [FILE …] --list
 
+A FILE may be a directory: all performance-config.yaml below it.
+
 Measured as upstream measures: once a second, how many of the measured pods got a node. Beside the average stands
 the threshold that upstream's own CI asks for, and `overall`, all pods over the time from the first creation to the
 last binding. Nodes are objects without kubelets, as upstream's. The store is durable (each write is on the disk
@@ -26,12 +28,13 @@ from benchmarks.report import Report, arguments
 from benchmarks.scheduler_perf import memory
 from benchmarks.scheduler_perf.cluster import BenchmarkCluster
 from benchmarks.scheduler_perf.metrics import histograms
-from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, labelled, read, select
+from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, WorkloadError, labelled, read, select
 from benchmarks.scheduler_perf.resolve import resolved
 from benchmarks.scheduler_perf.run import Run
 from pilothouse.api.errors import ApiError
 
 UNIT = "pods/s"
+_FILE_NAME = "performance-config.yaml"
 
 
 async def measure(report: Report, case: Case, workload: Workload, *, durable: bool, topic: str) -> None:
@@ -39,7 +42,8 @@ async def measure(report: Report, case: Case, workload: Workload, *, durable: bo
     operations = resolved(case, workload)
     name = f"{case.name}/{workload.name}"
     print(f"{name}: {'durable' if durable else 'ephemeral'} store", file=sys.stderr)
-    async with BenchmarkCluster(durable=durable, config=case.scheduler_config) as cluster:
+    features = [gate for gate, is_on in workload.gates.items() if is_on]
+    async with BenchmarkCluster(durable=durable, config=case.scheduler_config, features=features) as cluster:
         run = Run(cluster, case)
         await run.perform(operations)
         for number, window in enumerate(run.windows):
@@ -80,20 +84,34 @@ def _each(options: argparse.Namespace, chosen: list[tuple[Path, Case, Workload]]
     return 1 if failed else 0
 
 
+def _files(paths: list[Path]) -> list[Path]:
+    """A directory stands for all performance-config.yaml below it. ValueError when there is none."""
+    found: list[Path] = []
+    for path in paths:
+        below = sorted(path.rglob(_FILE_NAME)) if path.is_dir() else [path]
+        if not below:
+            raise WorkloadError(f"{path}: there is no {_FILE_NAME} in it")
+        found += below
+    return found
+
+
 def _chosen(options: argparse.Namespace) -> list[tuple[Path, Case, Workload]]:
+    """A named workload is taken from the first file that has its case."""
+    files = {file: read(file) for file in _files(options.config)}
+    if not options.workload:
+        return [(f, *pair) for f, cases in files.items() for pair in labelled(cases, options.label)]
+    everything = [case for cases in files.values() for case in cases]
     found = []
-    for file in options.config:
-        cases = read(file)
-        if options.workload:
-            found += [(file, *select(cases, name)) for name in options.workload]
-        else:
-            found += [(file, *pair) for pair in labelled(cases, options.label)]
+    for name in options.workload:
+        case, workload = select(everything, name)
+        file = next(file for file, cases in files.items() if any(case is one for one in cases))
+        found.append((file, case, workload))
     return found
 
 
 def _arguments() -> argparse.Namespace:
     parser = arguments("Run upstream's scheduler_perf workloads.")
-    parser.add_argument("--config", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--config", type=Path, nargs="+", required=True, metavar="FILE|DIRECTORY")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workload", nargs="+", metavar="CASE/WORKLOAD")
     which.add_argument(

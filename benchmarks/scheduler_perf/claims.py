@@ -9,7 +9,7 @@ from pilothouse.api.resources import DEVICE_CLASSES, NODES, RESOURCE_CLAIMS, RES
 from pilothouse.client.client import Client
 from pilothouse.kit.world import World
 from pilothouse.scheduler.dra import allocator, result
-from pilothouse.scheduler.dra.allocator import Taken
+from pilothouse.scheduler.dra.allocator import Grant, Taken
 from pilothouse.scheduler.dra.devices import DeviceId
 from pilothouse.scheduler.dra.inventory import Inventory
 from pilothouse.scheduler.dra.requests import wanted
@@ -24,21 +24,37 @@ async def allocate_all(client: Client, world: World, namespace: str) -> None:
     nodes = (await client.list(NODES))["items"]
     world.random.shuffle(nodes)
     claims = (await client.list(RESOURCE_CLAIMS))["items"]
-    taken: set[DeviceId] = set()
+    devices: set[DeviceId] = set()
+    shares: dict[DeviceId, dict[str, int]] = {}
+    taken = Taken(devices, shares, {})
     for claim in claims:
         for each in ((allocation(claim) or {}).get("devices") or {}).get("results") or ():
-            taken.add(DeviceId(each["driver"], each["pool"], each["device"]))
+            if not each.get("adminAccess") and not each.get("shareID"):
+                devices.add(DeviceId(each["driver"], each["pool"], each["device"]))
     for claim in claims:
         if allocation(claim) is not None or namespace not in ("", claim["metadata"]["namespace"]):
             continue
         asked = wanted(claim, classes.get)
         for node in nodes:
-            found = allocator.allocate([asked], inventory.on(node), Taken(taken))
+            found = allocator.allocate([asked], inventory.on(node), taken)
             if found is not None:
                 break
         else:
             raise WorkloadError(f"allocResourceClaims: no node has devices for claim {asked.label}")
-        taken.update(grant.device.id for grant in found[0])
+        for grant in found[0]:
+            _take(grant, devices, shares)
+        taken.forget([grant.device.id for grant in found[0]])
         status = {"allocation": result.allocation(asked, found[0], node["metadata"]["name"], world.uid)}
         typed = {"apiVersion": RESOURCE_CLAIMS.group_version, "kind": RESOURCE_CLAIMS.kind}
         await client.update(RESOURCE_CLAIMS, {**claim, **typed, "status": status}, subresource="status")
+
+
+def _take(grant: Grant, devices: set[DeviceId], shares: dict[DeviceId, dict[str, int]]) -> None:
+    if grant.request.admin:
+        return
+    if grant.share is None:
+        devices.add(grant.device.id)
+        return
+    has = shares.setdefault(grant.device.id, {})
+    for name, value in grant.share.items():
+        has[name] = has.get(name, 0) + value

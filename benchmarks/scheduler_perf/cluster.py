@@ -4,6 +4,7 @@ resource claims, no controllers, as upstream's benchmark (test/integration/sched
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,29 +33,42 @@ _WITHOUT = ("ServiceAccount", "TaintNodesByCondition", "Priority")
 """Admission plugins that upstream's benchmark turns off: pods name a priority without a class."""
 
 
+class NotServed(WorkloadError):
+    """Nobody serves an object's kind, or not yet."""
+
+
 class BenchmarkCluster:
     """`durable`: on the disk, every write acknowledged after it is there. `config` is a KubeSchedulerConfiguration
-    file; ValueError for what is wrong in it."""
+    file; ValueError for what is wrong in it. `features` are the workload's feature gates that are on; every version
+    of every API is served, whichever of them an upstream gate would need."""
 
-    def __init__(self, *, durable: bool, config: Path | None = None) -> None:
+    def __init__(self, *, durable: bool, config: Path | None = None, features: Iterable[str] = ()) -> None:
         self._config = load.read(config) if config is not None else None
+        self._features = frozenset(features)
         self.world = World()
         self.metrics = new_registry()
         self._directory = tempfile.TemporaryDirectory(prefix="benchmark-") if durable else None
         serving = Serving(
             data_dir=Path(self._directory.name) / "data" if self._directory is not None else None,
             listen=False,
-            server=Options(disable_admission=_WITHOUT),
+            server=Options(disable_admission=_WITHOUT, runtime_config="api/all=true"),
         )
         self._served = ServedApi(serving, self.world, self.metrics)
         self.tasks = Tasks("benchmark")
         self._claims: ResourceClaimController | None = None
+        self._resources: dict[tuple[str, str], Resource] = {}
 
     async def __aenter__(self) -> BenchmarkCluster:
         garbage.hold()
         await self._served.start()
         self.client = self._client("benchmark", MASTERS)
-        self._component = scheduler.SchedulerComponent(self._client(scheduler.USER), self.world, self.metrics)
+        self._component = scheduler.SchedulerComponent(
+            self._client(scheduler.USER),
+            self.world,
+            self.metrics,
+            self._config,
+            features=self._features,
+        )
         self.tasks.start("kube-scheduler", self._component.run())
         await self._component.informers.synced()
         garbage.settle()
@@ -97,12 +111,16 @@ class BenchmarkCluster:
         return table
 
     def resource(self, obj: Obj) -> Resource:
-        """What an object's kind is served as. WorkloadError when it is not."""
-        group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
-        served = self._served.api.catalog.by_kind(group, version, str(obj.get("kind", "")))
-        if served is None:
-            raise WorkloadError(f"{obj.get('apiVersion')} {obj.get('kind')} is not served")
-        return served.resource
+        """What an object's kind is served as, a custom one too. NotServed when it is not."""
+        api_version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
+        found = self._resources.get((api_version, kind))
+        if found is None:
+            group, _, version = api_version.rpartition("/")
+            found = self._served.api.resource_of(group, version, kind)
+        if found is None:
+            raise NotServed(f"{api_version} {kind} is not served")
+        self._resources[api_version, kind] = found
+        return found
 
     def sample(self, name: str) -> list[Any]:
         """The metric families that are called so."""

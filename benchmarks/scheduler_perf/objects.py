@@ -11,19 +11,24 @@ from pilothouse.kit.world import World
 HOSTNAME = "kubernetes.io/hostname"
 
 
-def base_node() -> Obj:
-    """The node of a createNodes without a template (scheduler_perf makeBaseNode)."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"generateName": "scheduler-perf-"},
-        "spec": {},
-        "status": {
-            "capacity": {"pods": "110", "cpu": "4", "memory": "32Gi"},
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
+class BaseNode:
+    """The node of a createNodes without a template (scheduler_perf makeBaseNode); its name begins with `prefix`."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def object(self, index: int = 0, count: int = 1) -> Obj:
+        return {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"generateName": self._prefix},
+            "spec": {},
+            "status": {
+                "capacity": {"pods": "110", "cpu": "4", "memory": "32Gi"},
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }
 
 
 def base_pod() -> Obj:

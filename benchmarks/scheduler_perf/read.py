@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,18 @@ class Selector:
     labels: Mapping[str, str] = field(default_factory=dict)
     bucket: str = "Average"
     expects_lower: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """$NAME where a field's value goes: a workload's parameter, checked as the value would have been.
+
+    Upstream has a field of its own for each value that may be a parameter (countParam, …); here every field of an
+    operation may be one.
+    """
+
+    name: str
+    parse: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -85,14 +98,15 @@ def select(cases: Iterable[Case], name: str) -> tuple[Case, Workload]:
     """By CASE/WORKLOAD; a workload's name may have slashes itself. WorkloadError when there is none."""
     cases = list(cases)
     case_name, _, workload_name = name.partition("/")
-    case = next((case for case in cases if case.name == case_name), None)
-    if case is None:
+    named = [case for case in cases if case.name == case_name]
+    if not named:
         raise WorkloadError(f"no case {case_name!r}; there are {', '.join(case.name for case in cases)}")
-    workload = next((w for w in case.workloads if w.name == workload_name), None)
-    if workload is None:
-        names = ", ".join(w.name for w in case.workloads)
-        raise WorkloadError(f"case {case_name} has no workload {workload_name!r}; there are {names}")
-    return case, workload
+    for case in named:
+        for workload in case.workloads:
+            if workload.name == workload_name:
+                return case, workload
+    names = ", ".join(w.name for case in named for w in case.workloads)
+    raise WorkloadError(f"case {case_name} has no workload {workload_name!r}; there are {names}")
 
 
 def labelled(cases: Iterable[Case], wanted: str) -> list[tuple[Case, Workload]]:
@@ -177,14 +191,16 @@ class _Reader:
                 f"{self._where}: unknown opcode {opcode!r}; known are {', '.join(fields.OPCODES)}"
             )
         self = self._inside(opcode)
-        given = self._fields(entry, {"opcode": "text", **known.fields}, required=known.required)
+        table: Mapping[str, Form] = {"opcode": "text", **known.fields}
+        given = self._fields(entry, table, known.required, parameters=True)
         del given["opcode"]
         self._check(opcode, known, given)
         return Operation(opcode, given)
 
     def _check(self, opcode: str, known: Opcode, given: dict[str, Any]) -> None:
         for (of, name), choices in fields.CHOICES.items():
-            if of == opcode and given.get(name, choices[0]) not in choices:
+            value = given.get(name, choices[0])
+            if of == opcode and not isinstance(value, Reference) and value not in choices:
                 raise WorkloadError(
                     f"{self._where}: {name} must be one of {', '.join(filter(None, choices))}, "
                     f"not {given[name]!r}"
@@ -208,8 +224,16 @@ class _Reader:
             raise WorkloadError(f"{self._where}: {name} must be a list with something in it")
         return given
 
-    def _fields(self, entry: Any, known: Mapping[str, Form], required: Iterable[str] = ()) -> dict[str, Any]:
-        """An entry's values by the names of the table. WorkloadError for others, and for those that lack."""
+    def _fields(
+        self,
+        entry: Any,
+        known: Mapping[str, Form],
+        required: Iterable[str] = (),
+        *,
+        parameters: bool = False,
+    ) -> dict[str, Any]:
+        """An entry's values by the names of the table. WorkloadError for others, and for those that lack.
+        `parameters`: a value may be $NAME."""
         if not isinstance(entry, dict):
             raise WorkloadError(f"{self._where}: fields are expected, not {entry!r}")
         names = {name.lower(): name for name in known}
@@ -218,8 +242,13 @@ class _Reader:
             name = names.get(str(key).lower())
             if name is None:
                 raise WorkloadError(f"{self._where}: unknown field {key!r}; known are {', '.join(known)}")
-            if value is not None:
-                found[name] = self._value(name, value, known[name])
+            if value is None:
+                continue
+            form = known[name]
+            if parameters and form != "parameter" and isinstance(value, str) and value.startswith("$"):
+                found[name] = Reference(value, partial(self._value, name, form=form))
+            else:
+                found[name] = self._value(name, value, form)
         for name in required:
             if found.get(name) in (None, "", []):
                 raise WorkloadError(f"{self._where}: {name} must be set")
@@ -231,7 +260,8 @@ class _Reader:
         if form == "paths":
             return [self._path(name, path) for path in self._list(value, name)]
         if form == "operation":
-            return self._inside(name).operation(value)
+            made = {"opcode": "createPods", **value} if isinstance(value, dict) else value
+            return self._inside(name).operation(made)
         if form == "duration":
             return self.duration(name, value)
         if not _FITS[form](value):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.scheduler_perf.fields import PARAMETERS, Form
-from benchmarks.scheduler_perf.read import Case, Operation, Workload, WorkloadError, duration_s
+from benchmarks.scheduler_perf.read import Case, Operation, Reference, Workload, WorkloadError, duration_s
 
 
 @dataclass
@@ -57,7 +57,10 @@ def resolved(case: Case, workload: Workload) -> list[Operation]:
 
 
 def _filled(operation: Operation, params: Params) -> Operation:
-    values = dict(operation.values)
+    values = {
+        name: value.parse(params.get(value.name)) if isinstance(value, Reference) else value
+        for name, value in operation.values.items()
+    }
     for name, parameter in PARAMETERS.items():
         reference = values.pop(name, "")
         if not reference:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scheduler_perf import claims, objects
-from benchmarks.scheduler_perf.cluster import BenchmarkCluster
+from benchmarks.scheduler_perf.cluster import BenchmarkCluster, NotServed
 from benchmarks.scheduler_perf.read import Case, Operation, WorkloadError
 from benchmarks.scheduler_perf.templates import Template
 from benchmarks.scheduler_perf.throughput import Throughput
@@ -28,7 +28,10 @@ from pilothouse.api.resources import (
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
+    POD_GROUPS,
     PODS,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
     Resource,
 )
 from pilothouse.api.types import Obj
@@ -39,10 +42,10 @@ WORKERS = 30
 _NODE_TRIES = 5
 _POLL_S = 1.0
 _PATIENCE_S = 600.0
+_CREATION_PATIENCE_S = 20.0
+_FINAL = (400, 403, 422)
+"""Answers that no further try changes; upstream tries again after any, for a kind may not be served yet."""
 _STRICT = {"fieldValidation": "Strict"}
-_SLICES = Resource("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", False)
-_CLAIMS = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
-_POD_GROUPS = Resource("scheduling.k8s.io", "v1alpha1", "podgroups", "PodGroup")
 
 Values = Mapping[str, Any]
 
@@ -110,11 +113,13 @@ class Run:
     async def create_nodes(self, values: Values, number: int) -> None:
         count = values.get("count", 0)
         path = values.get("nodeTemplatePath")
-        template = Template(path, values.get("templateParams")) if path is not None else None
+        template = Template(path, values.get("templateParams"), NODES) if path is not None else None
+        prefix = f"node-{number}-"
         preparation = objects.Preparation(values, self._world)
 
         async def one(index: int) -> None:
-            name = await self._create_node(template, index, count, preparation)
+            made = template or objects.BaseNode(prefix)
+            name = await self._create_node(made, index, count, preparation)
             csi_node = preparation.csi_node(name)
             if csi_node is not None:
                 await self._client.create(self._cluster.resource(csi_node), csi_node)
@@ -124,11 +129,11 @@ class Run:
         await self._until(lambda: len(self._cluster.table) >= self._nodes, "the scheduler to see all nodes")
 
     async def _create_node(
-        self, template: Template | None, index: int, count: int, preparation: objects.Preparation
+        self, template: Template | objects.BaseNode, index: int, count: int, preparation: objects.Preparation
     ) -> str:
         """Its name. Five random letters are soon taken twice; upstream tries five times as well."""
         for left in reversed(range(_NODE_TRIES)):
-            node = template.object(index, count) if template is not None else objects.base_node()
+            node = template.object(index, count)
             preparation.prepare(node, index)
             name: str = node["metadata"]["name"]
             try:
@@ -142,7 +147,7 @@ class Run:
 
     async def create_namespaces(self, values: Values, number: int) -> None:
         path = values.get("namespaceTemplatePath")
-        template = Template(path) if path is not None else None
+        template = Template(path, kind=NAMESPACES) if path is not None else None
         for index in range(values.get("count", 0)):
             obj: Obj = template.object() if template is not None else {}
             name = f"{values['prefix']}-{index}"
@@ -164,8 +169,24 @@ class Run:
         count = values.get("count", 1)
         template = Template(values["templatePath"], values.get("templateParams"))
         for index in range(count):
-            obj = template.object(index, count)
-            await self._client.create(self._placed(obj, values), obj, values.get("namespace", ""), **_STRICT)
+            await self._create(template.object(index, count), values)
+
+    async def _create(self, obj: Obj, values: Values) -> None:
+        """Tried for 20 s: a definition may have been created just now, and its kind not be served yet."""
+        until_s = self._now() + _CREATION_PATIENCE_S
+        while True:
+            try:
+                resource = self._placed(obj, values)
+                await self._client.create(resource, own_copy(obj), values.get("namespace", ""), **_STRICT)
+            except NotServed:
+                if self._now() > until_s:
+                    raise
+            except ApiError as error:
+                if error.code in _FINAL or self._now() > until_s:
+                    raise WorkloadError(f"{values['templatePath']}: {error}") from None
+            else:
+                return
+            await self._world.clock.sleep(_POLL_S)
 
     async def update_any(self, values: Values, number: int) -> None:
         """An update of the object, or of the subresources that are named, and one of its status."""
@@ -180,11 +201,13 @@ class Run:
             obj["metadata"]["namespace"] = values.get("namespace", "")
             part = "/".join(values.get("subresources") or ())
             for subresource in (part, "status"):
-                await self._client.update(resource, own_copy(obj), subresource=subresource)
+                await self._client.update(resource, own_copy(obj), subresource=subresource, **_STRICT)
 
     def _placed(self, obj: Obj, values: Values) -> Resource:
         """WorkloadError when a namespace is named for what has none, or lacks where one is needed."""
         resource = self._cluster.resource(obj)
+        if resource.group == RESOURCE_CLAIMS.group:
+            self._cluster.run_claim_controller()
         if resource.namespaced != bool(values.get("namespace")):
             what = "needs a namespace" if resource.namespaced else "cannot be in a namespace"
             raise WorkloadError(f"{values['templatePath']}: a {resource.kind} {what}")
@@ -225,7 +248,8 @@ class Run:
             return plain
         if values.get("persistentVolumeTemplatePath") is None:
             raise WorkloadError("createPods: persistentVolumeTemplatePath must be set beside the claim's")
-        claims, volumes = Template(claim_path), Template(values["persistentVolumeTemplatePath"])
+        claims = Template(claim_path, kind=PERSISTENT_VOLUME_CLAIMS)
+        volumes = Template(values["persistentVolumeTemplatePath"], kind=PERSISTENT_VOLUMES)
 
         async def with_volume(index: int) -> None:
             claim, volume = objects.bound_volume(claims.object(), volumes.object(), namespace, index)
@@ -241,7 +265,7 @@ class Run:
         path = values.get("podTemplatePath") or self._case.default_pod_template
         if path is None:
             return lambda index: objects.base_pod()
-        template = Template(path, values.get("templateParams"))
+        template = Template(path, values.get("templateParams"), PODS)
         batch = values.get("signatureBatchSize", 0)
         if not batch:
             return lambda index: template.object(index, count)
@@ -301,7 +325,10 @@ class Run:
         pace = _Pace(self, rate)
         for pod in pods:
             await pace.next()
-            await self._client.delete(PODS, pod["metadata"]["name"], namespace)
+            try:
+                await self._client.delete(PODS, pod["metadata"]["name"], namespace)
+            except ApiError as error:
+                self._say(f"deletePods: {error}")
 
     async def barrier(self, values: Values, number: int) -> None:
         namespaces = values.get("namespaces") or list(self._awaited)
@@ -395,15 +422,17 @@ class Run:
     async def create_pod_groups(self, values: Values, number: int) -> None:
         await self._make_namespace(values["namespace"])
         count = values.get("count", 0)
-        template = Template(values["templatePath"], values.get("templateParams"))
+        template = Template(values["templatePath"], values.get("templateParams"), POD_GROUPS)
         for index in range(count):
-            obj = template.object(index, count)
-            await self._client.create(self._cluster.resource(obj), obj, values["namespace"], **_STRICT)
+            await self._create(template.object(index, count), values)
+        await self.wait_for_pod_groups(values, number)
 
     async def wait_for_pod_groups(self, values: Values, number: int) -> None:
+        """Upstream looks at the scheduler's informer; one that lags here meets a group's pods before the group, and
+        waits for it."""
         until_s = self._now() + 10
         while True:
-            found = await self._client.list(_POD_GROUPS, values["namespace"])
+            found = await self._client.list(POD_GROUPS, values["namespace"])
             if len(found["items"]) >= values.get("count", 0):
                 return
             if self._now() > until_s:
@@ -414,12 +443,12 @@ class Run:
 
     async def create_resource_claims(self, values: Values, number: int) -> None:
         await self._make_namespace(values["namespace"])
-        template = Template(values["templatePath"])
+        template = Template(values["templatePath"], kind=RESOURCE_CLAIMS)
         count = values.get("count", 0)
 
         async def one(index: int) -> None:
             obj = template.object(index, count)
-            await self._client.create(self._cluster.resource(obj), obj, values["namespace"])
+            await self._client.create(self._placed(obj, values), obj, values["namespace"])
 
         await self._in_parallel(count, one)
 
@@ -430,7 +459,7 @@ class Run:
             name = node["metadata"]["name"]
             if fnmatch.fnmatchcase(name, values["nodes"]):
                 made = objects.resource_slice(values["driverName"], name, values.get("maxClaimsPerNode", 0))
-                await self._client.create(_SLICES, made)
+                await self._client.create(RESOURCE_SLICES, made)
 
     async def alloc_resource_claims(self, values: Values, number: int) -> None:
         await claims.allocate_all(self._client, self._world, values.get("namespace", ""))
@@ -445,7 +474,7 @@ class Run:
             "lastTransitionTime": self._world.timestamp(),
         }
         conditions = values.get("conditions") or [condition]
-        for claim in (await self._client.list(_CLAIMS, values["namespace"]))["items"]:
+        for claim in (await self._client.list(RESOURCE_CLAIMS, values["namespace"]))["items"]:
             status = claim.get("status") or {}
             results = ((status.get("allocation") or {}).get("devices") or {}).get("results") or ()
             devices = [
@@ -454,7 +483,7 @@ class Run:
                 if device.get("bindingConditions") or device.get("bindingFailureConditions")
             ]
             changed = {**claim, "status": {**status, "devices": [*(status.get("devices") or ()), *devices]}}
-            await self._client.update(_CLAIMS, changed, subresource="status")
+            await self._client.update(RESOURCE_CLAIMS, changed, subresource="status")
 
     async def check_pod_scheduled(self, values: Values, number: int) -> None:
         """All pods of a namespace have a node, or (for 5 s on end) none has."""

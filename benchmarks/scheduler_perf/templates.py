@@ -15,6 +15,7 @@ import yaml
 
 from benchmarks.scheduler_perf.read import WorkloadError
 from pilothouse.api.catalog import DEFAULT_VERSION
+from pilothouse.api.resources import Resource
 from pilothouse.api.schema.definitions import Definitions, Schema
 from pilothouse.api.types import Obj
 
@@ -49,10 +50,14 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
 
 
 class Template:
-    """One file. A file without actions is parsed once; every object is fresh all the same."""
+    """One file. A file without actions is parsed once; every object is fresh all the same. `kind` is what the
+    operation makes, for files that do not say it themselves (upstream decodes those into the kind's struct)."""
 
-    def __init__(self, file: Path, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, file: Path, params: Mapping[str, Any] | None = None, kind: Resource | None = None
+    ) -> None:
         self._file = file
+        self._kind = kind
         self._params = dict(params or {})
         source = file.read_text()
         self._template = None
@@ -81,6 +86,9 @@ class Template:
             found = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
             raise WorkloadError(f"{self._file}: {' '.join(str(error).split())}") from None
+        if isinstance(found, dict) and self._kind is not None:
+            typed = {"apiVersion": self._kind.group_version, "kind": self._kind.kind}
+            found = {**typed, **{key: value for key, value in found.items() if value is not None}}
         if not isinstance(found, dict) or not found.get("kind"):
             raise WorkloadError(f"{self._file}: an object with a kind is expected")
         return go_names(found)

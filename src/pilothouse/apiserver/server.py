@@ -179,7 +179,7 @@ class ApiServer:
                 world,
                 system,
                 self.authorizer.authorize,
-                self._resource_of,
+                self.resource_of,
                 options.admission_configuration,
             ),
             options.enable_admission,
@@ -271,7 +271,7 @@ class ApiServer:
         """Of what is built in."""
         return self.catalog.find(resource.group, resource.version, resource.plural) is not None
 
-    def _resource_of(self, group: str, version: str, kind: str) -> Resource | None:
+    def resource_of(self, group: str, version: str, kind: str) -> Resource | None:
         """The resource that is served for a kind, custom ones too."""
         for scope in self.router.scopes():
             r = scope.kind.resource

@@ -12,6 +12,7 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
 from pilothouse.kit.world import World
 from pilothouse.nodes import kubelet_events
+from pilothouse.nodes.devices import Publisher
 from pilothouse.nodes.kubelet_events import KubeletEvents
 from pilothouse.nodes.machines import Machines
 from pilothouse.nodes.pods import Pods
@@ -43,6 +44,7 @@ class Fleet:
         self.machines = Machines(client, self._nodes, world, told, count, self._is_staged)
         self.pods = Pods(client, self._pod_informer, self.machines, world, told, self._is_staged)
         self._csi = SimulatedCsi(client, informers, self._pod_informer, self.machines, world, recorder)
+        self._devices = Publisher(client, self._nodes, world, told, self.machines.__contains__)
         self._players: dict[str, Player] = {}
         if stages is not None:
             stages.functions.places = self.pods
@@ -69,6 +71,7 @@ class Fleet:
             tasks.create_task(self.machines.run(), name="heartbeats")
             tasks.create_task(self.pods.run(), name="pods of simulated nodes")
             tasks.create_task(self._csi.run(), name="simulated CSI driver")
+            tasks.create_task(self._devices.run(), name="devices of simulated nodes")
             for kind, player in self._players.items():
                 tasks.create_task(player.run(), name=f"stages of {kind}")
 

@@ -15,6 +15,7 @@ from benchmarks.scheduler_perf.resolve import resolved
 from benchmarks.scheduler_perf.run import OPERATIONS
 from benchmarks.scheduler_perf.templates import Template
 from benchmarks.scheduler_perf.throughput import Throughput
+from pilothouse.api.resources import PODS
 from pilothouse.kit.metrics import exponential_buckets, histogram, new_registry
 
 UPSTREAM = sorted((Path(__file__).parents[4] / "shared" / "scheduler_perf").glob("*/performance-config.yaml"))
@@ -120,6 +121,41 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -
     assert "\n" not in str(caught.value)
 
 
+def test_any_field_of_an_operation_may_be_a_parameter(tmp_path: Path) -> None:
+    text = """
+    - name: Case
+      workloadTemplate:
+      - {opcode: createPods, count: $pods, namespace: $where, podTemplatePath: $file, collectMetrics: $collect}
+      - {opcode: sleep, duration: $long}
+      - {opcode: startCollectingMetrics, namespaces: $all}
+      - {opcode: stopCollectingMetrics}
+      workloads:
+      - name: one
+        params: {pods: 3, where: ns, file: pod.yaml, collect: true, long: 2m, all: [a, b]}
+      - name: two
+        params: {pods: three, where: ns, file: pod.yaml, collect: true, long: 2m, all: [a, b]}
+    """
+    pods, sleep, start, _ = resolved(*select(_cases(tmp_path, text), "Case/one"))
+    assert pods.values == {
+        "count": 3,
+        "namespace": "ns",
+        "podTemplatePath": tmp_path / "pod.yaml",
+        "collectMetrics": True,
+    }
+    assert (sleep.values["duration"], start.values["namespaces"]) == (120, ["a", "b"])
+    with pytest.raises(
+        WorkloadError, match="createPods: count must be a whole number from 0 on, not 'three'"
+    ):
+        resolved(*select(_cases(tmp_path, text), "Case/two"))
+
+
+def test_a_template_of_one_kind_need_not_name_it(tmp_path: Path) -> None:
+    """Upstream decodes it into the kind's struct."""
+    (tmp_path / "template.yaml").write_text("metadata: {generateName: p-}\nspec: {}\n")
+    pod = Template(tmp_path / "template.yaml", kind=PODS).object()
+    assert (pod["apiVersion"], pod["kind"]) == ("v1", "Pod")
+
+
 def test_an_unknown_workload_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="there are small/one, big"):
         select(_cases(tmp_path), "Case/huge")
@@ -217,7 +253,7 @@ def test_a_workload_that_is_over_at_once_has_its_overall_rate() -> None:
     assert counted.figures()["average"] == pytest.approx(10)
 
 
-def test_histograms_are_printed_in_milliseconds() -> None:
+def test_histograms_are_printed_in_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
     registry = new_registry()
     made = histogram(registry, "x_duration_seconds", "X.", ["result"], exponential_buckets(0.001, 2, 5))
     for _ in range(4):
@@ -229,5 +265,5 @@ def test_histograms_are_printed_in_milliseconds() -> None:
     assert found["x_duration_ms/scheduled/Perc50"] == pytest.approx(3)
     assert found["x_duration_ms/scheduled/threshold"] == 5
     assert not any("error" in name for name in found)
-    with pytest.raises(WorkloadError, match="gone_seconds, which this scheduler does not measure"):
-        list(histograms(registry, config, Selector("gone_seconds"), 1.0))
+    assert list(histograms(registry, config, Selector("gone_seconds"), 1.0))
+    assert "gone_seconds, which this scheduler does not measure" in capsys.readouterr().err

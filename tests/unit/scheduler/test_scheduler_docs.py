@@ -11,7 +11,7 @@ import yaml
 
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import NODES, PODS, RESOURCE_QUOTAS
+from pilothouse.api.resources import NODES, PODS, RESOURCE_CLAIMS, RESOURCE_QUOTAS, RESOURCE_SLICES
 from pilothouse.api.types import Obj
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
@@ -95,6 +95,34 @@ async def hardware(c: Gangland) -> None:
     assert await place(c, "render") == "b"
     await a_copy(c, "hardware", "render-2")
     assert "Insufficient example.com/gpu" in (await c.condition("render-2"))["message"]
+
+
+async def devices(c: Gangland) -> None:
+    boards = {
+        "a": [("1", "40Gi"), ("2", "40Gi")],
+        "b": [("1", "10Gi"), ("1", "40Gi"), ("1", "40Gi")],
+        "c": [],
+    }
+    for node, cards in boards.items():
+        await c.node(node)
+        listed = [
+            {
+                "name": f"gpu-{n}",
+                "attributes": {"board": {"string": board}},
+                "capacity": {"memory": {"value": size}},
+            }
+            for n, (board, size) in enumerate(cards)
+        ]
+        pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": "gpu.example.com", "nodeName": node, "pool": pool, "devices": listed}
+        await c.client.create(RESOURCE_SLICES, {"metadata": {"name": node}, "spec": spec})
+    await apply(c, "devices")
+    assert await place(c, "train") == "b"
+    claim = await c.client.get(RESOURCE_CLAIMS, "two-cards", "default")
+    found = [each["device"] for each in claim["status"]["allocation"]["devices"]["results"]]
+    assert found == ["gpu-1", "gpu-2"]
+    await a_copy(c, "devices", "train-2")
+    assert await place(c, "train-2") == "b"
 
 
 async def software(c: Gangland) -> None:
@@ -185,6 +213,7 @@ CHECKS: Mapping[str, Callable[[Gangland], Awaitable[None]]] = {
     "gang by label": gang_by_label,
     "quota of a group": quota_of_a_group,
     "hardware": hardware,
+    "devices": devices,
     "software": software,
     "policy": policy,
     "affinity": affinity,

@@ -4,6 +4,7 @@ search held to the obvious one on small inputs."""
 from __future__ import annotations
 
 from itertools import combinations, product
+from random import Random
 from typing import Any
 
 import dra_builders as d
@@ -13,9 +14,13 @@ from hypothesis import strategies as st
 
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.dra import capacity, extended
-from pilothouse.scheduler.dra.allocator import NotOnThisNode, TimedOut
-from pilothouse.scheduler.dra.devices import Device, DeviceId
-from pilothouse.scheduler.dra.requests import RequestError
+from pilothouse.scheduler.dra.allocator import NotOnThisNode, Reach, Taken, TimedOut, Usable, allocate
+from pilothouse.scheduler.dra.devices import Device, DeviceId, PoolId
+from pilothouse.scheduler.dra.inventory import Inventory
+from pilothouse.scheduler.dra.manager import _asked
+from pilothouse.scheduler.dra.requests import RequestError, wanted
+
+CLASS = {"any": d.device_class()}
 
 GPUS = d.resource_slice(d.model("g0", "small"), d.model("g1", "big"), d.model("g2", "big"))
 
@@ -413,3 +418,116 @@ def test_there_is_an_answer_exactly_when_the_obvious_search_finds_one(
         given_out = [each.partition("=")[2] for claim in found for each in claim]
         assert len(set(given_out)) == len(given_out)
         assert names.isdisjoint(given_out)
+
+
+# -- what is remembered -----------------------------------------------------------------------------------
+
+
+def _steps(seed: int, usable: dict[PoolId, Usable] | None) -> list[Any]:
+    """The answers to claims that come and go, on three pools with parts, shares, taints and models."""
+    random = Random(seed)
+    slices = []
+    for number in range(3):
+        name = f"p{number}"
+        devices = [
+            d.model(
+                f"g{i}",
+                random.choice("ab"),
+                capacity={"memory": {"value": str(random.choice((2, 4)))}},
+                allowMultipleAllocations=random.random() < 0.4,
+                consumesCounters=[
+                    {"counterSet": "s", "counters": {"m": {"value": str(random.choice((1, 2)))}}}
+                ],
+                **({"taints": [{"key": "k", "effect": "NoSchedule"}]} if random.random() < 0.2 else {}),
+            )
+            for i in range(4)
+        ]
+        counters = [{"name": "s", "counters": {"m": {"value": str(random.choice((2, 4)))}}}]
+        where = {"nodeName": "n"}
+        slices.append(d.resource_slice(*devices, name=f"{name}-a", pool_name=name, count=2, **where))
+        slices.append(
+            d.resource_slice(name=f"{name}-b", pool_name=name, count=2, sharedCounters=counters, **where)
+        )
+    reach = d.reach(slices)
+    devices_taken: set[DeviceId] = set()
+    shares: dict[DeviceId, dict[str, int]] = {}
+    taken = Taken(devices_taken, shares, usable)
+    answers: list[Any] = []
+    for number in range(25):
+        asked = d.exactly(
+            count=random.choice((1, 1, 2)),
+            capacity={"requests": {"memory": str(random.choice((1, 2)))}},
+            **({"cel": f'device.attributes["{d.DRIVER}"].model == "a"'} if random.random() < 0.3 else {}),
+            **({"tolerations": [{"operator": "Exists"}]} if random.random() < 0.3 else {}),
+        )
+        match = {"constraints": [{"matchAttribute": f"{d.DRIVER}/model"}]} if random.random() < 0.5 else {}
+        found = allocate([wanted(d.claim(asked, **match), CLASS.get)], reach, taken)
+        grants = [(grant.device.id, dict(grant.share or {})) for grant in (found or [[]])[0]]
+        answers.append(grants)
+        for id, share in grants:
+            if share:
+                has = shares.setdefault(id, {})
+                for name, value in share.items():
+                    has[name] = has.get(name, 0) + value
+            else:
+                devices_taken.add(id)
+        gone = random.sample(sorted(devices_taken), min(len(devices_taken), 1)) if number % 4 == 3 else []
+        devices_taken.difference_update(gone)
+        taken.forget([*(id for id, _ in grants), *gone])
+    return answers
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_remembered_of_a_pool_changes_no_answer(seed: int) -> None:
+    assert _steps(seed, {}) == _steps(seed, None)
+
+
+def test_an_expression_that_fails_for_a_device_behind_the_answer_is_no_error() -> None:
+    slices = [d.resource_slice(d.model("g0", "a"), d.device("g1"))]
+    asked = [wanted(d.claim(d.exactly(cel=f'device.attributes["{d.DRIVER}"].model == "a"')), CLASS.get)]
+    found = allocate(asked, d.reach(slices), Taken(frozenset(), {}, {}))
+    assert found is not None and found[0][0].device.id.device == "g0"
+
+
+def test_nodes_that_reach_the_same_devices_are_one_case() -> None:
+    inventory = Inventory(lambda nodes: None)
+    inventory.on_add(d.resource_slice(d.device("near"), pool_name="a", nodeName="n1"))
+    selector = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]}
+    for name in ("b", "c"):
+        made = d.resource_slice(d.device("far"), name=name, pool_name=name, nodeSelector=selector)
+        inventory.on_add(made)
+
+    def on(name: str, **labels: str) -> Reach:
+        return inventory.on({"metadata": {"name": name, "labels": labels}})
+
+    assert on("n2", gpu="") is on("n3", gpu="yes")
+    assert [pool.id.pool for pool, _ in on("n1", gpu="")] == ["a", "b", "c"]
+    assert [pool.id.pool for pool, _ in on("n2")] == []
+    inventory.on_delete(made)
+    assert [pool.id.pool for pool, _ in on("n2", gpu="")] == ["b"]
+
+
+def test_claims_that_ask_the_same_are_one_question() -> None:
+    """Whatever they and their classes are called."""
+    classes = {name: d.device_class(name, "true") for name in ("any", "other")}
+
+    def key(*requests: Obj, **devices: Any) -> object:
+        return _asked(wanted(d.claim(*requests, **devices), classes.get))
+
+    other = {"name": "x", "exactly": {"deviceClassName": "other"}}
+    match = [{"requests": ["r"], "matchAttribute": f"{d.DRIVER}/model"}]
+    assert key(d.exactly()) == key(other)
+    different = [
+        key(d.exactly()),
+        key(d.exactly(count=2)),
+        key(d.exactly(allocationMode="All")),
+        key(d.exactly(), d.exactly("s")),
+        key(d.exactly(cel="false")),
+        key(d.exactly(adminAccess=True)),
+        key(d.exactly(tolerations=[{"operator": "Exists"}])),
+        key(d.exactly(capacity={"requests": {"memory": "1"}})),
+        key(d.first_of("r", d.exactly())),
+        key(d.exactly(), constraints=match),
+        key(d.exactly("s"), constraints=match),
+    ]
+    assert len(set(different)) == len(different)

@@ -14,8 +14,9 @@ Pure: what is taken, and which devices a node can reach, is given; nothing is ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from pilothouse.api.types import Obj
@@ -48,12 +49,26 @@ class _TooMany(Exception):
     """A claim would get more devices than fit into its status: other devices would not help, fewer might."""
 
 
+class Usable(NamedTuple):
+    """A pool's devices that could be had if nothing else was asked for, by `Request.key`."""
+
+    pool: Pool
+    found: dict[Hashable, list[Device]]
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What others have: whole devices, and of shared ones how much of each capacity."""
 
     devices: Collection[DeviceId] = frozenset()
     shares: Mapping[DeviceId, Mapping[str, int]] = field(default_factory=dict)
+    usable: dict[PoolId, Usable] | None = None
+    """Of pools, until one of their devices is taken or comes free; None when nobody says when that is."""
+
+    def forget(self, devices: Iterable[DeviceId]) -> None:
+        """Those were taken or came free."""
+        for device in devices:
+            (self.usable or {}).pop(device.of, None)
 
 
 class Grant(NamedTuple):
@@ -89,9 +104,8 @@ class _Search:
         self._late = late
         self._looks = 0
         self._pools = {pool.id: pool for pool, _ in reach}
-        self._candidates = [
-            device for pool, devices in reach if not (pool.incomplete or pool.invalid) for device in devices
-        ]
+        self._reach = [(pool, devices) for pool, devices in reach if not (pool.incomplete or pool.invalid)]
+        self._candidates: dict[Request, _Candidates] = {}
         self._constraints = [_constraints(wanted) for wanted in claims]
         self._all = {
             request: self._every(wanted, request, reach)
@@ -151,11 +165,11 @@ class _Search:
                 return False
         alternatives = requests[number]
         if not alternatives[0].parent:
-            return self._from_device(claim, number, alternatives[0], 0, 0)
+            return self._from_device(claim, number, alternatives[0], 0, _START)
         too_many = 0
         for request in alternatives:
             try:
-                if self._from_device(claim, number, request, 0, 0):
+                if self._from_device(claim, number, request, 0, _START):
                     return True
             except _TooMany:
                 too_many += 1
@@ -163,8 +177,8 @@ class _Search:
             raise _TooMany
         return False
 
-    def _from_device(self, claim: int, number: int, request: Request, have: int, start: int) -> bool:
-        """`have` devices of the request are there; the next one is at `start` or later."""
+    def _from_device(self, claim: int, number: int, request: Request, have: int, start: Place) -> bool:
+        """`have` devices of the request are there; the next one comes after `start`."""
         size = self._size(request)
         if not size:
             return False
@@ -173,20 +187,70 @@ class _Search:
         if len(self.grants[claim]) + size - have > RESULTS_MAX:
             raise _TooMany
         if not request.count:
-            device = self._all[request][have]
-            return self._with(claim, number, request, have, 0, device, must=True)
+            every = self._all[request][have]
+            return self._with(claim, number, request, have, _START, every, must=True)
         failed: set[str] = set()
-        for at in range(start, len(self._candidates)):
-            device = self._candidates[at]
+        candidates = self._candidates.get(request)
+        if candidates is None:
+            candidates = self._candidates[request] = _Candidates(self._reach, partial(self._usable, request))
+        pins = self._pins(claim, request)
+        place = start
+        while (following := candidates.after(place, pins)) is not None:
+            place, device = following
+            if pins and any(selectors.attribute(device, pin.attribute) != pin.value for pin in pins):
+                continue
             if not self._is_free(claim, request, device) or not request.selects(device):
                 continue
             if failed and device.kind in failed:
                 continue  # as good as one that has failed here: exchanging the two changes nothing
-            if self._with(claim, number, request, have, at + 1, device):
+            if self._with(claim, number, request, have, place, device):
                 return True
             if not device.shareable:
                 failed.add(device.kind)
         return False
+
+    def _pins(self, claim: int, request: Request) -> tuple[_Pin, ...]:
+        """Attributes whose values the devices granted so far leave no choice of."""
+        found = []
+        for constraint in self._constraints[claim]:
+            if constraint.distinct or not constraint.applies(request):
+                continue
+            first = next((g for g in self.grants[claim] if constraint.applies(g.request)), None)
+            value = None if first is None else selectors.attribute(first.device, constraint.attribute)
+            if value is not None:
+                found.append(_Pin(constraint.attribute, value))
+        return tuple(found)
+
+    def _usable(self, request: Request, pool: Pool, devices: list[Device]) -> list[Device]:
+        """Those of a pool that this request could have if it was alone. What else is asked for only takes away, so
+        that the others need not be tried. All of them where an expression fails: only a device that is really tried
+        may say so."""
+        known = self._taken.usable
+        if known is None or request.admin or devices is not pool.devices:
+            return devices
+        entry = known.get(pool.id)
+        if entry is None or entry.pool is not pool:
+            entry = known[pool.id] = Usable(pool, {})
+        found = entry.found.get(request.key)
+        if found is None:
+            try:
+                found = [device for device in devices if self._is_usable(request, device)]
+            except RequestError:
+                found = devices
+            entry.found[request.key] = found
+        return found
+
+    def _is_usable(self, request: Request, device: Device) -> bool:
+        taken = self._taken
+        if device.id in taken.devices or not request.selects(device) or not request.tolerates(device):
+            return False
+        used = taken.shares.get(device.id, {}) if device.shareable else {}
+        if capacity.share(device, request.capacity, used) is None:
+            return False
+        if not device.counters or device.id in taken.shares:
+            return True
+        rest = self._left(device.id.of)
+        return all(rest[counters].get(name, 0) >= value for counters, name, value in consumption(device))
 
     def _with(
         self,
@@ -194,7 +258,7 @@ class _Search:
         number: int,
         request: Request,
         have: int,
-        start: int,
+        start: Place,
         device: Device,
         *,
         must: bool = False,
@@ -288,10 +352,56 @@ class _Search:
         id = device.id.of
         found = self._counters.get(id)
         if found is None:
-            pool, taken = self._pools[id], self._taken
-            others = [d for d in pool.devices if d.id in taken.devices or d.id in taken.shares]
-            found = self._counters[id] = left_over(pool, others)
+            found = self._counters[id] = self._left(id)
         return found
+
+    def _left(self, id: PoolId) -> dict[str, Amounts]:
+        """What others leave of a pool's counters."""
+        pool, taken = self._pools[id], self._taken
+        return left_over(pool, [d for d in pool.devices if d.id in taken.devices or d.id in taken.shares])
+
+
+class _Pin(NamedTuple):
+    attribute: str
+    value: tuple[str, object]
+
+
+Place = tuple[int, int]
+"""A pool's number and a device's in what is usable of it."""
+_START: Place = (0, -1)
+
+
+class _Candidates:
+    """Devices in their order, looked for pool by pool as they are asked for."""
+
+    def __init__(self, reach: Reach, usable: Callable[[Pool, list[Device]], list[Device]]) -> None:
+        self._reach = reach
+        self._usable = usable
+        self._found: list[list[Device] | None] = [None] * len(reach)
+
+    def after(self, place: Place, pins: Sequence[_Pin]) -> tuple[Place, Device] | None:
+        """The next one; with pins in a pool that has a device with every value."""
+        number, at = place[0], place[1] + 1
+        reach, found = self._reach, self._found
+        while number < len(reach):
+            pool = reach[number][0]
+            if not pins or all(pin.value in _values(pool, pin.attribute) for pin in pins):
+                devices = found[number]
+                if devices is None:
+                    devices = found[number] = self._usable(*reach[number])
+                if at < len(devices):
+                    return (number, at), devices[at]
+            number, at = number + 1, 0
+        return None
+
+
+def _values(pool: Pool, attribute: str) -> frozenset[tuple[str, object] | None]:
+    """All values that a pool's devices have of an attribute."""
+    found = pool.values.get(attribute)
+    if found is None:
+        found = frozenset(selectors.attribute(device, attribute) for device in pool.devices)
+        pool.values[attribute] = found
+    return found
 
 
 class _Constraint(NamedTuple):

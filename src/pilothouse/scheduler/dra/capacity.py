@@ -8,6 +8,7 @@ is rounded up. Amounts are billionths.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pilothouse.api import quantity
@@ -81,7 +82,12 @@ def _allowed(amount: int, policy: Obj) -> bool:
 
 
 def nano(value: Any) -> int:
-    return quantity.parse(str(value)).nano
+    return _nano(str(value))
+
+
+@lru_cache(4096)
+def _nano(text: str) -> int:
+    return quantity.parse(text).nano
 
 
 def texts(device: Device, taken: Mapping[str, int]) -> dict[str, str]:

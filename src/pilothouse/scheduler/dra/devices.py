@@ -6,7 +6,7 @@ out of date. A pool whose newest generation is not complete yet gives no devices
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from pilothouse.api.types import Obj
 Amounts = dict[str, int]
 """Billionths by name."""
 _KIND = "kind"
+_CONSUMPTION = "consumption"
+_SELECTS = ("nodeName", "allNodes", "nodeSelector")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -73,7 +75,8 @@ class Device:
 
 @dataclass(eq=False, slots=True)
 class Pool:
-    """The newest generation. `counters` by set and name. `binds`: a device of it has binding conditions."""
+    """The newest generation. `counters` by set and name. `binds`: a device of it has binding conditions. `selection`
+    is the same for pools whose devices all have one and the same node selection, None where they differ."""
 
     id: PoolId
     devices: list[Device]
@@ -81,9 +84,21 @@ class Pool:
     incomplete: bool
     invalid: str
     binds: bool
+    selection: bytes | None
+    values: dict[str, frozenset[tuple[str, object] | None]] = field(default_factory=dict)
+    """Of attributes that somebody asked for, all that there are."""
 
-    def on(self, node: Obj) -> list[Device]:
-        """The devices that a node can reach."""
+    def on(self, node: Obj, known: dict[bytes, bool]) -> list[Device]:
+        """The devices that a node can reach: `devices` itself where these are all. `known` keeps what was found of
+        a selection on this node."""
+        if self.selection is not None and self.devices:
+            reached = known.get(self.selection)
+            if reached is None:
+                reached = known[self.selection] = reaches(self.devices[0].where, node)
+            return self.devices if reached else []
+        return self._some(node)
+
+    def _some(self, node: Obj) -> list[Device]:
         found: list[Device] = []
         last: Obj | None = None
         reached = False
@@ -112,7 +127,14 @@ def pool(id: PoolId, slices: Iterable[Obj]) -> Pool:
         len(current) != current[0]["spec"]["pool"]["resourceSliceCount"],
         _problem(devices, sets),
         any(device.raw.get("bindingConditions") for device in devices),
+        _selection(devices),
     )
+
+
+def _selection(devices: Iterable[Device]) -> bytes | None:
+    wheres = {id(device.where): device.where for device in devices}.values()
+    found = {_encode([where.get(field) for field in _SELECTS]) for where in wheres}
+    return found.pop() if len(found) == 1 else None
 
 
 def _generation(each: Obj) -> int:
@@ -156,16 +178,22 @@ def reaches(where: Obj, node: Obj) -> bool:
 def pools_on(node: Obj, pools: Iterable[Pool]) -> list[tuple[Pool, list[Device]]]:
     """Pools with the devices that a node can reach, without those that have none: those that need no preparation
     first, each sort by name, so that the same question has the same answer."""
-    found = [(each, devices) for each in pools if (devices := each.on(node))]
+    known: dict[bytes, bool] = {}
+    found = [(each, devices) for each in pools if (devices := each.on(node, known))]
     found.sort(key=lambda pair: (pair[0].binds, pair[0].id))
     return found
 
 
-def consumption(device: Device) -> Iterator[tuple[str, str, int]]:
+def consumption(device: Device) -> Sequence[tuple[str, str, int]]:
     """What a device takes of its pool's shared counters: set, counter, amount (KEP-4815)."""
-    for consumed in device.counters:
-        for name, value in _values(consumed.get("counters")).items():
-            yield consumed["counterSet"], name, value
+    found: list[tuple[str, str, int]] | None = device.facts.get(_CONSUMPTION)
+    if found is None:
+        found = device.facts[_CONSUMPTION] = [
+            (consumed["counterSet"], name, value)
+            for consumed in device.counters
+            for name, value in _values(consumed.get("counters")).items()
+        ]
+    return found
 
 
 def left_over(pool: Pool, taken: Iterable[Device]) -> dict[str, Amounts]:

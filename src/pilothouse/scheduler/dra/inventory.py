@@ -9,12 +9,14 @@ from pilothouse.client.informer import Handler
 from pilothouse.scheduler.dra.allocator import Reach
 from pilothouse.scheduler.dra.devices import DeviceId, Pool, PoolId, pool, pools_on
 
+_ALIKE_MAX = 1000
 Nodes = set[str] | None
 """Names; None: any node."""
 
 
 class Inventory(Handler):
-    """`changed` is told which nodes may have other devices now."""
+    """`changed` is told which nodes may have other devices now. Nodes that reach the same devices, as where pools are
+    not of single nodes, have one and the same `Reach`."""
 
     def __init__(self, changed: Callable[[Nodes], None]) -> None:
         self._changed = changed
@@ -25,15 +27,21 @@ class Inventory(Handler):
         self._shared: set[PoolId] = set()
         self._reach: dict[str, tuple[Obj, Reach]] = {}
         """Of nodes that were asked for, as long as they and their pools are the same."""
+        self._alike: dict[tuple[int, ...], Reach] = {}
+        """One for all nodes that reach the same devices, by what is in it."""
 
     def on(self, node: Obj) -> Reach:
         """What a node can reach."""
         name = node["metadata"]["name"]
+        if len(self._alike) > _ALIKE_MAX:
+            self._alike.clear()
         known = self._reach.get(name)
         if known is not None and known[0] is node:
             return known[1]
         ids = self._local.get(name, set()) | self._shared
-        found = pools_on(node, [self._pool(id) for id in ids])
+        found: Reach = pools_on(node, [self._pool(id) for id in ids])
+        if self._shared:
+            found = self._alike.setdefault(tuple(id(part) for pair in found for part in pair), found)
         self._reach[name] = (node, found)
         return found
 
@@ -98,6 +106,7 @@ class Inventory(Handler):
             self._local.setdefault(name, set()).add(id)
         if before is None or after is None:
             self._reach.clear()
+            self._alike.clear()
             self._changed(None)
         else:
             for name in before | after:

@@ -37,7 +37,7 @@ class Ledger(Handler):
         self._devices: dict[DeviceId, int] = {}
         self._shares: dict[DeviceId, Amounts] = {}
         self._holders: dict[DeviceId, int] = {}
-        self.taken = Taken(self._devices.keys(), self._shares)
+        self.taken = Taken(self._devices.keys(), self._shares, {})
         claims.add_handler(self)
 
     def get(self, key: str) -> Obj | None:
@@ -109,7 +109,9 @@ class Ledger(Handler):
             self._add(use, -1)
         for use in after:
             self._add(use, 1)
-        self._changed({use.device for use in (*before, *after)})
+        devices = {use.device for use in (*before, *after)}
+        self.taken.forget(devices)
+        self._changed(devices)
 
     def _add(self, use: _Use, sign: int) -> None:
         counts = self._devices if use.share is None else self._holders

@@ -17,7 +17,7 @@ from pilothouse.api.resource_claims import ClaimError
 from pilothouse.api.resources import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.dra import allocator, extended
-from pilothouse.scheduler.dra.allocator import Grant, Late, NotOnThisNode, TimedOut
+from pilothouse.scheduler.dra.allocator import Grant, Late, NotOnThisNode, Reach, TimedOut
 from pilothouse.scheduler.dra.inventory import Inventory, Nodes
 from pilothouse.scheduler.dra.ledger import Ledger
 from pilothouse.scheduler.dra.requests import Wanted, wanted
@@ -46,6 +46,8 @@ class Manager:
         """By question and node's name: the node as it was, and why not, "" when it goes."""
         self._stale: set[str] = set()
         """Nodes that changed for those who remember rows."""
+        self._found: tuple[Question | None, dict[int, tuple[Reach, list[list[Grant]] | None]]] = (None, {})
+        """What the question asked last got, by the identity of what a node reaches; until anything changes."""
         self._edition = 0
         """Counts changes that may concern any node."""
         self.inventory = Inventory(self._nodes_changed)
@@ -94,7 +96,7 @@ class Manager:
     def question(self, claims: Sequence[Obj]) -> Question:
         """RequestError."""
         found = tuple(wanted(claim, self.classes.get) for claim in claims)
-        return Question(found, (self._edition, _encode([claim["spec"] for claim in claims])))
+        return Question(found, (self._edition, *map(_asked, found)))
 
     def problem(self, question: Question, node: Obj, late: Callable[[], Late]) -> str:
         """Why a node has no devices for some claims; "" when it has. `late` starts the time that it may take.
@@ -118,8 +120,16 @@ class Manager:
         return why
 
     def grants(self, question: Question, node: Obj, late: Late = lambda: False) -> list[list[Grant]] | None:
-        """As `allocator.allocate`."""
-        return allocator.allocate(question.claims, self.inventory.on(node), self.ledger.taken, late)
+        """As `allocator.allocate`. Searched for once where nodes reach the same devices."""
+        reach = self.inventory.on(node)
+        if self._found[0] is not question:
+            self._found = (question, {})
+        answers = self._found[1]
+        known = answers.get(id(reach))
+        if known is None:
+            found = allocator.allocate(question.claims, reach, self.ledger.taken, late)
+            known = answers[id(reach)] = (reach, found)
+        return known[1]
 
     def refresh(self, table: NodeTable) -> None:
         """Rows whose nodes have other devices now are not what they were."""
@@ -130,6 +140,7 @@ class Manager:
         self._stale.clear()
 
     def _nodes_changed(self, nodes: Nodes) -> None:
+        self._found = (None, {})
         if nodes is None:
             self._edition += 1
             self._answers.clear()
@@ -138,6 +149,19 @@ class Manager:
         for answers in self._answers.values():
             for name in nodes:
                 answers.pop(name, None)
+
+
+def _asked(claim: Wanted) -> Hashable:
+    """All of a claim that decides which nodes have devices for it: not its name, nor those of its classes."""
+    requests = tuple(
+        tuple((request.key, request.count, bool(request.parent)) for request in alternatives)
+        for alternatives in claim.requests
+    )
+    constraints = claim.claim["spec"]["devices"].get("constraints")
+    if not constraints:
+        return requests
+    names = tuple(request.full_name for alternatives in claim.requests for request in alternatives)
+    return requests, names, _encode(constraints)
 
 
 def _owner(claim: Obj) -> list[str]:

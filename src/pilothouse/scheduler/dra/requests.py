@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.dra import selectors
 from pilothouse.scheduler.dra.devices import Device
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
 Classes = Callable[[str], Obj | None]
 """A DeviceClass by name."""
 
@@ -38,6 +41,8 @@ class Request:
     admin: bool
     tolerations: Sequence[Obj]
     capacity: Mapping[str, str]
+    key: Hashable
+    """The same for requests that the same devices would do for."""
 
     @property
     def full_name(self) -> str:
@@ -121,15 +126,20 @@ def _request(claim: Obj, name: str, parent: str, body: Obj, classes: Classes) ->
     if found is None:
         missing = f'deviceclass.resource.k8s.io "{class_name}" not found'
         raise RequestError(f"{who}: could not retrieve device class {class_name}: {missing}")
+    chosen = (*_selectors(f"class {class_name}", found["spec"]), *_selectors(f"claim {_label(claim)}", body))
+    admin = bool(body.get("adminAccess"))
+    tolerations = body.get("tolerations") or ()
+    capacity = (body.get("capacity") or {}).get("requests") or {}
     return Request(
         name,
         parent,
         found,
-        (*_selectors(f"class {class_name}", found["spec"]), *_selectors(f"claim {_label(claim)}", body)),
+        chosen,
         0 if body.get("allocationMode") == "All" else int(body.get("count") or 1),
-        bool(body.get("adminAccess")),
-        body.get("tolerations") or (),
-        (body.get("capacity") or {}).get("requests") or {},
+        admin,
+        tolerations,
+        capacity,
+        (tuple(each.expression for each in chosen), admin, _encode([tolerations, capacity])),
     )
 
 

@@ -247,7 +247,8 @@ class DynamicResources(
         if state.is_empty or state.stale is not None or len(state.unallocated) < len(state.claims):
             return None
         self._manager.refresh(cycle.table)
-        return self._question(cycle, state, tuple(sorted(state.delegated))).key
+        delegated = tuple(sorted(state.delegated))
+        return self._question(cycle, state, delegated).key, delegated
 
     def passes(self, cycle: Cycle, rows: Rows) -> Mask:
         state, table = _state(cycle), cycle.table

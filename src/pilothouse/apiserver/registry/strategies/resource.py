@@ -38,7 +38,17 @@ class ResourceClaimStrategy(Strategy):
         obj["status"] = {}
 
     def prepare_for_status_update(self, ctx: Context, obj: Obj, old: Obj) -> None:
+        """What drivers said of devices goes when the devices are given back, also where the writer does not know of
+        it (dropDeallocatedStatusDevices)."""
         obj["spec"] = old["spec"]
+        status = obj.get("status") or {}
+        given_back = _allocated(old) - _allocated(obj)
+        if given_back and status.get("devices"):
+            left = [device for device in status["devices"] if _shared_id(device) not in given_back]
+            if left:
+                status["devices"] = left
+            else:
+                del status["devices"]
 
     def validate(self, ctx: Context, obj: Obj) -> f.Errors:
         return _admin_access(ctx, obj["spec"]) + validation.resource_claim(obj)
@@ -47,7 +57,7 @@ class ResourceClaimStrategy(Strategy):
         return validation.resource_claim_update(obj, old)
 
     def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        return validation.resource_claim_status_update(obj, old)
+        return _admin_allocation(ctx, obj, old) + validation.resource_claim_status_update(obj, old)
 
 
 class ResourceClaimTemplateStrategy(Strategy):
@@ -63,14 +73,40 @@ class ResourceClaimTemplateStrategy(Strategy):
 
 def _admin_access(ctx: Context, claim_spec: Obj) -> f.Errors:
     """Looking at devices that others use is for namespaces that an administrator marked."""
-    requests = claim_spec["devices"].get("requests") or ()
-    if not any((request.get("exactly") or {}).get("adminAccess") for request in requests):
+    for number, request in enumerate(claim_spec["devices"].get("requests") or ()):
+        if (request.get("exactly") or {}).get("adminAccess") and not _is_for_admins(ctx):
+            return [f.forbidden(f"spec.devices.requests[{number}].adminAccess", NO_ADMIN_ACCESS)]
+    return []
+
+
+def _admin_allocation(ctx: Context, obj: Obj, old: Obj) -> f.Errors:
+    """The same for what is allocated (AuthorizedForAdminStatus)."""
+    if any(result.get("adminAccess") for result in _results(old)):
         return []
+    for number, result in enumerate(_results(obj)):
+        if result.get("adminAccess") and not _is_for_admins(ctx):
+            return [f.forbidden(f"status.allocation.devices.results[{number}].adminAccess", NO_ADMIN_ACCESS)]
+    return []
+
+
+def _is_for_admins(ctx: Context) -> bool:
     namespace = ctx.lister.get(NAMESPACES, ctx.namespace)
     labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
-    if labels.get(ADMIN_ACCESS_LABEL) == "true":
-        return []
-    return [f.forbidden("", NO_ADMIN_ACCESS)]
+    return bool(labels.get(ADMIN_ACCESS_LABEL) == "true")
+
+
+def _results(claim: Obj) -> list[Obj]:
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    found: list[Obj] = (allocation.get("devices") or {}).get("results") or []
+    return found
+
+
+def _allocated(claim: Obj) -> set[tuple[str, ...]]:
+    return {_shared_id(result) for result in _results(claim)}
+
+
+def _shared_id(device: Obj) -> tuple[str, ...]:
+    return tuple(str(device.get(key) or "") for key in ("driver", "pool", "device", "shareID"))
 
 
 class ResourceSliceStrategy(Strategy):
