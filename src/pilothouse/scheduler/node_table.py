@@ -80,6 +80,8 @@ class NodeTable:
         self.nodes: list[Obj | None] = []
         self.valid: Mask = np.zeros(0, dtype=bool)
         self.unschedulable: Mask = np.zeros(0, dtype=bool)
+        self.cordoned = 0
+        """How many are."""
         self.allocatable = Columns(np.int64)
         self.requested = Columns(np.int64)
         self.scored = Columns(np.int64)
@@ -147,7 +149,7 @@ class NodeTable:
         self._images.put(row, self.nodes[row], node)
         self.nodes[row] = node
         self.valid[row] = True
-        self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
+        self._cordon(row, bool((node.get("spec") or {}).get("unschedulable")))
         self.taints[row] = self._taint_number(taints.of_node(node))
         self.allocatable.clear(row)
         for resource, value in amounts((node.get("status") or {}).get("allocatable")).items():
@@ -169,7 +171,7 @@ class NodeTable:
             self._without_home(info, name)
         self.remembered.changed(row)
         self.valid[row] = False
-        self.unschedulable[row] = False
+        self._cordon(row, False)
         self.nodes[row] = None
         self.taints[row] = 0
         for table in (self.allocatable, self.requested, self.scored):
@@ -178,6 +180,10 @@ class NodeTable:
             labels.set(row, None)
         self._images.remove(row)
         self._free.append(row)
+
+    def _cordon(self, row: int, cordoned: bool) -> None:
+        self.cordoned += cordoned - bool(self.unschedulable[row])
+        self.unschedulable[row] = cordoned
 
     def _taint_number(self, found: list[Obj]) -> int:
         if not found:
