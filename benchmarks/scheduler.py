@@ -3,11 +3,13 @@
     python -m benchmarks.scheduler --config FILE --workload CASE/WORKLOAD [--json FILE] [--ephemeral]
     python -m benchmarks.scheduler --config FILE [FILE …] --label performance | --all [--json FILE]
     python -m benchmarks.scheduler --config FILE [FILE …] --list
+    python -m benchmarks.scheduler --config FILE --workload CASE/WORKLOAD --set initNodes=15000
 
 Measured as upstream measures: once a second, how many of the measured pods got a node. Beside the average stands
 the threshold that upstream's own CI asks for, and `overall`, all pods over the time from the first creation to the
-last binding. Nodes are objects without kubelets, as upstream's. The store is durable (each write is on the disk
-before its answer) unless `--ephemeral` is given.
+last binding. Nodes are objects without kubelets, as upstream's. `--set` gives a parameter of the workload another
+value, so that one workload can be measured on clusters of several sizes. The store is durable (each write is on the
+disk before its answer) unless `--ephemeral` is given.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from benchmarks.report import Report, arguments
 from benchmarks.scheduler_perf import memory
 from benchmarks.scheduler_perf.cluster import BenchmarkCluster
 from benchmarks.scheduler_perf.metrics import histograms
-from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, labelled, read, select
+from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, labelled, read, select, with_params
 from benchmarks.scheduler_perf.resolve import resolved
 from benchmarks.scheduler_perf.run import Run
 from pilothouse.api.errors import ApiError
@@ -69,6 +71,7 @@ def _each(options: argparse.Namespace, chosen: list[tuple[Path, Case, Workload]]
             command = [sys.executable, "-m", "benchmarks.scheduler", "--config", str(file)]
             command += ["--workload", f"{case.name}/{workload.name}", "--json", answers.name]
             command += ["--topic", options.topic] + (["--ephemeral"] if options.ephemeral else [])
+            command += [part for name, value in options.set for part in ("--set", f"{name}={value}")]
             if subprocess.run(command, check=False).returncode:
                 failed += 1
                 continue
@@ -81,14 +84,24 @@ def _each(options: argparse.Namespace, chosen: list[tuple[Path, Case, Workload]]
 
 
 def _chosen(options: argparse.Namespace) -> list[tuple[Path, Case, Workload]]:
-    found = []
+    found: list[tuple[Path, Case, Workload]] = []
     for file in options.config:
         cases = read(file)
         if options.workload:
             found += [(file, *select(cases, name)) for name in options.workload]
         else:
             found += [(file, *pair) for pair in labelled(cases, options.label)]
-    return found
+    given = dict(options.set)
+    return [(file, case, with_params(workload, given)) for file, case, workload in found]
+
+
+def _param(text: str) -> tuple[str, int]:
+    """NAME=NUMBER; sizes are all numbers."""
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER") from None
 
 
 def _arguments() -> argparse.Namespace:
@@ -104,6 +117,14 @@ def _arguments() -> argparse.Namespace:
     which.add_argument("--list", action="store_true", help="name the workloads and what they are labelled")
     parser.add_argument("--ephemeral", action="store_true", help="keep the store in memory")
     parser.add_argument("--topic", default="", help="which of several thresholds to compare with")
+    parser.add_argument(
+        "--set",
+        type=_param,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="give a workload's parameter another value; may be given several times",
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="write cProfile's statistics to FILE")
     options = parser.parse_args()
     if options.list:
