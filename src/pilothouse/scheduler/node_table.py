@@ -172,13 +172,13 @@ class NodeTable:
         self.remembered.changed(row)
         self.valid[row] = False
         self._cordon(row, False)
-        self.nodes[row] = None
+        node, self.nodes[row] = self.node(row), None
         self.taints[row] = 0
         for table in (self.allocatable, self.requested, self.scored):
             table.clear(row)
         for labels in self._labels.values():
             labels.set(row, None)
-        self._images.remove(row)
+        self._images.remove(row, node)
         self._free.append(row)
 
     def _cordon(self, row: int, cordoned: bool) -> None:
@@ -236,6 +236,11 @@ class NodeTable:
             for row in self._rows.values():
                 found.set(row, (self.node(row)["metadata"].get("labels") or {}).get(key))
         return found
+
+    @property
+    def knows_images(self) -> bool:
+        """Whether any node reports one."""
+        return bool(self._images.reporting)
 
     def image(self, name: str) -> Image:
         return self._images.of(name, self.nodes)
