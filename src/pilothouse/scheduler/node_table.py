@@ -146,13 +146,16 @@ class NodeTable:
             row = self._rows[name] = self._take_row()
             self.rows_version += 1
         self.remembered.changed(row)
-        self._images.put(row, self.nodes[row], node)
+        before = self.nodes[row]
+        self._images.put(row, before, node)
         self.nodes[row] = node
         self.valid[row] = True
         self._cordon(row, bool((node.get("spec") or {}).get("unschedulable")))
         self.taints[row] = self._taint_number(taints.of_node(node))
-        self.allocatable.clear(row)
-        for resource, value in amounts((node.get("status") or {}).get("allocatable")).items():
+        # Not all columns: each node may have devices that go by a name of their own.
+        for resource in () if before is None else _room(before):
+            self.allocatable[resource][row] = 0
+        for resource, value in _room(node).items():
             self.allocatable[resource][row] = value
         labels = node["metadata"].get("labels") or {}
         for key, column in self._labels.items():
@@ -413,6 +416,10 @@ class NodeTable:
             for selection, column in self._selections.items():
                 if selection.holds(namespace, meta):
                     column[row] += sign
+
+
+def _room(node: Obj) -> dict[str, int]:
+    return amounts((node.get("status") or {}).get("allocatable"))
 
 
 def _counts_alike(old: PodInfo, new: PodInfo) -> bool:
