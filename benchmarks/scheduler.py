@@ -3,13 +3,15 @@
     python -m benchmarks.scheduler --config FILE --workload CASE/WORKLOAD [--json FILE] [--ephemeral]
     python -m benchmarks.scheduler --config FILE [FILE …] --label performance | --all [--json FILE]
     python -m benchmarks.scheduler --config FILE [FILE …] --list
+    python -m benchmarks.scheduler --config FILE --workload CASE/WORKLOAD --set initNodes=15000
 
 A FILE may be a directory: all performance-config.yaml below it.
 
 Measured as upstream measures: once a second, how many of the measured pods got a node. Beside the average stands
 the threshold that upstream's own CI asks for, and `overall`, all pods over the time from the first creation to the
-last binding. Nodes are objects without kubelets, as upstream's. The store is durable (each write is on the disk
-before its answer) unless `--ephemeral` is given.
+last binding. Nodes are objects without kubelets, as upstream's. `--set` gives a parameter of the workload another
+value, so that one workload can be measured on clusters of several sizes. The store is durable (each write is on the
+disk before its answer) unless `--ephemeral` is given.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvloop
@@ -28,7 +31,16 @@ from benchmarks.report import Report, arguments
 from benchmarks.scheduler_perf import memory
 from benchmarks.scheduler_perf.cluster import BenchmarkCluster
 from benchmarks.scheduler_perf.metrics import histograms
-from benchmarks.scheduler_perf.read import THROUGHPUT, Case, Workload, WorkloadError, labelled, read, select
+from benchmarks.scheduler_perf.read import (
+    THROUGHPUT,
+    Case,
+    Workload,
+    WorkloadError,
+    labelled,
+    read,
+    select,
+    with_params,
+)
 from benchmarks.scheduler_perf.resolve import resolved
 from benchmarks.scheduler_perf.run import Run
 from pilothouse.api.errors import ApiError
@@ -73,6 +85,7 @@ def _each(options: argparse.Namespace, chosen: list[tuple[Path, Case, Workload]]
             command = [sys.executable, "-m", "benchmarks.scheduler", "--config", str(file)]
             command += ["--workload", f"{case.name}/{workload.name}", "--json", answers.name]
             command += ["--topic", options.topic] + (["--ephemeral"] if options.ephemeral else [])
+            command += [part for name, value in options.set for part in ("--set", f"{name}={value}")]
             if subprocess.run(command, check=False).returncode:
                 failed += 1
                 continue
@@ -99,14 +112,26 @@ def _chosen(options: argparse.Namespace) -> list[tuple[Path, Case, Workload]]:
     """A named workload is taken from the first file that has its case."""
     files = {file: read(file) for file in _files(options.config)}
     if not options.workload:
-        return [(f, *pair) for f, cases in files.items() for pair in labelled(cases, options.label)]
-    everything = [case for cases in files.values() for case in cases]
-    found = []
-    for name in options.workload:
-        case, workload = select(everything, name)
-        file = next(file for file, cases in files.items() if any(case is one for one in cases))
-        found.append((file, case, workload))
-    return found
+        found = [(f, *pair) for f, cases in files.items() for pair in labelled(cases, options.label)]
+    else:
+        found = [_named(files, name) for name in options.workload]
+    given = dict(options.set)
+    return [(file, case, with_params(workload, given)) for file, case, workload in found]
+
+
+def _named(files: Mapping[Path, list[Case]], name: str) -> tuple[Path, Case, Workload]:
+    case, workload = select([case for cases in files.values() for case in cases], name)
+    file = next(file for file, cases in files.items() if any(case is one for one in cases))
+    return file, case, workload
+
+
+def _param(text: str) -> tuple[str, int]:
+    """NAME=NUMBER; sizes are all numbers."""
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER") from None
 
 
 def _arguments() -> argparse.Namespace:
@@ -122,6 +147,14 @@ def _arguments() -> argparse.Namespace:
     which.add_argument("--list", action="store_true", help="name the workloads and what they are labelled")
     parser.add_argument("--ephemeral", action="store_true", help="keep the store in memory")
     parser.add_argument("--topic", default="", help="which of several thresholds to compare with")
+    parser.add_argument(
+        "--set",
+        type=_param,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="give a workload's parameter another value; may be given several times",
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="write cProfile's statistics to FILE")
     options = parser.parse_args()
     if options.list:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,17 @@ class Workload:
     def threshold(self, topic: str = "") -> float:
         """0 for none."""
         return self.thresholds.get(topic, self.thresholds.get("", 0.0))
+
+
+def with_params(workload: Workload, given: Mapping[str, Any]) -> Workload:
+    """The same with other values, which the figures' names then do not tell; WorkloadError for a parameter that it
+    does not have. A threshold is for the parameters of the file, so it goes."""
+    if not given:
+        return workload
+    unknown = sorted(given.keys() - workload.params.keys())
+    if unknown:
+        raise WorkloadError(f"workload {workload.name} has no parameter {unknown[0]}")
+    return replace(workload, params={**workload.params, **given}, thresholds={})
 
 
 @dataclass(frozen=True)

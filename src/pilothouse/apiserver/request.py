@@ -50,6 +50,9 @@ class RequestInfo:
     """Of a list, watch or deletecollection, as it was sent (KEP-4601)."""
 
 
+_NOTHING = RequestInfo(False, "", "")
+
+
 @dataclass(slots=True)
 class Request:
     """`headers` have lower-case names. `body` is bytes from the wire, a dict from the in-process transport
@@ -65,7 +68,8 @@ class Request:
     peer_certificate: bytes | None = None
     """DER of the client certificate, verified against no CA yet."""
     remote: str = ""
-    info: RequestInfo = field(default_factory=lambda: RequestInfo(False, "", ""))
+    info: RequestInfo = field(default_factory=lambda: _NOTHING)
+    """Set by the pipeline."""
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning: 299 - "…"` headers, in order."""
     audit: dict[str, str] = field(default_factory=dict)

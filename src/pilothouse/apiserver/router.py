@@ -146,10 +146,11 @@ class Router:
                 raise errors.resource_not_found()
             if info.verb not in verbs:
                 return None
-            for key in ((plural, info.subresource, info.verb), ("*", info.subresource, info.verb)):
-                if key in self._subresources:
-                    return self._subresources[key]
-            return _STATUS.get(info.verb)
+            own = self._subresources.get((plural, info.subresource, info.verb))
+            if own is not None:
+                return own
+            shared = self._subresources.get(("*", info.subresource, info.verb))
+            return shared or _STATUS.get(info.verb)
         if info.verb not in kind.verbs:
             return None
         return self._subresources.get((plural, "", info.verb)) or _VERBS.get(info.verb)

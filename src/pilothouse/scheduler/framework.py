@@ -96,6 +96,12 @@ class PluginFailed(Exception):
 class Plugin(ABC):
     name: ClassVar[str]
 
+    @property
+    def itself(self) -> Plugin:
+        """What is asked in the end, where another stands before it (`scheduler.timed`): what is remembered of a plugin
+        is remembered of this one."""
+        return self
+
     def registrations(self) -> Iterable[Registration]:
         """The events after which a pod that this plugin refused may try again (EnqueueExtensions). Who does not say is
         taken to hope for any."""
@@ -173,6 +179,11 @@ class FilterPlugin(Plugin):
     def lacks(self, resource: str) -> str:
         """The reason when one of `asks` is not free."""
         raise NotImplementedError(f"{self.name} has asks and must have lacks")
+
+
+def has_filter_key(plugin: FilterPlugin) -> bool:
+    """Whether there may be one: few plugins have any."""
+    return type(plugin.itself).filter_key is not FilterPlugin.filter_key  # type: ignore[attr-defined]
 
 
 class PostFilterPlugin(Plugin):

@@ -45,7 +45,8 @@ def group_of(pod: Obj) -> Group | None:
     reference = pod["spec"].get("schedulingGroup")
     if reference and reference.get("podGroupName"):
         return Group(meta.get("namespace", ""), reference["podGroupName"])
-    name = (meta.get("labels") or {}).get(NAME_LABEL)
+    labels = meta.get("labels")
+    name = labels.get(NAME_LABEL) if labels else None
     return Group(meta.get("namespace", ""), name, by_label=True) if name else None
 
 

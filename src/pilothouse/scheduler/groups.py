@@ -42,8 +42,11 @@ class Groups:
     def of(self, info: PodInfo) -> labels.Selector:
         """Pods behind the same services, of the same controller; `labels.EVERYTHING` when it has neither."""
         meta = info.pod["metadata"]
+        services = self._services.by_index("namespace", info.namespace)
+        if not services and not meta.get("ownerReferences"):
+            return labels.EVERYTHING
         wanted: dict[str, str] = {}
-        for service in self._services.by_index("namespace", info.namespace):
+        for service in services:
             selector = service["spec"].get("selector") or {}
             if selector and selector.items() <= (meta.get("labels") or {}).items():
                 wanted.update(selector)

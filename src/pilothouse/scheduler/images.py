@@ -39,6 +39,8 @@ class Image:
 class Images:
     def __init__(self) -> None:
         self._by_name: OrderedDict[str, Image] = OrderedDict()
+        self.reporting = 0
+        """Nodes that report any image."""
 
     def of(self, name: str, nodes: Sequence[Obj | None]) -> Image:
         """An image by a name that nodes report; `nodes` by row."""
@@ -56,13 +58,15 @@ class Images:
 
     def put(self, row: int, before: Obj | None, node: Obj) -> None:
         """A new node, or a new state of one."""
+        self.reporting += bool(_reported(node)) - bool(before is not None and _reported(before))
         if not self._by_name or (before is not None and _reported(before) == _reported(node)):
             return
         has = sizes(node)
         for name, image in self._by_name.items():
             image.put(row, has.get(name))
 
-    def remove(self, row: int) -> None:
+    def remove(self, row: int, node: Obj) -> None:
+        self.reporting -= bool(_reported(node))
         for image in self._by_name.values():
             image.put(row, None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -37,24 +37,20 @@ class SchedulerMetrics:
                 labels,
             )
         )
-        self._seconds = kit_metrics.Children(
-            kit_metrics.histogram(
-                registry,
-                "scheduler_scheduling_attempt_duration_seconds",
-                "Scheduling attempt latency in seconds (scheduling algorithm + binding)",
-                labels,
-                kit_metrics.exponential_buckets(0.001, 2, 15),
-            )
+        self._seconds = kit_metrics.histogram(
+            registry,
+            "scheduler_scheduling_attempt_duration_seconds",
+            "Scheduling attempt latency in seconds (scheduling algorithm + binding)",
+            labels,
+            kit_metrics.exponential_buckets(0.001, 2, 15),
         )
-        self._sli = kit_metrics.Children(
-            kit_metrics.histogram(
-                registry,
-                "scheduler_pod_scheduling_sli_duration_seconds",
-                "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might "
-                "involve multiple scheduling attempts.",
-                ["attempts"],
-                kit_metrics.exponential_buckets(0.01, 2, 20),
-            )
+        self._sli = kit_metrics.histogram(
+            registry,
+            "scheduler_pod_scheduling_sli_duration_seconds",
+            "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might "
+            "involve multiple scheduling attempts.",
+            ["attempts"],
+            kit_metrics.exponential_buckets(0.01, 2, 20),
         )
         self._tries = kit_metrics.histogram(
             registry,
@@ -70,41 +66,28 @@ class SchedulerMetrics:
             (),
             kit_metrics.exponential_buckets(0.001, 2, 15),
         )
-        self._points = kit_metrics.Children(
-            kit_metrics.histogram(
-                registry,
-                "scheduler_framework_extension_point_duration_seconds",
-                "Latency for running all plugins of a specific extension point.",
-                ["extension_point", "status", "profile"],
-                kit_metrics.exponential_buckets(0.0001, 2, 12),
-            )
+        self._points = kit_metrics.histogram(
+            registry,
+            "scheduler_framework_extension_point_duration_seconds",
+            "Latency for running all plugins of a specific extension point.",
+            ["extension_point", "status", "profile"],
+            kit_metrics.exponential_buckets(0.0001, 2, 12),
         )
-        self._plugins = kit_metrics.Children(
-            kit_metrics.histogram(
-                registry,
-                "scheduler_plugin_execution_duration_seconds",
-                "Duration for running a plugin at a specific extension point.",
-                ["plugin", "extension_point", "status"],
-                kit_metrics.exponential_buckets(0.00001, 1.5, 20),
-            )
+        self._plugins = kit_metrics.histogram(
+            registry,
+            "scheduler_plugin_execution_duration_seconds",
+            "Duration for running a plugin at a specific extension point.",
+            ["plugin", "extension_point", "status"],
+            kit_metrics.exponential_buckets(0.00001, 1.5, 20),
         )
-        self._evaluations = kit_metrics.Children(
-            kit_metrics.counter(
-                registry,
-                "scheduler_plugin_evaluation",
-                "Number of attempts to schedule pods by each plugin and the extension point (available only in "
-                "PreFilter, Filter, PreScore, and Score).",
-                ["plugin", "extension_point", "profile"],
-            )
-        )
-        self._permit = kit_metrics.Children(
-            kit_metrics.histogram(
-                registry,
-                "scheduler_permit_wait_duration_seconds",
-                "Duration of waiting on permit.",
-                ["result"],
-                kit_metrics.exponential_buckets(0.001, 2, 15),
-            )
+        self._evaluations: dict[tuple[str, str, str], int] = {}
+        """By plugin, extension point and profile."""
+        self._permit = kit_metrics.histogram(
+            registry,
+            "scheduler_permit_wait_duration_seconds",
+            "Duration of waiting on permit.",
+            ["result"],
+            kit_metrics.exponential_buckets(0.001, 2, 15),
         )
         self._preemptions = kit_metrics.counter(
             registry, "scheduler_preemption_attempts", "Total preemption attempts in the cluster till now"
@@ -116,26 +99,25 @@ class SchedulerMetrics:
             (),
             kit_metrics.exponential_buckets(1, 2, 7),
         )
-        self._events = kit_metrics.Children(
-            kit_metrics.histogram(
-                registry,
-                "scheduler_event_handling_duration_seconds",
-                "Event handling latency in seconds.",
-                ["event"],
-                kit_metrics.exponential_buckets(0.0001, 2, 12),
-            )
+        self._events = kit_metrics.histogram(
+            registry,
+            "scheduler_event_handling_duration_seconds",
+            "Event handling latency in seconds.",
+            ["event"],
+            kit_metrics.exponential_buckets(0.0001, 2, 12),
         )
         registry.register(_Queue(queue))
         registry.register(_Cache(cache))
+        registry.register(_Evaluations(self._evaluations))
 
     def attempt(self, result: str, profile: str, began_s: float, world: World) -> None:
         self._attempts(result, profile).inc()
-        self._seconds(result, profile).observe(world.clock.monotonic() - began_s)
+        self._seconds.labels(result, profile).observe(world.clock.monotonic() - began_s)
 
     def scheduled(self, entry: Waiting, began_s: float, world: World) -> None:
         self.attempt("scheduled", entry.profile.name, began_s, world)
         self._tries.observe(entry.attempts)
-        self._sli(str(min(entry.attempts, 15))).observe(world.clock.monotonic() - entry.first_s)
+        self._sli.labels(str(min(entry.attempts, 15))).observe(world.clock.monotonic() - entry.first_s)
 
     def algorithm(self, began_s: float, world: World) -> None:
         """A node was found."""
@@ -147,26 +129,43 @@ class SchedulerMetrics:
             self._victims.observe(nomination.victims)
 
     def permitted(self, result: str, seconds: float) -> None:
-        self._permit(result).observe(seconds)
+        self._permit.labels(result).observe(seconds)
 
     def event(self, name: str, seconds: float) -> None:
-        self._events(name).observe(seconds)
+        self._events.labels(name).observe(seconds)
 
     def plugins(self, notes: Iterable[Note], profile: str) -> None:
         """Of one cycle. A point's status is Success, or what a plugin says otherwise and Skip is not."""
         points: dict[str, tuple[float, str]] = {}
         for note in notes:
-            self._plugins(note.plugin, note.point, note.status).observe(note.seconds)
+            self._plugins.labels(note.plugin, note.point, note.status).observe(note.seconds)
             if note.point in _EVALUATED:
-                self._evaluations(note.plugin, note.point, profile).inc()
+                evaluated = (note.plugin, note.point, profile)
+                self._evaluations[evaluated] = self._evaluations.get(evaluated, 0) + 1
             seconds, status = points.get(note.point, (0.0, "Success"))
             status = status if note.status in ("Success", "Skip") else note.status
             points[note.point] = seconds + note.seconds, status
         for point, (seconds, status) in points.items():
-            self._points(point, status, profile).observe(seconds)
+            self._points.labels(point, status, profile).observe(seconds)
 
 
 _EVALUATED = ("PreFilter", "Filter", "PreScore", "Score")
+
+
+class _Evaluations(Collector):
+    def __init__(self, counts: Mapping[tuple[str, str, str], int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "scheduler_plugin_evaluation",
+            "Number of attempts to schedule pods by each plugin and the extension point (available only in "
+            "PreFilter, Filter, PreScore, and Score).",
+            labels=["plugin", "extension_point", "profile"],
+        )
+        for labels, count in self._counts.items():
+            family.add_metric(labels, float(count))
+        yield family
 
 
 class _Cache(Collector):

@@ -80,6 +80,8 @@ class NodeTable:
         self.nodes: list[Obj | None] = []
         self.valid: Mask = np.zeros(0, dtype=bool)
         self.unschedulable: Mask = np.zeros(0, dtype=bool)
+        self.cordoned = 0
+        """How many are."""
         self.allocatable = Columns(np.int64)
         self.requested = Columns(np.int64)
         self.scored = Columns(np.int64)
@@ -144,13 +146,16 @@ class NodeTable:
             row = self._rows[name] = self._take_row()
             self.rows_version += 1
         self.remembered.changed(row)
-        self._images.put(row, self.nodes[row], node)
+        before = self.nodes[row]
+        self._images.put(row, before, node)
         self.nodes[row] = node
         self.valid[row] = True
-        self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
+        self._cordon(row, bool((node.get("spec") or {}).get("unschedulable")))
         self.taints[row] = self._taint_number(taints.of_node(node))
-        self.allocatable.clear(row)
-        for resource, value in amounts((node.get("status") or {}).get("allocatable")).items():
+        # Not all columns: each node may have devices that go by a name of their own.
+        for resource in () if before is None else _room(before):
+            self.allocatable[resource][row] = 0
+        for resource, value in _room(node).items():
             self.allocatable[resource][row] = value
         labels = node["metadata"].get("labels") or {}
         for key, column in self._labels.items():
@@ -169,15 +174,19 @@ class NodeTable:
             self._without_home(info, name)
         self.remembered.changed(row)
         self.valid[row] = False
-        self.unschedulable[row] = False
-        self.nodes[row] = None
+        self._cordon(row, False)
+        node, self.nodes[row] = self.node(row), None
         self.taints[row] = 0
         for table in (self.allocatable, self.requested, self.scored):
             table.clear(row)
         for labels in self._labels.values():
             labels.set(row, None)
-        self._images.remove(row)
+        self._images.remove(row, node)
         self._free.append(row)
+
+    def _cordon(self, row: int, cordoned: bool) -> None:
+        self.cordoned += cordoned - bool(self.unschedulable[row])
+        self.unschedulable[row] = cordoned
 
     def _taint_number(self, found: list[Obj]) -> int:
         if not found:
@@ -230,6 +239,11 @@ class NodeTable:
             for row in self._rows.values():
                 found.set(row, (self.node(row)["metadata"].get("labels") or {}).get(key))
         return found
+
+    @property
+    def knows_images(self) -> bool:
+        """Whether any node reports one."""
+        return bool(self._images.reporting)
 
     def image(self, name: str) -> Image:
         return self._images.of(name, self.nodes)
@@ -402,6 +416,10 @@ class NodeTable:
             for selection, column in self._selections.items():
                 if selection.holds(namespace, meta):
                     column[row] += sign
+
+
+def _room(node: Obj) -> dict[str, int]:
+    return amounts((node.get("status") or {}).get("allocatable"))
 
 
 def _counts_alike(old: PodInfo, new: PodInfo) -> bool:

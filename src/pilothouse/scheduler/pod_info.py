@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -59,7 +59,10 @@ class PodInfo:
         return str((self.pod.get("status") or {}).get("nominatedNodeName", ""))
 
 
-def pod_info(pod: Obj) -> PodInfo:
+def pod_info(pod: Obj, before: PodInfo | None = None) -> PodInfo:
+    """`before` is what is known of the same pod: nothing is worked out again of the same parts."""
+    if before is not None and _tells_the_same(pod, before.pod):
+        return replace(before, pod=pod)
     requests, scored, ports, terms = _facts(pod)
     return PodInfo(
         pod,
@@ -71,6 +74,25 @@ def pod_info(pod: Obj) -> PodInfo:
         terms,
         declared_of(pod),
         pod_volumes(pod),
+    )
+
+
+_HELD = ("resources", "allocatedResources", "containerStatuses", "initContainerStatuses")
+
+
+def _tells_the_same(pod: Obj, old: Obj) -> bool:
+    """Whether all is as it was that a PodInfo is made of. Within one process that takes no time: a bound pod has the
+    very objects of the one that was assumed to be bound."""
+    status = pod.get("status") or {}
+    for key in _HELD:
+        if key in status:
+            return False
+    meta, before = pod["metadata"], old["metadata"]
+    return (
+        pod["spec"] == old["spec"]
+        and meta.get("labels") == before.get("labels")
+        and meta.get("annotations") == before.get("annotations")
+        and not any(key in (old.get("status") or ()) for key in _HELD)
     )
 
 

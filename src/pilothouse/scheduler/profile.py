@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from pilothouse.scheduler.framework import (
     BindPlugin,
+    Cycle,
     FilterPlugin,
     PermitPlugin,
     Plugin,
@@ -16,16 +17,21 @@ from pilothouse.scheduler.framework import (
     PreBindPlugin,
     PreEnqueuePlugin,
     PreFilterPlugin,
+    PreScorePlugin,
     QueueRankPlugin,
     QueueSortPlugin,
     ReservePlugin,
+    Rows,
     ScorePlugin,
     VictimFilterPlugin,
+    has_filter_key,
 )
 from pilothouse.scheduler.hints import Registration
 from pilothouse.scheduler.pod_info import PodInfo
 
 P = TypeVar("P", bound=Plugin)
+
+Scorer = tuple[ScorePlugin, Callable[[Cycle, Rows], bool] | None, int]
 
 DEFAULT_NAME = "default-scheduler"
 
@@ -57,9 +63,9 @@ class Profile:
         self.victim_filters = tuple(p for p in self.plugins if isinstance(p, VictimFilterPlugin))
         self.pre_enqueue = self._all(PreEnqueuePlugin)  # type: ignore[type-abstract]
         self.pre_filter = self._all(PreFilterPlugin)  # type: ignore[type-abstract]
-        self.filter = self._all(FilterPlugin)  # type: ignore[type-abstract]
+        self.set_filter(self._all(FilterPlugin))  # type: ignore[type-abstract]
         self.post_filter = self._all(PostFilterPlugin)  # type: ignore[type-abstract]
-        self.score = self._all(ScorePlugin)  # type: ignore[type-abstract]
+        self.set_score(self._all(ScorePlugin))  # type: ignore[type-abstract]
         self.reserve = self._all(ReservePlugin)  # type: ignore[type-abstract]
         self.permit = self._all(PermitPlugin)  # type: ignore[type-abstract]
         self.pre_bind = self._all(PreBindPlugin)  # type: ignore[type-abstract]
@@ -73,6 +79,20 @@ class Profile:
         if self._points is not None:
             return cast("tuple[P, ...]", tuple(self._points[point]))
         return tuple(plugin for plugin in self.plugins if isinstance(plugin, point))
+
+    def set_filter(self, plugins: tuple[FilterPlugin, ...]) -> None:
+        """Who filters: those that may have a `filter_key`, and those that never do."""
+        self.filter = plugins
+        self.keyed = tuple(p for p in plugins if has_filter_key(p))
+        self.keyless = tuple(p for p in plugins if not has_filter_key(p))
+
+    def set_score(self, plugins: tuple[ScorePlugin, ...]) -> None:
+        """Who scores; each with its PreScore if it has one, and its weight."""
+        self.score = plugins
+        self.scorers: Sequence[Scorer] = [
+            (plugin, plugin.pre_score if isinstance(plugin, PreScorePlugin) else None, self.weight(plugin))
+            for plugin in plugins
+        ]
 
     def weight(self, plugin: Plugin) -> int:
         return self.weights.get(plugin.name, 1)

@@ -33,12 +33,35 @@ _PART_MAX = 4
 """With more than this part of the rows changed it is as quick to do all of them."""
 
 
-class _Known:
-    __slots__ = ("since", "values")
+class Remembered:
+    """A value for every row, of rows that are free any: not to be changed, and right until the next change of a row."""
+
+    __slots__ = ("_where", "since", "values")
 
     def __init__(self, since: int, values: Values) -> None:
         self.since = since
         self.values = values
+        self._where: Rows | None = None
+
+    @property
+    def where(self) -> Rows:
+        """The rows that are not zero. Not to be changed."""
+        if self._where is None:
+            self._where = self.values.nonzero()[0]
+        return self._where
+
+    def refresh(self, rows: set[int], compute: Compute, one: ComputeOne) -> None:
+        values = self.values
+        if len(rows) > _FEW:
+            at = np.fromiter(rows, dtype=np.intp, count=len(rows))
+            values[at] = compute(at)
+            self._where = None
+            return
+        for row in rows:
+            value = one(row)
+            if value != values[row]:
+                values[row] = value
+                self._where = None
 
 
 class RowCache:
@@ -51,7 +74,7 @@ class RowCache:
         self._notes: list[int] = []
         self._noted = 0
         """The number of the first note."""
-        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+        self._known: OrderedDict[Hashable, Remembered] = OrderedDict()
 
     def changed(self, row: int) -> None:
         self._notes.append(row)
@@ -63,29 +86,27 @@ class RowCache:
         self._size = size
         self._known.clear()
 
-    def column(self, key: Hashable, compute: Compute, one: ComputeOne) -> Values:
-        """A value for every row, of rows that are free any. Not to be changed."""
+    def column(self, key: Hashable, compute: Compute, one: ComputeOne) -> Remembered:
         now = self._noted + len(self._notes)
         known = self._known.get(key)
-        rows = self._since(known.since) if known is not None else None
-        if known is None or rows is None:
-            known = self._known[key] = _Known(now, compute(np.arange(self._size)))
+        if known is None:
+            known = self._anew(key, now, compute)
             if len(self._known) > _KEYS_MAX:
                 self._known.popitem(last=False)
-        elif rows:
-            self._refresh(known.values, rows, compute, one)
-        known.since = now
+            return known
         self._known.move_to_end(key)
-        return known.values
+        if known.since == now:
+            return known
+        rows = self._since(known.since)
+        if rows is None:
+            return self._anew(key, now, compute)
+        known.refresh(rows, compute, one)
+        known.since = now
+        return known
 
-    @staticmethod
-    def _refresh(values: Values, rows: set[int], compute: Compute, one: ComputeOne) -> None:
-        if len(rows) <= _FEW:
-            for row in rows:
-                values[row] = one(row)
-            return
-        at = np.fromiter(rows, dtype=np.intp, count=len(rows))
-        values[at] = compute(at)
+    def _anew(self, key: Hashable, now: int, compute: Compute) -> Remembered:
+        known = self._known[key] = Remembered(now, compute(np.arange(self._size)))
+        return known
 
     def _since(self, note: int) -> set[int] | None:
         """The rows that changed; None for too many, or too long ago."""

@@ -321,7 +321,7 @@ class Scheduler:
             return
         uid = pod["metadata"]["uid"]
         if pod["spec"].get("nodeName"):
-            self._placed(pod_info(pod))
+            self._placed(pod_info(pod, self.cache.table.pod(uid)))
             return
         profile = self._profiles.get(pod["spec"].get("schedulerName", ""))
         if profile is None or self.cache.is_assumed(uid):

@@ -7,8 +7,7 @@ has taken as long as its plugins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pilothouse.scheduler.diagnosis import Diagnosis
@@ -30,6 +29,7 @@ from pilothouse.scheduler.node_table import Column, Mask
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
 from pilothouse.scheduler.profile import Profile
 
+SUCCESS, ERROR = "Success", "Error"
 SAMPLE = 10
 """One cycle in so many."""
 
@@ -45,19 +45,12 @@ class Stopwatch:
     """`clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.now = clock
         self._notes: list[Note] = []
 
-    @contextmanager
-    def timing(self, plugin: str, point: str) -> Iterator[list[str]]:
-        """The list takes the status; without one it is Success."""
-        status: list[str] = []
-        began_s = self._clock()
-        try:
-            yield status
-        finally:
-            seconds = self._clock() - began_s
-            self._notes.append(Note(plugin, point, status[0] if status else "Success", seconds))
+    def note(self, plugin: str, point: str, status: str, began_s: float) -> None:
+        """What began then has ended."""
+        self._notes.append(Note(plugin, point, status, self.now() - began_s))
 
     def read(self) -> list[Note]:
         """What was noted since it was last read."""
@@ -70,10 +63,12 @@ def timed(profile: Profile, stopwatch: Stopwatch) -> Profile:
     twin = object.__new__(Profile)
     twin.__dict__.update(profile.__dict__)
     twin.pre_filter = tuple(_PreFilter(p, stopwatch) for p in profile.pre_filter)
-    twin.filter = tuple(_Filter(p, stopwatch) for p in profile.filter)
-    twin.score = tuple(
-        _PreScore(p, stopwatch) if isinstance(p, PreScorePlugin) else _Score(p, stopwatch)
-        for p in profile.score
+    twin.set_filter(tuple(_Filter(p, stopwatch) for p in profile.filter))
+    twin.set_score(
+        tuple(
+            _PreScore(p, stopwatch) if isinstance(p, PreScorePlugin) else _Score(p, stopwatch)
+            for p in profile.score
+        )
     )
     twin.reserve = tuple(_Reserve(p, stopwatch) for p in profile.reserve)
     twin.post_filter = tuple(
@@ -85,39 +80,65 @@ def timed(profile: Profile, stopwatch: Stopwatch) -> Profile:
 
 
 class _Timed(Plugin):
+    """What raises leaves the status Error."""
+
     def __init__(self, plugin: Any, stopwatch: Stopwatch) -> None:
         self.name = plugin.name  # type: ignore[misc]
         self._plugin = plugin
         self._stopwatch = stopwatch
 
+    @property
+    def itself(self) -> Plugin:
+        plugin: Plugin = self._plugin
+        return plugin
+
 
 class _PreFilter(_Timed, PreFilterPlugin):
     def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:
-        with self._stopwatch.timing(self.name, "PreFilter") as status:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             result: PreFilterResult | None = self._plugin.pre_filter(cycle)
             if result is None:
-                status.append("Skip")
-            elif result.refusal:
-                status.append("UnschedulableAndUnresolvable")
+                status = "Skip"
+            else:
+                status = "UnschedulableAndUnresolvable" if result.refusal else SUCCESS
             return result
+        finally:
+            self._stopwatch.note(self.name, "PreFilter", status, began_s)
 
 
 class _Filter(_Timed, FilterPlugin):
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
-        with self._stopwatch.timing(self.name, "Filter") as status:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             found = list(self._plugin.filter(cycle, left))
-            if any((rejection.mask & left).any() for rejection in found):
-                status.append("Unschedulable")
+            refuses = any((rejection.mask & left).any() for rejection in found)
+            status = "Unschedulable" if refuses else SUCCESS
             return found
+        finally:
+            self._stopwatch.note(self.name, "Filter", status, began_s)
 
     def filter_key(self, cycle: Cycle) -> Hashable | None:
         key: Hashable | None = self._plugin.filter_key(cycle)
         return key
 
     def passes(self, cycle: Cycle, rows: Rows) -> Mask:
-        with self._stopwatch.timing(self.name, "Filter"):
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             mask: Mask = self._plugin.passes(cycle, rows)
+            status = SUCCESS
             return mask
+        finally:
+            self._stopwatch.note(self.name, "Filter", status, began_s)
+
+    def passes_one(self, cycle: Cycle, row: int) -> bool:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
+            passes: bool = self._plugin.passes_one(cycle, row)
+            status = SUCCESS
+            return passes
+        finally:
+            self._stopwatch.note(self.name, "Filter", status, began_s)
 
     def counts_pods(self, cycle: Cycle) -> bool:
         return bool(self._plugin.counts_pods(cycle))
@@ -132,31 +153,48 @@ class _Filter(_Timed, FilterPlugin):
 
 class _Score(_Timed, ScorePlugin):
     def score(self, cycle: Cycle, rows: Rows) -> Column:
-        with self._stopwatch.timing(self.name, "Score"):
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             column: Column = self._plugin.score(cycle, rows)
+            status = SUCCESS
             return column
+        finally:
+            self._stopwatch.note(self.name, "Score", status, began_s)
 
     def score_key(self, cycle: Cycle) -> Hashable | None:
         key: Hashable | None = self._plugin.score_key(cycle)
         return key
 
+    def score_one(self, cycle: Cycle, row: int) -> int:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
+            score: int = self._plugin.score_one(cycle, row)
+            status = SUCCESS
+            return score
+        finally:
+            self._stopwatch.note(self.name, "Score", status, began_s)
+
 
 class _PreScore(_Score, PreScorePlugin):
     def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
-        with self._stopwatch.timing(self.name, "PreScore") as status:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             tells = bool(self._plugin.pre_score(cycle, rows))
-            if not tells:
-                status.append("Skip")
+            status = SUCCESS if tells else "Skip"
             return tells
+        finally:
+            self._stopwatch.note(self.name, "PreScore", status, began_s)
 
 
 class _Reserve(_Timed, ReservePlugin):
     def reserve(self, cycle: Cycle, node: str) -> str:
-        with self._stopwatch.timing(self.name, "Reserve") as status:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             why = str(self._plugin.reserve(cycle, node))
-            if why:
-                status.append("Unschedulable")
+            status = "Unschedulable" if why else SUCCESS
             return why
+        finally:
+            self._stopwatch.note(self.name, "Reserve", status, began_s)
 
     def unreserve(self, cycle: Cycle, node: str) -> None:
         self._plugin.unreserve(cycle, node)
@@ -164,8 +202,10 @@ class _Reserve(_Timed, ReservePlugin):
 
 class _PostFilter(_Timed, PostFilterPlugin):
     def post_filter(self, cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
-        with self._stopwatch.timing(self.name, "PostFilter") as status:
+        began_s, status = self._stopwatch.now(), ERROR
+        try:
             found: Nomination = self._plugin.post_filter(cycle, diagnosis)
-            if not found.node:
-                status.append("Unschedulable")
+            status = SUCCESS if found.node else "Unschedulable"
             return found
+        finally:
+            self._stopwatch.note(self.name, "PostFilter", status, began_s)

@@ -16,7 +16,9 @@ from pilothouse.etcd.contract import (
     KeyValue,
     Op,
     Put,
+    PutResult,
     Range,
+    RangeResult,
     Target,
     Txn,
 )
@@ -97,6 +99,28 @@ class Mvcc(RuleBasedStateMachine):
         kv = self.pending.get(key)
         same = Compare(key, Target.MOD, "=", kv.mod_revision if kv else 0)
         assert self.store.apply(Txn((same,), ())).result.succeeded
+
+    @rule(put=PUTS, expected=st.one_of(st.none(), st.integers(0, 20)))
+    def swap(self, put: Put, expected: int | None) -> None:
+        """What an API server writes: one key if it is as expected (None: as it is), else it is read."""
+        kv = self.pending.get(put.key)
+        there = kv.mod_revision if kv else 0
+        compare = Compare(put.key, Target.MOD, "=", there if expected is None else expected)
+        applied = self.store.apply(Txn((compare,), (put,), (Range(put.key),)))
+        assert applied.result.succeeded == (compare.operand == there)
+        if not applied.result.succeeded:
+            assert not applied.records
+            (found,) = applied.result.results
+            assert isinstance(found, RangeResult)
+            assert found.kvs == ([kv] if kv else [])
+            assert applied.result.revision == found.revision == self.newest
+            return
+        state, events = _apply(self.pending, put, self.newest + 1)
+        assert [(r.kv, r.prev) for r in applied.records] == [(e.kv, e.prev) for e in events]
+        self.pending = state
+        self.waiting.append((applied.records, state, events))
+        assert applied.result.revision == self.newest
+        assert applied.result.results == [PutResult(self.newest)]
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.api.types import Obj
-from pilothouse.scheduler.cycle import Unschedulable, feasible, scores
+from pilothouse.scheduler.cycle import Unschedulable, decide, feasible, scores
 from pilothouse.scheduler.node_table import NodeTable
 from pilothouse.scheduler.pod_info import pod_info
 from pilothouse.scheduler.row_cache import RowCache, Rows
@@ -28,6 +28,18 @@ def _verdict(new: Obj, table: NodeTable) -> dict[str, int]:
     return {table.name(int(row)): int(s) for row, s in zip(rows, scores(cycle, rows), strict=True)}
 
 
+def _best(verdict: dict[str, int]) -> set[str]:
+    return {name for name, score in verdict.items() if score == max(verdict.values())}
+
+
+def _decision(new: Obj, table: NodeTable) -> str:
+    """The node that a pod goes to; "" for none."""
+    try:
+        return decide(b.cycle(new, table, using=_PROFILE))
+    except Unschedulable:
+        return ""
+
+
 @given(b.clusters(), st.lists(b.new_pods(), min_size=1, max_size=2), st.data())
 def test_a_table_that_changes_says_the_same_as_a_new_one(
     cluster: tuple[list[Obj], list[Obj]], alike: Sequence[Obj], data: st.DataObject
@@ -38,7 +50,9 @@ def test_a_table_that_changes_says_the_same_as_a_new_one(
     table = b.table(nodes, there)
     for _ in range(4):
         for new in alike:
-            assert _verdict(new, table) == _verdict(new, b.table(by_name.values(), pods.values()))
+            verdict = _verdict(new, b.table(by_name.values(), pods.values()))
+            assert _verdict(new, table) == verdict
+            assert _decision(new, table) in (_best(verdict) or {""})
         step = data.draw(st.sampled_from(("come", "go", "node changes", "node goes", "node comes")))
         if step == "come" and by_name:
             pod = b.pod(requests=data.draw(b.amounts), on=data.draw(st.sampled_from(sorted(by_name))))

@@ -107,19 +107,30 @@ NOT_SERVED = frozenset(
 """Upstream's, but not here yet: they may be left out, not asked for."""
 
 
+_Ask = Callable[[Attributes], Awaitable[None]]
+
+
 class _Call(NamedTuple):
     """A plugin's admit or validate, and how long it took so far."""
 
     plugin: str
-    ask: Callable[[Attributes], Awaitable[None]]
+    ask: _Ask
+    latencies: Latencies
+
+
+class _Step(NamedTuple):
+    """Whom one kind of write asks in one step, and how long that took so far."""
+
+    name: str
+    calls: list[_Call]
     latencies: Latencies
 
 
 class _Chosen(NamedTuple):
     """What one kind of write asks."""
 
-    mutating: list[_Call]
-    validating: list[_Call]
+    mutating: _Step
+    validating: _Step
 
 
 class Chain:
@@ -129,34 +140,34 @@ class Chain:
         self._plugins = plugins
         self._clock = clock
         self._latencies = metrics.latencies
-        self._chosen: dict[tuple[Operation, Resource, str], _Chosen] = {}
+        self._chosen: dict[tuple[Operation, str, str, str, str], _Chosen] = {}
 
     @property
     def names(self) -> list[str]:
         return [plugin.name for plugin in self._plugins]
 
     async def admit(self, a: Attributes) -> None:
-        await self._run("admit", a, self._of(a).mutating)
+        await self._run(a, self._of(a).mutating)
 
     async def validate(self, a: Attributes) -> None:
-        await self._run("validate", a, self._of(a).validating)
+        await self._run(a, self._of(a).validating)
 
-    async def _run(self, step: str, a: Attributes, calls: list[_Call]) -> None:
+    async def _run(self, a: Attributes, step: _Step) -> None:
         monotonic = self._clock.monotonic
         began_s = started_s = monotonic()
         plugin = ""
         try:
-            for plugin, ask, latencies in calls:  # noqa: B007 - who refused is told below
+            for plugin, ask, latencies in step.calls:  # noqa: B007 - who refused is told below
                 await ask(a)
                 ended_s = monotonic()
                 latencies.add(ended_s - started_s)
                 started_s = ended_s
         except BaseException:
             ended_s = monotonic()
-            self._latencies(plugin, step, a.operation, rejected=True).add(ended_s - started_s)
-            self._latencies("", step, a.operation, rejected=True).add(ended_s - began_s)
+            self._latencies(plugin, step.name, a.operation, rejected=True).add(ended_s - started_s)
+            self._latencies("", step.name, a.operation, rejected=True).add(ended_s - began_s)
             raise
-        self._latencies("", step, a.operation).add(started_s - began_s)
+        step.latencies.add(started_s - began_s)
 
     async def ask(self, a: Attributes) -> None:
         """Both at once, for operations that nothing comes between."""
@@ -164,7 +175,8 @@ class Chain:
         await self.validate(a)
 
     def _of(self, a: Attributes) -> _Chosen:
-        key = (a.operation, a.resource, a.subresource)
+        r = a.resource
+        key = (a.operation, r.group, r.version, r.plural, a.subresource)
         chosen = self._chosen.get(key)
         if chosen is None:
             asked = [
@@ -173,18 +185,20 @@ class Chain:
                 if a.operation in p.operations and p.concerns(a.resource, a.subresource)
             ]
             chosen = self._chosen[key] = _Chosen(
-                [
-                    _Call(p.name, p.admit, self._latencies(p.name, "admit", a.operation))
-                    for p in asked
-                    if type(p).admit is not Plugin.admit
-                ],
-                [
-                    _Call(p.name, p.validate, self._latencies(p.name, "validate", a.operation))
-                    for p in asked
-                    if type(p).validate is not Plugin.validate
-                ],
+                self._step(
+                    "admit", a, [(p.name, p.admit) for p in asked if type(p).admit is not Plugin.admit]
+                ),
+                self._step(
+                    "validate",
+                    a,
+                    [(p.name, p.validate) for p in asked if type(p).validate is not Plugin.validate],
+                ),
             )
         return chosen
+
+    def _step(self, name: str, a: Attributes, asked: Iterable[tuple[str, _Ask]]) -> _Step:
+        calls = [_Call(plugin, ask, self._latencies(plugin, name, a.operation)) for plugin, ask in asked]
+        return _Step(name, calls, self._latencies("", name, a.operation))
 
 
 def chain(

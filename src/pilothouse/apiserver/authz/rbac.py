@@ -29,6 +29,8 @@ class Grants(NamedTuple):
 
 _KINDS = (CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES)
 _GRANTS_MAX = 4096
+_ALLOWED_MAX = 4096
+_ALLOWED_LENGTH_MAX = 1024
 _NAMESPACE_LENGTH_MAX = 63
 """Namespaces in paths are the clients' to choose: what can be none is not worth keeping."""
 
@@ -40,16 +42,36 @@ class Rbac:
     def __init__(self, lister: Lister) -> None:
         self._lister = lister
         self._grants: dict[tuple[str, tuple[str, ...], str], Grants] = {}
+        self._allowed: dict[tuple[str, ...], Decision] = {}
+        """What was allowed, whatever the object's name, by user, namespace, verb and resource."""
         self._revisions: tuple[int, ...] = ()
 
     def authorize(self, user: UserInfo, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
             return Decision(True)
-        grants = self._grants_of(user, info.namespace)
+        self._forget_what_changed()
+        key = (
+            user.name,
+            *user.groups,
+            "",
+            info.namespace,
+            info.verb,
+            info.group,
+            info.resource,
+            info.subresource,
+        )
+        known = self._allowed.get(key) if info.is_resource else None
+        if known is not None:
+            return known
+        grants, of_names = self._grants_of(user, info.namespace), False
         for rules, binding in grants.rules:
             for rule in rules:
+                of_names = of_names or bool(rule.get("resourceNames"))
                 if allows(rule, info):
-                    return Decision(True, binding)
+                    decision = Decision(True, binding)
+                    if info.is_resource and not of_names:
+                        self._keep(key, decision)
+                    return decision
         return Decision(False, "RBAC: " + ", ".join(grants.missing) if grants.missing else "")
 
     def rules(self, user: UserInfo, namespace: str) -> list[Obj]:
@@ -70,18 +92,33 @@ class Rbac:
         return self._role({"roleRef": ref}, namespace, [])
 
     def _grants_of(self, user: UserInfo, namespace: str) -> Grants:
-        revisions = tuple(self._lister.revision(kind) for kind in _KINDS)
-        if revisions != self._revisions or len(self._grants) >= _GRANTS_MAX:
-            self._grants.clear()
-            self._revisions = revisions
+        self._forget_what_changed()
         key = (user.name, user.groups, namespace)
         grants = self._grants.get(key)
         if grants is None:
             missing: list[str] = []
             grants = Grants(list(self._rules(user, namespace, missing)), missing)
             if len(namespace) <= _NAMESPACE_LENGTH_MAX:
+                if len(self._grants) >= _GRANTS_MAX:
+                    self._grants.clear()
                 self._grants[key] = grants
         return grants
+
+    def _forget_what_changed(self) -> None:
+        revision = self._lister.revision
+        revisions = tuple([revision(kind) for kind in _KINDS])
+        if revisions != self._revisions:
+            self._grants.clear()
+            self._allowed.clear()
+            self._revisions = revisions
+
+    def _keep(self, key: tuple[str, ...], decision: Decision) -> None:
+        """Resources in paths are the clients' to choose, too."""
+        if sum(map(len, key)) > _ALLOWED_LENGTH_MAX:
+            return
+        if len(self._allowed) >= _ALLOWED_MAX:
+            self._allowed.clear()
+        self._allowed[key] = decision
 
     def _rules(
         self, user: UserInfo, namespace: str, missing: list[str]

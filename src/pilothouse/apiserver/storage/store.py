@@ -226,6 +226,11 @@ class ResourceStore:
 
     async def _ask(self, operation: str, request: Awaitable[T]) -> T:
         """A request to the store, counted where it goes over a wire."""
+        if self._requests is None:
+            try:
+                return await request
+            except StoreError as error:
+                raise failure(error) from error
         began, failed = self._clock.monotonic(), True
         try:
             result = await request
@@ -234,9 +239,8 @@ class ResourceStore:
         except StoreError as error:
             raise failure(error) from error
         finally:
-            if self._requests is not None:
-                r, seconds = self.resource, self._clock.monotonic() - began
-                self._requests.count(operation, r.group, r.plural, seconds, failed=failed)
+            r, seconds = self.resource, self._clock.monotonic() - began
+            self._requests.count(operation, r.group, r.plural, seconds, failed=failed)
 
     async def _seen(self, revision: int, written: bool) -> None:
         try:

@@ -190,6 +190,8 @@ class Store:
 
     def apply(self, txn: Txn, require_lease: RequireLease = _any_lease) -> Applied:
         """Evaluate and, if it writes, give it the next revision. What it raises leaves nothing behind."""
+        if self._is_swap(txn):
+            return self._swap(txn, require_lease)
         require_once(txn)
         revision = self._pending_revision + 1
         changes = _Changes()
@@ -206,6 +208,45 @@ class Store:
             self._pending_revision = revision
             self._pending.update(changes.newest)
         return Applied(result, changes.records)
+
+    @staticmethod
+    def _is_swap(txn: Txn) -> bool:
+        """One key is put if its mod revision is as expected, else read: nearly every write of an API server."""
+        compare, then, otherwise = txn
+        if len(compare) != 1 or len(then) != 1 or len(otherwise) != 1:
+            return False
+        (held,), (put,), (read,) = compare, then, otherwise
+        return (
+            held.target is Target.MOD
+            and held.op == "="
+            and not held.range_end
+            and type(put) is Put
+            and not (put.ignore_value or put.ignore_lease or put.prev)
+            and type(read) is Range
+            and put.key == held.key
+        )
+
+    def _swap(self, txn: Txn, require_lease: RequireLease) -> Applied:
+        """What `apply` does, without the ways that such a transaction does not take."""
+        expected, put = txn.compare[0].operand, txn.then[0]
+        assert isinstance(put, Put)
+        prev = self.newest(put.key)
+        if expected != (0 if prev is None else prev.mod_revision):
+            return self._refuse_swap(txn)
+        require_lease(put.lease)
+        revision = self._pending_revision + 1
+        if prev is None:
+            kv = KeyValue(put.key, put.value, revision, revision, 1, put.lease)
+        else:
+            kv = KeyValue(put.key, put.value, prev.create_revision, revision, prev.version + 1, put.lease)
+        self._pending_revision = revision
+        self._pending[put.key] = kv
+        return Applied(TxnResult(True, revision, [PutResult(revision, None)]), [Record(kv, prev)])
+
+    def _refuse_swap(self, txn: Txn) -> Applied:
+        chosen = _Chosen(False, [op for op in txn.otherwise if isinstance(op, Range)])
+        self._check_ranges(chosen)
+        return Applied(self._evaluate(chosen, self._pending_revision + 1, _Changes()), [])
 
     def commit(self, records: Iterable[Record]) -> list[Event]:
         """Make applied records durable state; the events for watchers, in order."""
@@ -365,7 +406,8 @@ class Store:
 
     def newest(self, key: bytes) -> KeyValue | None:
         """The newest version, durable or not."""
-        return self._newest(key, _NO_CHANGES)
+        kv = self._pending.get(key) or self._live.get(key)
+        return kv if kv is not None and kv.version else None
 
     def pending_keys(self) -> list[bytes]:
         """What was applied and is not durable."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from pilothouse.etcd.contract import API_VERSION, Backend, Maintenance, Range
 from pilothouse.etcd.wire.errors import Code, go_name
 from pilothouse.etcd.wire.methods import Method
-from pilothouse.kit.metrics import counter, exponential_buckets, gauge, histogram, new_registry
+from pilothouse.kit.metrics import Histogram, counter, exponential_buckets, gauge, histogram, new_registry
 
 _KINDS = {
     (False, False): "unary",

@@ -30,11 +30,15 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
     def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
         """Best-effort pods would all go to the node that is most even
         (https://github.com/kubernetes/kubernetes/issues/129138)."""
-        return any(cycle.info.requests.get(name) for name in self._resources)
+        requests = cycle.info.requests
+        for name in self._resources:  # noqa: SIM110 - a generator costs more than what it asks
+            if requests.get(name):
+                return True
+        return False
 
     def score_key(self, cycle: Cycle) -> Hashable:
         info = cycle.info
-        return tuple((info.requests.get(name, 0), counts(info, name)) for name in self._resources)
+        return tuple([(info.requests.get(name, 0), counts(info, name)) for name in self._resources])
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """By how much more even the node becomes: 75 as even as before, 100 at best, 50 at worst
@@ -50,11 +54,11 @@ class BalancedAllocation(PreScorePlugin, ScorePlugin):
 
     def score_one(self, cycle: Cycle, row: int) -> int:
         table, info = cycle.table, cycle.info
-        resources = (
-            (int(table.allocatable[name][row]), int(table.requested[name][row]), info.requests.get(name, 0))
+        resources = [
+            (table.allocatable[name].item(row), table.requested[name].item(row), info.requests.get(name, 0))
             for name in self._resources
             if counts(info, name)
-        )
+        ]
         return gain(resources)
 
 

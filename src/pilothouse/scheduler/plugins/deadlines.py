@@ -70,7 +70,9 @@ class Deadlines(PreFilterPlugin, QueueRankPlugin, VictimFilterPlugin):
         return PreFilterResult(refusal=refusal) if (deadline.policy or self._policy) == "require" else None
 
     def protects(self, victim: PodInfo) -> bool:
-        deadline = _readable(victim) if self._protect else None
+        if not self._protect or not victim.pod["metadata"].get("annotations"):
+            return False
+        deadline = _readable(victim)
         if deadline is None:
             return False
         now_s = self._world.now()

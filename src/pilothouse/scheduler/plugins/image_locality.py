@@ -28,6 +28,8 @@ class ImageLocality(PreScorePlugin, ScorePlugin):
     def pre_score(self, cycle: Cycle, rows: Rows) -> bool:
         """Left out while no node has any of the images: all would score 0."""
         table = cycle.table
+        if not table.knows_images:
+            return False
         found = [table.image(name) for name in images_of(cycle.info.pod)]
         present = [image for image in found if image.nodes]
         cycle.state[self.name] = present

@@ -145,13 +145,13 @@ class InterPodAffinity(FilterPlugin, PreScorePlugin, ScorePlugin):
         """Weights of terms, of the pod and of those that are there, summed over each node's domains; None when no term
         has to do with any pod."""
         table = cycle.table
-        total: Column = np.zeros(table.size, dtype=np.int64)
-        touched = False
+        total: Column | None = None
         for term, counts, weight in self._pulls(cycle):
-            touched = True
+            if total is None:
+                total = np.zeros(table.size, dtype=np.int64)
             pull = topology.sums(table, term.topology_key, counts * weight, table.valid)
             total += topology.spread_out(table, term.topology_key, pull)
-        return total if touched else None
+        return total
 
     def _pulls(self, cycle: Cycle) -> Iterable[tuple[Term, Column, int]]:
         table = cycle.table

@@ -30,8 +30,9 @@ class NodeDeclaredFeatures(FilterPlugin):
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         needed = needed_by(cycle.info.pod)
-        if not needed:
-            return
+        return self._rejections(cycle, left, needed) if needed else ()
+
+    def _rejections(self, cycle: Cycle, left: Mask, needed: Iterable[str]) -> Iterable[Rejection]:
         masks: dict[str, Mask] = {}
         for row in np.flatnonzero(left):
             missing = lacking(needed, cycle.table.node(int(row)))
@@ -42,9 +43,12 @@ class NodeDeclaredFeatures(FilterPlugin):
 
 
 def _restarts_all_containers(spec: Obj) -> bool:
-    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
-    rules = (rule for container in containers for rule in container.get("restartPolicyRules") or ())
-    return any(rule.get("action") == "RestartAllContainers" for rule in rules)
+    for group in ("containers", "initContainers"):
+        for container in spec.get(group) or ():
+            for rule in container.get("restartPolicyRules") or ():
+                if rule.get("action") == "RestartAllContainers":
+                    return True
+    return False
 
 
 def _has_own_users_on_the_hosts_network(spec: Obj) -> bool:
@@ -58,7 +62,8 @@ _FEATURES: Mapping[str, Callable[[Obj], bool]] = {
 
 
 def needed_by(pod: Obj) -> list[str]:
-    return [feature for feature, is_needed in _FEATURES.items() if is_needed(pod["spec"])]
+    spec = pod["spec"]
+    return [feature for feature, is_needed in _FEATURES.items() if is_needed(spec)]
 
 
 def lacking(needed: Iterable[str], node: Obj) -> list[str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from pilothouse.api.pod_requests import amounts
@@ -90,7 +90,7 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
                 yield Rejection(short & ~too_small, insufficient(name))
 
     def filter_key(self, cycle: Cycle) -> Hashable:
-        return tuple((name, asked, self._delegated(name)) for name, asked in self._asked(cycle))
+        return tuple([(name, asked, self._delegated(name)) for name, asked in self._asked(cycle)])
 
     def passes(self, cycle: Cycle, rows: Rows) -> Mask:
         table = cycle.table
@@ -105,17 +105,16 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
         table = cycle.table
         if table.requested[PODS][row] >= table.allocatable[PODS][row]:
             return False
-        return all(
-            asked <= table.allocatable[name][row] - table.requested[name][row]
-            or (self._delegated(name) and not table.allocatable[name][row])
-            for name, asked in self._asked(cycle)
-        )
+        for name, asked in self._asked(cycle):
+            there = table.allocatable[name][row]
+            if asked > there - table.requested[name][row] and (there or not self._delegated(name)):
+                return False
+        return True
 
-    def _asked(self, cycle: Cycle) -> Iterator[tuple[str, int]]:
+    def _asked(self, cycle: Cycle) -> Iterable[tuple[str, int]]:
         """What the filter looks at."""
-        for name, asked in cycle.info.requests.items():
-            if not (self._ignores and name in self._ignored):
-                yield name, asked
+        requests = cycle.info.requests.items()
+        return [item for item in requests if item[0] not in self._ignored] if self._ignores else requests
 
     def _grows(self, info: PodInfo, event: Event) -> bool:
         """A node that could hold the pod when empty, and after an update has more of something than before."""
@@ -129,7 +128,8 @@ class NodeResourcesFit(FilterPlugin, ScorePlugin):
         return any(after.get(name, 0) > before.get(name, 0) for name in (PODS, *info.requests))
 
     def score_key(self, cycle: Cycle) -> Hashable:
-        return tuple(cycle.info.scored.get(name, 0) for name in self._strategy.resources)
+        scored = cycle.info.scored
+        return tuple([scored.get(name, 0) for name in self._strategy.resources])
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         return resource_scoring.scores(self._strategy, cycle.table, cycle.info, rows)

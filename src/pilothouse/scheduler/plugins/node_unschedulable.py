@@ -29,6 +29,8 @@ class NodeUnschedulable(FilterPlugin):
         return False
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
+        if not cycle.table.cordoned:
+            return ()
         cordoned = left & cycle.table.unschedulable
         if not cordoned.any() or taints.tolerated(cycle.info.pod, _TAINT):
             return ()

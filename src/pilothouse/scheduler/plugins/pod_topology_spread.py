@@ -90,7 +90,9 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
     def __init__(self, group_of: GroupOf, defaults: Sequence[Obj] | None = None) -> None:
         self._group_of = group_of
         self._system = defaults is None
-        self._defaults = _SYSTEM_DEFAULTS if defaults is None else defaults
+        self._defaults: dict[str, list[Obj]] = {}
+        for constraint in _SYSTEM_DEFAULTS if defaults is None else defaults:
+            self._defaults.setdefault(constraint["whenUnsatisfiable"], []).append(constraint)
 
     def registrations(self) -> Iterable[Registration]:
         pods = Action.ADD | Action.DELETE | Action.UPDATE_POD_LABEL
@@ -112,7 +114,7 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
         """A pod's own, or the default ones where it has none at all."""
         if info.pod["spec"].get("topologySpreadConstraints"):
             return constraints_of(info, action)
-        given = [c for c in self._defaults if c["whenUnsatisfiable"] == action]
+        given = self._defaults.get(action)
         if not given:
             return []
         group = self._group_of(info)
@@ -127,8 +129,9 @@ class PodTopologySpread(FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         constraints = self._constraints(cycle.info, "DoNotSchedule")
-        if not constraints:
-            return
+        return self._rejections(cycle, left, constraints) if constraints else ()
+
+    def _rejections(self, cycle: Cycle, left: Mask, constraints: Sequence[Constraint]) -> Iterable[Rejection]:
         table = cycle.table
         counted = _with_all_keys(table, constraints)
         out = table.empty_mask()

@@ -65,11 +65,11 @@ def score_one(strategy: Strategy, table: NodeTable, info: PodInfo, row: int) -> 
     """The same for one row."""
     return _mean(
         strategy,
-        (
-            (weight, int(table.allocatable[n][row]), int(table.scored[n][row]) + info.scored.get(n, 0))
+        [
+            (weight, table.allocatable[n].item(row), table.scored[n].item(row) + info.scored.get(n, 0))
             for n, weight in strategy.resources.items()
             if counts(info, n)
-        ),
+        ],
     )
 
 

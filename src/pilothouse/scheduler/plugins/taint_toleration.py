@@ -41,6 +41,8 @@ class TaintToleration(FilterPlugin, ScorePlugin):
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         table = cycle.table
+        if len(table.taint_sets) == 1:
+            return ()  # the empty one
         verdicts = [taints.untolerated(cycle.info.pod, found) is not None for found in table.taint_sets]
         if not any(verdicts):
             return ()
@@ -48,7 +50,9 @@ class TaintToleration(FilterPlugin, ScorePlugin):
 
     def score_key(self, cycle: Cycle) -> Hashable | None:
         """Without soft taints anywhere all nodes have the same score."""
-        return None if any(_is_soft(taint) for found in cycle.table.taint_sets for taint in found) else ()
+        sets = cycle.table.taint_sets
+        soft = len(sets) > 1 and any(_is_soft(taint) for found in sets for taint in found)
+        return None if soft else ()
 
     def score(self, cycle: Cycle, rows: Rows) -> Column:
         """100 for nodes without a soft taint that is not tolerated, 0 for those with the most."""

@@ -56,9 +56,9 @@ def test_names_that_make_no_sense(enable: tuple[str, ...], disable: tuple[str, .
 async def test_a_write_asks_only_those_whom_it_concerns() -> None:
     made = chain(Bench().env(), disable=("NamespaceLifecycle",))
     asked = made._of(attributes("CREATE", {"metadata": {"name": "m"}}, resource=CONFIG_MAPS))
-    assert [call.plugin for call in (*asked.mutating, *asked.validating)] == ["ResourceQuota"]
+    assert [call.plugin for call in (*asked.mutating.calls, *asked.validating.calls)] == ["ResourceQuota"]
     asked = made._of(attributes("DELETE", None, pod(), resource=PODS))
-    assert not asked.mutating and not asked.validating
+    assert not asked.mutating.calls and not asked.validating.calls
 
 
 async def test_a_name_to_come_is_told_by_what_it_is_made_from() -> None:

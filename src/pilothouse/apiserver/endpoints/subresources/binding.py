@@ -4,7 +4,7 @@ is not bound again."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from pilothouse.api import errors
 from pilothouse.api import field as f
@@ -29,7 +29,9 @@ class Binder:
 
     async def create(self, request: Request, scope: Scope) -> Response:
         options = write_options(request, "CreateOptions")
-        binding = sent.read(self._server, request, "", "v1", "Binding")
+        binding = request.body if is_plain(request.body) else None
+        if binding is None:
+            binding = sent.read(self._server, request, "", "v1", "Binding")
         meta = binding.setdefault("metadata", {})
         name = request.info.name or meta.get("name", "")
         pods = self._server.router.scope("", "v1", "pods")
@@ -48,6 +50,29 @@ class Binder:
         if request.in_process:
             return Response(201, b"", obj=body)
         return render.document(body, negotiation.Form(), 201)
+
+
+_PARTS = {"apiVersion", "kind", "metadata", "target"}
+
+
+def is_plain(body: object) -> TypeGuard[Obj]:
+    """A Binding as a scheduler in this process sends it, which decoding leaves as it is: all its parts are there, in
+    the order of Go's structs, and none is unknown or empty."""
+    if type(body) is not dict or body.keys() != _PARTS:
+        return False
+    if body["apiVersion"] != "v1" or body["kind"] != "Binding":
+        return False
+    return _are_texts(body["metadata"], ("name", "namespace", "uid")) and _are_texts(
+        body["target"], ("kind", "name")
+    )
+
+
+def _are_texts(part: object, keys: tuple[str, ...]) -> bool:
+    return (
+        type(part) is dict
+        and len(part) == len(keys)
+        and all([type(part.get(key)) is str and part[key] for key in keys])
+    )
 
 
 def _check_target(target: Obj) -> None:
