@@ -14,7 +14,7 @@ from pilothouse.client.resource_client import ResourceClient
 from pilothouse.kit.world import World
 from tests.simulation.scheduling import shapes
 from tests.simulation.scheduling.history import Change, History
-from tests.simulation.scheduling.rules import BIND_COMPLETED, SELECTED_NODE
+from tests.simulation.scheduling.rules import BIND_COMPLETED, SELECTED_NODE, labels_of
 
 
 class Hands:
@@ -105,12 +105,12 @@ class Hands:
         if now is None or now["metadata"]["uid"] != meta["uid"] or now["spec"].get("volumeName"):
             return
         node = self._history.now("nodes").get((now["metadata"].get("annotations") or {}).get(SELECTED_NODE))
-        zone = ((node or {}).get("metadata") or {}).get("labels", {}).get(shapes.ZONE)
-        if zone is None or (self.faulty and self._chance.random() < 0.2):
+        if node is None or (self.faulty and self._chance.random() < 0.2):
             # external-provisioner: what cannot be made there is left to the scheduler again
             gone = {"metadata": {"uid": meta["uid"], "annotations": {SELECTED_NODE: None}}}
             await self._client.patch(PERSISTENT_VOLUME_CLAIMS, meta["name"], gone, meta["namespace"])
             return
+        zone = labels_of(node).get(shapes.ZONE, "")
         name = f"pv-{meta['uid'][:8]}"
         made = shapes.volume(name, zone, now["spec"]["storageClassName"], now)
         await self._client.create(PERSISTENT_VOLUMES, made)

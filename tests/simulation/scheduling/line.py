@@ -35,7 +35,9 @@ class Line:
         self._open = asyncio.Event()
         self._open.set()
         self._dead = False
-        self._on_the_way: set[asyncio.Task[Any]] = set()
+        self._on_the_way: dict[asyncio.Task[Any], str] = {}
+        self.unknown: set[str] = set()
+        """Paths of writes of which the scheduler does not know what became of them."""
         self.sent: Callable[[str, str, Any], None] = lambda method, path, body: None
         """Told of each request when the scheduler makes it."""
 
@@ -48,6 +50,7 @@ class Line:
     def kill(self) -> None:
         """Requests that the server has are done; nobody hears of it."""
         self._dead = True
+        self.unknown.update(self._on_the_way.values())
 
     async def _passes(self) -> None:
         if self._dead:
@@ -74,19 +77,24 @@ class Line:
         work = asyncio.get_running_loop().create_task(
             self._deliver(delay_s, method, path, query, body, content_type)
         )
-        self._on_the_way.add(work)
+        self._on_the_way[work] = path
         work.add_done_callback(self._arrived)
         if fault == "unknown":
             await asyncio.sleep(min(delay_s, self._chance.random()))
             await self._passes()
             self._trace(f"{self.name}: {method} {path}: nobody knows")
+            self.unknown.add(path)
             raise ConnectionError("the answer got lost")
-        answer = await asyncio.shield(work)
+        try:
+            answer = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self.unknown.add(path)
+            raise
         await self._passes()
         return answer
 
     def _arrived(self, work: asyncio.Task[Any]) -> None:
-        self._on_the_way.discard(work)
+        self._on_the_way.pop(work, None)
         if not work.cancelled():
             work.exception()  # nobody may be left to ask for it
 

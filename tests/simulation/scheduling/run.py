@@ -90,6 +90,7 @@ class Simulation:
         self.history = History(self._now_s)
         self.copies: list[Copy] = []
         self.witnesses: list[Witness] = []
+        self._lines: list[Line] = []
         self._chance = random.Random(f"chaos {seed}")
         self._made = 0
 
@@ -108,6 +109,7 @@ class Simulation:
         inner = InProcessTransport(self._cluster.api.handle, info, "kube-scheduler")
         line = Line(inner, name, random.Random(f"line {self.seed} {self._made}"), self._note)
         line.faulty = faulty
+        self._lines.append(line)
         copy = Copy(name, scheduler, line)
         self._note(f"{name} starts")
         work = self._take_turns(copy) if self.arrangement == "led" else self._work(copy)
@@ -239,7 +241,7 @@ class Simulation:
     def _judge_all(self, names: tuple[str, ...]) -> None:
         history, witnesses = self.history, self.witnesses
         self._judge("at the end", verdict.left_behind(history))
-        self._judge("at the end", verdict.told(history, names))
+        self._judge("at the end", verdict.told(history, names, self._unknown()))
         self._judge("at the end", verdict.volumes(history))
         for copy in self.copies:
             if copy.witnesses and copy.leads():
@@ -247,6 +249,9 @@ class Simulation:
         self._judge("in the history", verdict.decisions(history, witnesses))
         self._judge("in the history", verdict.landings(history, witnesses))
         self._judge("in the history", verdict.preemptions(history, witnesses))
+
+    def _unknown(self) -> set[str]:
+        return {path for line in self._lines for path in line.unknown}
 
     def _seen(self, change: Change) -> None:
         if change.kind != "pods":

@@ -50,13 +50,15 @@ def within(zone: str) -> Obj:
 
 
 def volume(name: str, zone: str, storage_class: str, claim: Obj | None = None) -> Obj:
+    """`zone` "": it can be reached from everywhere."""
     spec: Obj = {
         "capacity": {"storage": "1Gi"},
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": storage_class,
         "csi": {"driver": "csi.example.com", "volumeHandle": name},
-        "nodeAffinity": within(zone),
     }
+    if zone:
+        spec["nodeAffinity"] = within(zone)
     if claim is not None:
         meta = claim["metadata"]
         spec["claimRef"] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pilothouse.api.types import Obj
 from pilothouse.scheduler.gangs import MINIMUM_LABEL, NAME_LABEL
@@ -13,7 +13,6 @@ from tests.simulation.scheduling.witness import Cut, Decision, Preemption, Witne
 
 _REFUSED = re.compile(r"0/(\d+) nodes are available: .+\.")
 _OF_A_GANG = ("pod group is unschedulable", "pod group is waiting for preemption to complete")
-_JUST_NOMINATED_S = 120.0
 
 
 def key_of(pod: Obj) -> str:
@@ -148,11 +147,11 @@ def preemptions(history: History, witnesses: Sequence[Witness]) -> Iterator[str]
     breaks one, too."""
     for witness in witnesses:
         for made in witness.preemptions:
-            for why in _wrong_preemption(history, witness, made):
+            for why in _wrong_preemption(history, made):
                 yield f"{made.who} at {made.at_s:.3f} made room for {made.pod} on {made.node}, but {why}"
 
 
-def _wrong_preemption(history: History, witness: Witness, made: Preemption) -> Iterator[str]:
+def _wrong_preemption(history: History, made: Preemption) -> Iterator[str]:
     picture, by_uid = _known(history, made.cut, made.assumed)
     pod = by_uid.get(made.uid)
     if pod is None:
@@ -167,11 +166,7 @@ def _wrong_preemption(history: History, witness: Witness, made: Preemption) -> I
     why = refusal(pod, made.node, picture.without(victims))
     if why:
         yield f"even so {why}"
-    taken = _nominated(by_uid.values(), pod) | {
-        other.node
-        for other in witness.preemptions
-        if other.uid != made.uid and made.at_s - _JUST_NOMINATED_S < other.at_s <= made.at_s
-    }
+    taken = _nominated(by_uid.values(), pod) | made.kept
     free = [name for name in picture.nodes if name not in taken]
     fitting = [name for name in free if not refusal(pod, name, picture)]
     if fitting:
@@ -284,11 +279,13 @@ def _together(name: str, pods: list[Obj], picture: Picture, history: History) ->
         yield f"gang {name} waits with {len(pods)} pods, and {found} would fit beside {placed} of {minimum}"
 
 
-def told(history: History, schedulers: Iterable[str]) -> Iterator[str]:
-    """Whoever waits can see why, in upstream's words; whoever runs is nominated for nothing."""
+def told(history: History, schedulers: Iterable[str], unknown: Collection[str]) -> Iterator[str]:
+    """Whoever waits can see why, in upstream's words; whoever runs is nominated for nothing, unless that was written by
+    a request which came late: `unknown` has the paths."""
     nodes = len(history.now("nodes"))
     for key, pod in sorted(history.now("pods").items()):
-        if pod["spec"].get("nodeName") and pod["status"].get("nominatedNodeName"):
+        path = "/api/v1/namespaces/{}/pods/{}/status".format(*key.split("/"))
+        if pod["spec"].get("nodeName") and pod["status"].get("nominatedNodeName") and path not in unknown:
             yield f"pod {key} has a node, and is nominated for {pod['status']['nominatedNodeName']}"
     for pod in waiting(history):
         if pod["spec"]["schedulerName"] in schedulers:
@@ -300,8 +297,12 @@ def told(history: History, schedulers: Iterable[str]) -> Iterator[str]:
 def _untold(pod: Obj, nodes: int, history: History) -> str:
     conditions = {c["type"]: c for c in pod["status"].get("conditions") or ()}
     said = conditions.get("PodScheduled")
-    if _group(pod) and (said is None or said.get("message") in _OF_A_GANG):
-        return ""
+    if _group(pod):
+        members = [p for p in history.now("pods").values() if _group(p) == _group(pod) and not _ended(p)]
+        if len(members) < _minimum(pod, history.now("podgroups")):
+            return ""  # nobody decides on it before there are more
+        if said is not None and said.get("message") in _OF_A_GANG:
+            return ""
     if said is None or said["status"] != "False":
         return f"waits, and its PodScheduled is {said}"
     reason, message = said.get("reason"), said.get("message", "")

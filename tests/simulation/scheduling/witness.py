@@ -13,8 +13,8 @@ from typing import Any
 
 from pilothouse.components.scheduler import SchedulerComponent
 from pilothouse.scheduler.framework import Cycle, Nomination
-from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
+from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.preemption import Candidate
 
 Cut = dict[str, int]
@@ -44,6 +44,8 @@ class Preemption:
     """Their UIDs."""
     cut: Cut
     assumed: dict[str, str]
+    kept: frozenset[str]
+    """Nodes where this scheduler kept room for others: some of that it has told nobody yet."""
     alone: bool
     """Not for a gang: those suppose more than a cut says."""
 
@@ -115,6 +117,7 @@ class Witness:
                 victims,
                 self.cut(),
                 dict(self._assumed),
+                frozenset(guest.node for guest in cycle.guests if guest.uid != info.uid),
                 alone,
             )
         )
