@@ -1,4 +1,5 @@
-"""`python -m tests.simulation.scheduling FIRST LAST`: seeds, and what they found. PILOTHOUSE_SEED: one, with its trace."""
+"""`python -m tests.simulation.scheduling FIRST LAST`: seeds, and what they found. With PILOTHOUSE_SEED set: one seed,
+with its trace."""
 
 from __future__ import annotations
 
@@ -15,8 +16,7 @@ def main() -> int:
     logging.getLogger("pilothouse").setLevel(logging.ERROR)
     if "PILOTHOUSE_SEED" in os.environ:
         outcome = run(int(os.environ["PILOTHOUSE_SEED"]))
-        print("\n".join(outcome.trace))
-        print("\n".join(outcome.faults), outcome.counts)
+        print(*outcome.trace, *outcome.faults, outcome.counts, outcome.fingerprint(), sep="\n")
         return 1 if outcome.faults else 0
     first, last = int(sys.argv[1]), int(sys.argv[2])
     total: Counter[str] = Counter()

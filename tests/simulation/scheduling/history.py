@@ -13,6 +13,8 @@ from pilothouse.etcd.contract import Backend, Event, EventType
 
 _PREFIX = b"/registry/"
 _CHECKPOINT = 64
+_CERTIFICATE = "extension-apiserver-authentication"
+"""It holds a certificate of a new authority, and keys are never drawn from a seed."""
 KINDS = {
     "minions": "nodes",
     "pods": "pods",
@@ -61,7 +63,8 @@ class History:
 
     def _take(self, event: Event) -> None:
         parts = event.kv.key.decode().removeprefix("/registry/").split("/")
-        self.digest.append((event.kv.mod_revision, "/".join(parts), event.kv.value))
+        value = b"" if parts[-1] == _CERTIFICATE else event.kv.value
+        self.digest.append((event.kv.mod_revision, "/".join(parts), value))
         at = next((i for i, part in enumerate(parts[:2]) if part in KINDS), None)
         if at is None:
             return

@@ -10,6 +10,7 @@ line; two copies of which one leads, is paused and killed; two schedulers of dif
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -62,10 +63,13 @@ class Outcome:
         lines = [line for line in self.trace if any(name in line.replace("/", " ").split() for name in names)]
         nodes = [line for line in self.trace if " node n" in line]
         told = sorted({*lines, *nodes}, key=self.trace.index)
-        return "\n".join(
-            [f"seed {self.seed} ({self.arrangement}):", *self.faults[:20], "", *told[-200:]]
-            + [f"again with PILOTHOUSE_SEED={self.seed} python -m tests.simulation.scheduling"]
-        )
+        again = f"again with: PILOTHOUSE_SEED={self.seed} python -m tests.simulation.scheduling"
+        head = f"seed {self.seed} ({self.arrangement}):"
+        return "\n".join([head, *self.faults[:20], "", *told[-200:], again])
+
+    def fingerprint(self) -> str:
+        """Of every event of the store, in order: the same for every run of a seed."""
+        return hashlib.sha256(repr(self.digest).encode()).hexdigest()
 
 
 @dataclass(eq=False, slots=True)

@@ -126,6 +126,10 @@ class Witness:
         for (resource, _), informer in self.component.informers._informers.items():
             if informer.last_revision:
                 self._heard[resource.plural] = int(informer.last_revision)
+                continue
+            # It has lost its place, and knows what it knew.
+            newest = (int(obj["metadata"]["resourceVersion"]) for obj in informer.list())
+            self._heard[resource.plural] = max(self._heard.get(resource.plural, 0), *newest, 0)
         return dict(self._heard)
 
     def request(self, method: str, path: str, body: Any) -> None:
