@@ -284,8 +284,9 @@ def told(history: History, schedulers: Iterable[str], unknown: Collection[str]) 
     a request which came late: `unknown` has the paths."""
     nodes = len(history.now("nodes"))
     for key, pod in sorted(history.now("pods").items()):
-        path = "/api/v1/namespaces/{}/pods/{}/status".format(*key.split("/"))
-        if pod["spec"].get("nodeName") and pod["status"].get("nominatedNodeName") and path not in unknown:
+        path = "/api/v1/namespaces/{}/pods/{}".format(*key.split("/"))
+        late = f"{path}/status" in unknown or f"{path}/binding" in unknown
+        if pod["spec"].get("nodeName") and pod["status"].get("nominatedNodeName") and not late:
             yield f"pod {key} has a node, and is nominated for {pod['status']['nominatedNodeName']}"
     for pod in waiting(history):
         if pod["spec"]["schedulerName"] in schedulers:
