@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import EVENTS, NODES, PODS
+from pilothouse.api.resources import EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, STORAGE_CLASSES
 from pilothouse.scheduler.framework import Cycle, PreBindPlugin
 from pilothouse.scheduler.gangs import MINIMUM_LABEL, NAME_LABEL
 from pilothouse.scheduler.nominator import Nominator
@@ -212,6 +212,35 @@ async def test_a_gang_that_lost_a_pod_keeps_no_room(h: House) -> None:
     await h.pod("next", "1")
     await h.settle(15)
     assert "nominatedNodeName" not in (await h.get("g-0"))["status"]
+    assert await h.place("next") == "a"
+
+
+@virtual
+async def test_no_room_is_kept_for_a_pod_that_can_go_nowhere(h: House) -> None:
+    """Its claim is deleted while its victim still ends."""
+    await begin(h)
+    await h.node("a")
+    await h.pod("low", "3")
+    await h.settle()
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim = {"metadata": {"name": "data"}, "spec": {**spec, "storageClassName": "late"}}
+    late = {"metadata": {"name": "late"}, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"}
+    await h.client.create(
+        STORAGE_CLASSES, {**late, "kind": "StorageClass", "apiVersion": "storage.k8s.io/v1"}
+    )
+    kind = {"kind": "PersistentVolumeClaim", "apiVersion": "v1"}
+    await h.client.create(PERSISTENT_VOLUME_CLAIMS, {**claim, **kind}, "default")
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    await h.pod("high", "3", priorityClassName=HIGH, volumes=volumes)
+    await h.settle()
+    assert (await h.get("high"))["status"]["nominatedNodeName"] == "a"
+    free = {"metadata": {"finalizers": None}}
+    await h.client.patch(PERSISTENT_VOLUME_CLAIMS, "data", free, "default")
+    await h.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+    await h.client.delete(PODS, "low", "default", {"gracePeriodSeconds": 0})
+    await h.pod("next", "3")
+    await h.settle(15)
+    assert "nominatedNodeName" not in (await h.get("high"))["status"]
     assert await h.place("next") == "a"
 
 
