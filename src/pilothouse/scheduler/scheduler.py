@@ -363,6 +363,8 @@ class Scheduler:
         uid = pod["metadata"]["uid"]
         if pod["spec"].get("nodeName"):
             self._placed(pod_info(pod))
+            if old is None and self._gangs is not None:
+                self._gangs.came(pod)  # at a start it may be seen after those that wait for it
             return
         profile = self._profiles.get(pod["spec"].get("schedulerName", ""))
         if profile is None:

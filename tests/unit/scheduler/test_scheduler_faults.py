@@ -190,22 +190,32 @@ async def test_what_was_said_of_a_pod_on_its_way_counts_when_it_comes_back(h: Ho
     assert await h.place("web") == "a"
 
 
+async def member(h: House, name: str, minimum: int, cpu: str, **spec: Any) -> None:
+    labels = {NAME_LABEL: "g", MINIMUM_LABEL: str(minimum)}
+    container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}
+    pod = {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [container], **spec}}
+    await h.client.create(PODS, {"apiVersion": "v1", "kind": "Pod", **pod}, "default")
+
+
+@virtual
+async def test_a_new_scheduler_knows_the_members_that_run_already(h: House) -> None:
+    """Its first list may tell of the one that waits before it tells of those that run."""
+    await h.node("a")
+    for name, spec in (("g-0", {}), ("g-1", {"nodeName": "a"}), ("g-2", {"nodeName": "a"})):
+        await member(h, name, 3, "1", **spec)
+    await begin(h)
+    await h.settle(15)
+    assert await h.place("g-0") == "a"
+
+
 @virtual
 async def test_a_gang_that_lost_a_pod_keeps_no_room(h: House) -> None:
     await begin(h)
     await h.node("a")
     await h.pod("low", "3")
     await h.settle()
-    labels = {NAME_LABEL: "g", MINIMUM_LABEL: "2"}
     for number in range(2):
-        container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": "2"}}}
-        body = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"g-{number}", "labels": labels},
-            "spec": {"containers": [container], "priorityClassName": HIGH},
-        }
-        await h.client.create(PODS, body, "default")
+        await member(h, f"g-{number}", 2, "2", priorityClassName=HIGH)
     await h.settle()
     assert (await h.get("g-0"))["status"]["nominatedNodeName"] == "a"
     await h.client.delete(PODS, "g-1", "default")
