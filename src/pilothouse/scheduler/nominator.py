@@ -25,10 +25,9 @@ class Nominator:
         if before is not None and before.node != node:
             self.freed(before)
 
-    def seen(self, old: PodInfo | None, new: PodInfo) -> None:
-        """What the API server says of a pod without a node (UpdateNominatedPod). Only a change of its status counts:
-        what this scheduler has decided since may be on its way there."""
-        was = old.nominated if old is not None else ""
+    def seen(self, was: str, new: PodInfo) -> None:
+        """What the API server says of a pod without a node, and `was` the node that its status had named before
+        (UpdateNominatedPod). Only a change counts: what this scheduler has decided since may be on its way there."""
         if new.nominated != was:
             if new.nominated:
                 self.put(new, new.nominated)

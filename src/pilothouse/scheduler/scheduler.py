@@ -375,7 +375,8 @@ class Scheduler:
         if self.cache.is_assumed(uid):
             return
         info = pod_info(pod)
-        self._handle.nominator.seen(pod_info(old) if old is not None else None, info)
+        was = ((old or {}).get("status") or {}).get("nominatedNodeName", "")
+        self._handle.nominator.seen(was, info)
         is_new = self.queue.get(uid) is None
         self.queue.put(info, profile)
         if is_new and self._gangs is not None:

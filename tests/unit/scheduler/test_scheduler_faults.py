@@ -286,12 +286,12 @@ def _pod(nominated: str = "", **fields: Any) -> Any:
 def test_only_a_change_of_its_status_changes_where_a_pod_is_expected() -> None:
     nominator, freed = Nominator(), []
     nominator.freed = lambda info: freed.append(info.node)
-    nominator.seen(None, _pod("a"))
+    nominator.seen("", _pod("a"))
     nominator.put(_pod("a"), "b")
     assert freed == ["a"]
-    nominator.seen(_pod("a"), _pod("a"))
+    nominator.seen("a", _pod("a"))
     assert nominator.pods()[0].node == "b", "what was decided since is on its way"
-    nominator.seen(_pod("a"), _pod())
+    nominator.seen("a", _pod())
     assert (list(nominator.pods()), freed) == ([], ["a", "b"])
     nominator.put(_pod(), "c")
     nominator.remove(_pod().uid, "c")
