@@ -22,7 +22,8 @@ class Tasks:
 
     def __init__(self, component: str) -> None:
         self.component = component
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """In the order in which they began, which is the same in every run of a seed; a set's is not."""
         self._crash: BaseException | None = None
         self._changed = asyncio.Event()
         self._stopping = False
@@ -41,12 +42,12 @@ class Tasks:
             work.close()
             raise RuntimeError(f"{self.component} is stopping: {name} cannot start")
         task = asyncio.get_running_loop().create_task(work, name=f"{self.component}/{name}")
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s crashed", task.get_name(), exc_info=error)
             if self._crash is None:

@@ -67,6 +67,10 @@ class PreFilterResult(NamedTuple):
     refusal: str = ""
 
 
+Effect = Callable[[], Coroutine[Any, Any, None]]
+"""What a PostFilter wants done; NoRoomMade when it could not be."""
+
+
 class Nomination(NamedTuple):
     """What a PostFilter found: a node to nominate ("": the pod's nomination is void, None: it stays as it is) and
     what must be done to make room there, at the cost of how many `victims`, or why there is none; `final`: no further
@@ -74,7 +78,7 @@ class Nomination(NamedTuple):
 
     node: str | None = None
     message: str = ""
-    effect: Callable[[], Coroutine[Any, Any, None]] | None = None
+    effect: Effect | None = None
     final: bool = False
     victims: int = 0
     leaving: tuple[PodInfo, ...] = ()
@@ -87,6 +91,10 @@ class Verdict(NamedTuple):
 
     wait_s: float = 0.0
     refusal: str = ""
+
+
+class NoRoomMade(Exception):
+    """A PostFilter's effect came to nothing: what the pod was to wait for may never happen."""
 
 
 class PluginFailed(Exception):

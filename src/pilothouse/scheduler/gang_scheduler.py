@@ -13,12 +13,14 @@ from pilothouse.scheduler.binding import GANG
 from pilothouse.scheduler.cache import Cache
 from pilothouse.scheduler.company import Company
 from pilothouse.scheduler.extenders.extender import Extender
-from pilothouse.scheduler.framework import Cycle, PluginFailed
+from pilothouse.scheduler.framework import Cycle, Effect, PluginFailed
 from pilothouse.scheduler.gang_cycle import Member, Outcome
 from pilothouse.scheduler.gangs import Gangs, Group
 from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.outcome import Reporter
+from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
 from pilothouse.scheduler.plugins.gang_scheduling import GangScheduling
-from pilothouse.scheduler.pod_info import PodInfo
+from pilothouse.scheduler.pod_info import PodInfo, pod_info
 from pilothouse.scheduler.profile import Profile
 from pilothouse.scheduler.queue import SchedulingQueue, Waiting
 
@@ -50,6 +52,7 @@ class Hands(NamedTuple):
     failed: Callable[[Waiting, Exception, float], None]
     bind: Callable[[Waiting, Cycle, str, float, Company], Coroutine[object, object, None]]
     start: Callable[[Coroutine[object, object, None]], None]
+    make_room: Callable[[Waiting, Effect], None]
     now_s: Callable[[], float]
 
 
@@ -90,6 +93,32 @@ class GangScheduler:
         if group is not None:
             self.reconsider(group)
 
+    def went(self, pod: Obj) -> None:
+        """Without it its group may be incomplete."""
+        group = self._gangs.of(pod)
+        if group is not None:
+            self._release(group)
+
+    def begin(self) -> None:
+        """All is known: groups that had lost pods before this scheduler came keep no room any more."""
+        pods = [info.pod for info in self._handle.nominator.pods()]
+        for group in sorted({g for g in map(self._gangs.of, pods) if g is not None}):
+            self._release(group)
+
+    def _release(self, group: Group) -> None:
+        """No room is kept for pods that cannot go, as their group is too small."""
+        members = self._gangs.members(group)
+        try:
+            if not members or len(members) >= self._gangs.minimum(members[0]):
+                return
+        except ValueError:
+            return  # the label is no number: they are told so
+        nominator = self._handle.nominator
+        for info in map(pod_info, members):
+            if not info.node and (info.nominated or nominator.node_of(info.uid)):
+                nominator.remove(info.uid)
+                self._hands.start(Reporter.of(self._handle).clear_nomination(info))
+
     def reconsider(self, group: Group) -> None:
         for pod in self._gangs.members(group):
             self._queue.reconsider(pod["metadata"]["uid"], GANG)
@@ -100,6 +129,9 @@ class GangScheduler:
         group = self._gangs.of(first.info.pod)
         assert group is not None
         entries = self._waiting(first, group)
+        if self._makes_room(group):
+            self._wait_for_room(entries)
+            return
         try:
             self._check(entries)
             minimum = self._gangs.minimum(first.info.pod)
@@ -122,6 +154,23 @@ class GangScheduler:
                 gang_report.report(self._handle, found, scheduled=is_scheduled, message=_MESSAGES[outcome])
             )
 
+    def _makes_room(self, group: Group) -> bool:
+        """Whether victims of one of its pods are still being told: the others would not see that they are going."""
+        under_way = self._handle.nominator.under_way
+        return bool(under_way) and any(p["metadata"]["uid"] in under_way for p in self._gangs.members(group))
+
+    def _wait_for_room(self, entries: Sequence[Waiting]) -> None:
+        """Until then (`room_made`). That was no attempt."""
+        for entry in entries:
+            entry.attempts -= 1
+            self._queue.put_back(entry, {DefaultPreemption.name})
+
+    def room_made(self, pod: Obj) -> None:
+        """The victims of a pod have been told, as far as that was possible."""
+        group = self._gangs.of(pod)
+        for member in self._gangs.members(group) if group is not None else ():
+            self._queue.reconsider(member["metadata"]["uid"], DefaultPreemption.name)
+
     def _waiting(self, first: Waiting, group: Group) -> list[Waiting]:
         """In a fixed order: by priority, then who was first seen first."""
         others = [self._queue.pull(pod["metadata"]["uid"]) for pod in self._gangs.members(group)]
@@ -143,7 +192,7 @@ class GangScheduler:
         placed = [member for member in members if member.node]
         company = Company(len(placed), needed)
         for member in placed:
-            self._handle.nominator.remove(member.entry.info.uid)
+            self._handle.nominator.remove(member.entry.info.uid, member.node)
             self._hands.start(self._hands.bind(member.entry, member.cycle, member.node, began_s, company))
         for member in members:
             if not member.node:
@@ -160,7 +209,7 @@ class GangScheduler:
                 why, nominated = gang_cycle.WAITING, member.node
                 self._handle.nominator.put(member.cycle.info, member.node)
                 if member.nomination is not None and member.nomination.effect is not None:
-                    self._hands.start(member.nomination.effect())
+                    self._hands.make_room(member.entry, member.nomination.effect)
             elif not waiting:
                 self._handle.nominator.remove(member.entry.info.uid)
             self._hands.refuse(member.entry, why, together, began_s, nominated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from pilothouse.api.errors import ApiError
@@ -20,6 +21,22 @@ _MESSAGE_LENGTH_MAX = 1024
 class Reporter:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
+        self._writing: dict[str, asyncio.Event] = {}
+        """By UID, the pods whose status is being written: one write after the other, as a later one must not be
+        overtaken by an earlier one."""
+        self._next: dict[str, Obj] = {}
+        """What is to be written of them then."""
+
+    @classmethod
+    def of(cls, handle: Handle) -> Reporter:
+        """The one that all share."""
+        found: Reporter = handle.shared.setdefault("Reporter", cls(handle))
+        return found
+
+    async def reported(self, uid: str) -> None:
+        """Wait until what was said of a pod is written."""
+        while (last := self._writing.get(uid)) is not None:
+            await last.wait()
 
     def scheduled(self, info: PodInfo, node: str) -> None:
         message = f"Successfully assigned {info.key} to {node}"
@@ -46,8 +63,31 @@ class Reporter:
             component=_scheduler(info),
         )
         patch = self._patch(info, reason, message, nominated)
-        if patch is None:
+        if patch is not None:
+            await self._send(info, patch)
+
+    async def clear_nomination(self, info: PodInfo) -> None:
+        """Of a pod for which no room is kept any more (clearNominatedNodeName)."""
+        await self._send(info, {"metadata": {"uid": info.uid}, "status": {"nominatedNodeName": None}})
+
+    async def _send(self, info: PodInfo, patch: Obj) -> None:
+        uid = info.uid
+        if uid in self._writing:
+            before = self._next.get(uid, patch)
+            self._next[uid] = {**patch, "status": {**before["status"], **patch["status"]}}
             return
+        self._writing[uid] = written = asyncio.Event()
+        left: Obj | None = patch
+        try:
+            while left is not None:
+                await self._write(info, left)
+                left = self._next.pop(uid, None)
+        finally:
+            self._next.pop(uid, None)
+            del self._writing[uid]
+            written.set()
+
+    async def _write(self, info: PodInfo, patch: Obj) -> None:
         try:
             await self._handle.client.patch(
                 PODS, info.name, patch, info.namespace, patch_type="strategic", subresource="status"
@@ -57,7 +97,7 @@ class Reporter:
                 log.info("condition of %s not written: %s", info.key, error)
 
     def _patch(self, info: PodInfo, reason: str, message: str, nominated: str | None) -> Obj | None:
-        """None when the status says it already."""
+        """None when the status says it already, as far as nothing else is being written to it."""
         status = info.pod.get("status") or {}
         present: Obj = next((c for c in status.get("conditions") or () if c["type"] == "PodScheduled"), {})
         same = present.get("status") == "False"
@@ -71,8 +111,9 @@ class Reporter:
             "message": message,
         }
         changed = {k: v for k, v in condition.items() if v is not None and present.get(k) != v}
-        renominated = nominated is not None and nominated != info.nominated
-        if not changed and not renominated:
+        busy = info.uid in self._writing
+        renominated = nominated is not None and (busy or nominated != info.nominated)
+        if not busy and not changed and not renominated:
             return None
         patch = condition_patch(info.pod, condition)
         if renominated:

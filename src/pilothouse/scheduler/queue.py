@@ -191,7 +191,12 @@ class SchedulingQueue:
 
     def _pop_backing_off(self) -> Waiting | None:
         """The pod whose back-off ends first. Errors wait theirs out: trying sooner would only repeat them."""
-        return min(self._at["backoff"].values(), key=lambda entry: entry.ready_s, default=None)
+        while True:
+            entry = min(self._at["backoff"].values(), key=lambda entry: entry.ready_s, default=None)
+            if entry is None or not self._is_gated(entry):
+                return entry
+            self._move(entry, "gated")
+            self._note(entry, "BackoffComplete")
 
     def pull(self, uid: str) -> Waiting | None:
         """One pod out of its turn, to be tried with another one; None when it does not wait, or is gated."""
@@ -209,6 +214,12 @@ class SchedulingQueue:
             self._enqueue(entry, plugin)
         elif entry.place == "unschedulable" and plugin in entry.rejected_by:
             self._retry(entry, plugin)
+
+    def retry(self, uid: str) -> None:
+        """What a pod that was refused waits for will not happen: it tries again after its back-off (Activate)."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.place == "unschedulable":
+            self._retry(entry, "ForceActivate")
 
     def put_back(self, entry: Waiting, rejected_by: set[str]) -> None:
         """A pod that got no node: refused by some plugins, or (none) by an error."""
@@ -289,13 +300,15 @@ class SchedulingQueue:
 
     def _enqueue(self, entry: Waiting, why: str) -> None:
         """Into the active queue, or to the gated ones when a PreEnqueue plugin says so."""
-        refused_by = next((p.name for p in entry.profile.pre_enqueue if p.pre_enqueue(entry.info)), "")
-        entry.gate = refused_by
-        if refused_by:
+        if self._is_gated(entry):
             self._move(entry, "gated")
         else:
             self._activate(entry)
         self._note(entry, why)
+
+    def _is_gated(self, entry: Waiting) -> bool:
+        entry.gate = next((p.name for p in entry.profile.pre_enqueue if p.pre_enqueue(entry.info)), "")
+        return bool(entry.gate)
 
     def _activate(self, entry: Waiting) -> None:
         self._move(entry, "active")

@@ -25,8 +25,9 @@ from pilothouse.scheduler.explain import Explanation, explain, queue_state
 from pilothouse.scheduler.extenders import asking
 from pilothouse.scheduler.extenders.extender import Extender
 from pilothouse.scheduler.extenders.wire import ExtenderError
-from pilothouse.scheduler.framework import Cycle, Nomination, PluginFailed
+from pilothouse.scheduler.framework import Cycle, Effect, Nomination, NoRoomMade, PluginFailed
 from pilothouse.scheduler.gang_scheduler import GangScheduler, Hands, gangs_of
+from pilothouse.scheduler.gangs import has_ended
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, OTHERS, Action, Event, node_changes, pod_changes
 from pilothouse.scheduler.metrics import SchedulerMetrics
@@ -67,7 +68,8 @@ class Scheduler:
         self._timed = {name: timed(profile, self._stopwatch) for name, profile in profiles.items()}
         self._cycles = 0
         self._gangs = self._gang_scheduler(profiles)
-        self._reporter = Reporter(handle)
+        self._reporter = Reporter.of(handle)
+        handle.nominator.freed = self._room_kept_no_more
         self._tasks = Tasks("scheduler")
         self._pods = handle.informers.informer(PODS)
         self._nodes = handle.informers.informer(NODES)
@@ -89,6 +91,7 @@ class Scheduler:
             self._failed,
             self._bind,
             self._start,
+            self._make_room,
             self._world.clock.monotonic,
         )
         return GangScheduler(gangs, self._handle, self.queue, self.cache, self._extenders, hands)
@@ -108,6 +111,8 @@ class Scheduler:
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
         await self._handle.informers.synced()
+        if self._gangs is not None:
+            self._gangs.begin()
         self._start(self._loop())
         try:
             await self._tasks.wait()
@@ -193,7 +198,7 @@ class Scheduler:
         info = entry.info
         self._metrics.algorithm(began_s, self._world)
         self.cache.assume(info, node)
-        self._handle.nominator.remove(info.uid)
+        self._handle.nominator.remove(info.uid, node)
         try:
             binding.reserve(cycle, node)
         except BindingRefused as refusal:
@@ -215,26 +220,38 @@ class Scheduler:
         self._metrics.attempt("unschedulable", entry.profile.name, began_s, self._world)
         if any(isinstance(plugin, DefaultPreemption) for plugin in entry.profile.post_filter):
             self._metrics.preemption(nomination)
-        self.queue.put_back(entry, diagnosis.rejected_by)
-        self._start(self._reporter.unschedulable(entry.info, diagnosis.text(), nomination.node))
+        if self._put_back(entry, diagnosis.rejected_by):
+            self._start(self._reporter.unschedulable(entry.info, diagnosis.text(), nomination.node))
         if nomination.effect is not None:
-            self._start(nomination.effect())
+            self._make_room(entry, nomination.effect)
+
+    def _make_room(self, entry: Waiting, effect: Effect) -> None:
+        self._handle.nominator.under_way.add(entry.info.uid)
+        self._start(self._made_room(entry, effect))
+
+    async def _made_room(self, entry: Waiting, effect: Effect) -> None:
+        """What a PostFilter wants done. If it fails nothing may ever happen that the pod waits for: it tries again."""
+        uid = entry.info.uid
+        try:
+            await effect()
+        except NoRoomMade as error:
+            log.warning("%s", error)
+            self.queue.retry(uid)
+        finally:
+            self._handle.nominator.under_way.discard(uid)
+        self.queue.reconsider(uid, DefaultPreemption.name)
+        if self._gangs is not None:
+            self._gangs.room_made(entry.info.pod)
 
     async def _bind(
         self, entry: Waiting, cycle: Cycle, node: str, began_s: float, company: Company | None = None
     ) -> None:
         try:
+            await self._reporter.reported(entry.info.uid)
             await binding.bind(cycle, node, self.permits, company)
         except BindingRefused as refusal:
             self._not_bound(entry, refusal, {refusal.plugin} - {""}, began_s)
-        except ApiError as error:
-            if error.code == 404:
-                self._forget(entry.info)
-                self.queue.remove(entry.info.uid)
-                return
-            self._keep_for_gang(entry, node, company)
-            self._not_bound(entry, error, set(), began_s)
-        except ConnectionError as error:
+        except (ApiError, ConnectionError) as error:
             self._keep_for_gang(entry, node, company)
             self._not_bound(entry, error, set(), began_s)
         else:
@@ -244,7 +261,7 @@ class Scheduler:
 
     def _keep_for_gang(self, entry: Waiting, node: str, company: Company | None) -> None:
         """The others of its gang are on their nodes: nobody may take its room while it tries again."""
-        if company is not None:
+        if company is not None and self._waits_still(entry.info) is not None:
             self._handle.nominator.put(entry.info, node)
 
     def _not_bound(self, entry: Waiting, why: Exception, rejected_by: set[str], began_s: float) -> None:
@@ -265,15 +282,39 @@ class Scheduler:
     ) -> None:
         """Back into the queue, until something happens that may help."""
         self._metrics.attempt("unschedulable", entry.profile.name, began_s, self._world)
-        self.queue.put_back(entry, rejected_by)
-        self._start(self._reporter.unschedulable(entry.info, why, nominated))
+        if self._put_back(entry, rejected_by):
+            self._start(self._reporter.unschedulable(entry.info, why, nominated))
 
     def _failed(self, entry: Waiting, why: Exception, began_s: float) -> None:
         """An error, no refusal."""
         log.info("scheduling %s failed: %s", entry.info.key, why)
         self._metrics.attempt("error", entry.profile.name, began_s, self._world)
-        self.queue.put_back(entry, set())
-        self._start(self._reporter.failed(entry.info, str(why)))
+        if self._put_back(entry, set()):
+            self._start(self._reporter.failed(entry.info, str(why)))
+
+    def _waits_still(self, info: PodInfo) -> Obj | None:
+        """The pod as it is now; None when there is nothing to schedule any more: it was bound after all, or is gone."""
+        pod = self._pods.get(info.key)
+        if pod is None or pod["metadata"]["uid"] != info.uid or pod["metadata"].get("deletionTimestamp"):
+            return None
+        return None if pod["spec"].get("nodeName") or has_ended(pod) else pod
+
+    def _put_back(self, entry: Waiting, rejected_by: set[str]) -> bool:
+        """Into the queue, as the pod is by now: what was said of it while it was on its way is news (upstream's
+        handleSchedulingFailure). False when there is nothing to schedule any more."""
+        pod = self._waits_still(entry.info)
+        if pod is None:
+            self.queue.remove(entry.info.uid)
+            self._handle.nominator.remove(entry.info.uid)
+            return False
+        if pod["metadata"]["resourceVersion"] != entry.info.pod["metadata"]["resourceVersion"]:
+            entry.info = pod_info(pod)
+        self.queue.put_back(entry, rejected_by)
+        return True
+
+    def _room_kept_no_more(self, info: PodInfo) -> None:
+        """A nomination is over: to those that it kept out it is as if the pod had left the node."""
+        self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, info.pod))
 
     def _forget(self, info: PodInfo) -> None:
         """What was assumed of a pod; others may now have the room."""
@@ -315,31 +356,44 @@ class Scheduler:
         what(*objects)
         self._metrics.event(event, self._world.clock.monotonic() - began_s)
 
-    def pod_seen(self, pod: Obj) -> None:
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+    def pod_seen(self, old: Obj | None, pod: Obj) -> None:
+        if has_ended(pod):
             self.pod_gone(pod)
             return
         uid = pod["metadata"]["uid"]
         if pod["spec"].get("nodeName"):
             self._placed(pod_info(pod, self.cache.table.pod(uid)))
+            if old is None and self._gangs is not None:
+                self._gangs.came(pod)  # at a start it may be seen after those that wait for it
             return
         profile = self._profiles.get(pod["spec"].get("schedulerName", ""))
-        if profile is None or self.cache.is_assumed(uid):
+        if profile is None:
             return
         if pod["metadata"].get("deletionTimestamp"):
-            self._handle.nominator.remove(uid)
-            self.queue.remove(uid)
+            self._stops_waiting(uid)
+            return
+        if self.cache.is_assumed(uid):
             return
         info = pod_info(pod)
-        if info.nominated:
-            self._handle.nominator.put(info, info.nominated)
+        was = ((old or {}).get("status") or {}).get("nominatedNodeName", "")
+        self._handle.nominator.seen(was, info)
         is_new = self.queue.get(uid) is None
         self.queue.put(info, profile)
         if is_new and self._gangs is not None:
             self._gangs.came(pod)
 
+    def _stops_waiting(self, uid: str) -> None:
+        """It is being deleted. If it was on its way to a node, binding will fail, and others need not wait for that
+        (handleAssumedPodDeletion)."""
+        self._handle.nominator.remove(uid)
+        self.queue.remove(uid)
+        self.permits.reject(uid, "pod is deleted")
+        freed = self.cache.forget(uid)
+        if freed is not None:
+            self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, freed.pod))
+
     def _placed(self, info: PodInfo) -> None:
-        self._handle.nominator.remove(info.uid)
+        self._handle.nominator.remove(info.uid, info.node)
         self.queue.remove(info.uid)
         before = self.cache.put(info)
         if before is None:
@@ -355,6 +409,8 @@ class Scheduler:
         freed = self.cache.remove(uid)
         if freed is not None:
             self.queue.happened(Event(ASSIGNED_POD, Action.DELETE, freed.pod))
+        if self._gangs is not None:
+            self._gangs.went(pod)
 
     def node_seen(self, old: Obj | None, new: Obj) -> None:
         self.cache.table.put_node(new)
@@ -391,10 +447,10 @@ class _PodHandler(Handler):
         self._scheduler = scheduler
 
     def on_add(self, obj: Obj) -> None:
-        self._scheduler.handle(f"{_kind(obj)}Add", self._scheduler.pod_seen, obj)
+        self._scheduler.handle(f"{_kind(obj)}Add", self._scheduler.pod_seen, None, obj)
 
     def on_update(self, old: Obj, new: Obj) -> None:
-        self._scheduler.handle(f"{_kind(new)}Update", self._scheduler.pod_seen, new)
+        self._scheduler.handle(f"{_kind(new)}Update", self._scheduler.pod_seen, old, new)
 
     def on_delete(self, obj: Obj) -> None:
         self._scheduler.handle(f"{_kind(obj)}Delete", self._scheduler.pod_gone, obj)

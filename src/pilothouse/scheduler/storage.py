@@ -106,7 +106,7 @@ class Storage:
         self.listeners: list[Callable[[str], None]] = []
         self.free = FreeVolumes()
         self._reserved: dict[str, dict[str, Obj]] = {}
-        self._news: dict[str, set[asyncio.Event]] = {}
+        self._news: dict[str, dict[asyncio.Event, None]] = {}
 
     # -- what it is told --------------------------------------------------------------------------------
 
@@ -175,20 +175,20 @@ class Storage:
     def _told(self, claim: str) -> None:
         for listener in self.listeners:
             listener(claim)
-        for event in self._news.get(claim, ()):
+        for event in list(self._news.get(claim, ())):
             event.set()
 
     async def news(self, claims: Iterable[str]) -> None:
         """Until one of these claims changes, or a volume that is for it."""
         event = asyncio.Event()
-        keys = set(claims)
+        keys = dict.fromkeys(claims)
         for key in keys:
-            self._news.setdefault(key, set()).add(event)
+            self._news.setdefault(key, {})[event] = None
         try:
             await event.wait()
         finally:
             for key in keys:
-                self._news[key].discard(event)
+                del self._news[key][event]
                 if not self._news[key]:
                     del self._news[key]
 

@@ -113,7 +113,8 @@ class EmbeddedBackend:
         self._log = durable
         self._store = Store()
         self._leases = Leases()
-        self._watches: set[_Watch] = set()
+        self._watches: dict[_Watch, None] = {}
+        """In the order in which they came: a set would tell them in another order in every run."""
         self._waiting: list[_Waiting] = []
         self._writing = False
         self._closed = False
@@ -171,7 +172,7 @@ class EmbeddedBackend:
     def watch(
         self, key: bytes, range_end: bytes = b"", start_revision: int = 0, *, prev: bool = False
     ) -> _Watch:
-        watch = _Watch(self._world, self._store, key, range_end, self._watches.discard)
+        watch = _Watch(self._world, self._store, key, range_end, self._forget)
         if self._closed:
             watch.fail(StoreClosed())
             return watch
@@ -183,8 +184,11 @@ class EmbeddedBackend:
                 return watch
         watch.progress(self._store.revision)
         watch.start_revision = start_revision
-        self._watches.add(watch)
+        self._watches[watch] = None
         return watch
+
+    def _forget(self, watch: _Watch) -> None:
+        self._watches.pop(watch, None)
 
     # -- writing ----------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ may do it at all, and the doing."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 
 from pilothouse.api.errors import ApiError
@@ -14,27 +13,43 @@ from pilothouse.api.types import Obj
 from pilothouse.client.pod_conditions import DISRUPTION_TARGET, condition_patch, disruption_target
 from pilothouse.scheduler import preemption
 from pilothouse.scheduler.diagnosis import Diagnosis, fit_error
-from pilothouse.scheduler.framework import Cycle, Nomination, PostFilterPlugin
+from pilothouse.scheduler.framework import (
+    Cycle,
+    Nomination,
+    NoRoomMade,
+    PostFilterPlugin,
+    PreEnqueuePlugin,
+)
 from pilothouse.scheduler.handle import Handle
+from pilothouse.scheduler.hints import Registration
+from pilothouse.scheduler.outcome import Reporter
 from pilothouse.scheduler.pod_info import PodInfo
 from pilothouse.scheduler.preemption import Candidate, Enough
-
-log = logging.getLogger(__name__)
 
 _REASON = "PreemptionByScheduler"
 
 PREFIX = "preemption: "
 NEVER = "not eligible due to preemptionPolicy=Never."
+UNDER_WAY = "waiting for the preemption for this pod to be finished"
 TERMINATING = "not eligible due to terminating pod on the nominated node."
 
 
-class DefaultPreemption(PostFilterPlugin):
+class DefaultPreemption(PreEnqueuePlugin, PostFilterPlugin):
     name = "DefaultPreemption"
 
     def __init__(self, handle: Handle, enough: Enough | None = None) -> None:
         self._handle = handle
         self._enough = enough or Enough()
         self._budgets = handle.informers.informer(POD_DISRUPTION_BUDGETS)
+
+    def registrations(self) -> Iterable[Registration]:
+        """None: the scheduler itself asks again when the victims have been told."""
+        return ()
+
+    def pre_enqueue(self, info: PodInfo) -> str:
+        """Until the API server has heard of all its victims, a pod would not see that they are going, and choose
+        others beside them (KEP-4832)."""
+        return UNDER_WAY if info.uid in self._handle.nominator.under_way else ""
 
     def post_filter(self, cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
         found, otherwise = self.find(cycle, diagnosis)
@@ -72,29 +87,32 @@ class DefaultPreemption(PostFilterPlugin):
         return TERMINATING if going else ""
 
     async def _make_room(self, info: PodInfo, scheduler: str, node: str, chosen: Candidate) -> None:
-        self._release(info, node)
-        await asyncio.gather(*(self._end(victim, info, scheduler, node) for victim in chosen.victims))
+        victims = [v for v in chosen.victims if not v.pod["metadata"].get("deletionTimestamp")]
+        for other in self._less_important(info, node):
+            self._handle.nominator.remove(other.uid)
+            await Reporter.of(self._handle).clear_nomination(other)
+        work = (self._end(victim, info, scheduler, node) for victim in victims)
+        failed = [error for error in await asyncio.gather(*work) if error]
+        if failed:
+            raise NoRoomMade("; ".join(failed))
 
-    def _release(self, info: PodInfo, node: str) -> None:
-        """Less important pods that were nominated for the node look for another one."""
-        for other in self._handle.nominator.pods():
-            if other.node == node and other.priority < info.priority:
-                self._handle.nominator.remove(other.uid)
+    def _less_important(self, info: PodInfo, node: str) -> list[PodInfo]:
+        """Pods that were nominated for the node and may not fit there now: they look for another one sooner than when
+        they find that it is taken."""
+        guests = self._handle.nominator.pods()
+        return [other for other in guests if other.node == node and other.priority < info.priority]
 
-    async def _end(self, victim: PodInfo, info: PodInfo, scheduler: str, node: str) -> None:
+    async def _end(self, victim: PodInfo, info: PodInfo, scheduler: str, node: str) -> str:
+        """What went wrong, or ""."""
         client, meta = self._handle.client, victim.pod["metadata"]
         try:
-            if not _is_victim(victim):
-                patch = condition_patch(victim.pod, self._condition(victim, scheduler))
-                await client.patch(
-                    PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
-                )
+            patch = condition_patch(victim.pod, self._condition(victim, scheduler))
+            await client.patch(
+                PODS, meta["name"], patch, meta["namespace"], patch_type="strategic", subresource="status"
+            )
             await client.delete(PODS, meta["name"], meta["namespace"], {"preconditions": {"uid": victim.uid}})
         except (ApiError, ConnectionError) as error:
-            if isinstance(error, ApiError) and error.code in (404, 409):
-                return
-            log.warning("preempting %s for %s failed: %s", victim.key, info.key, error)
-            return
+            return "" if _is_gone(error) else f"preempting {victim.key} for {info.key} failed: {error}"
         message = f"Preempted by pod {info.uid} on node {node}"
         self._handle.recorder.event(
             {**victim.pod, "kind": "Pod", "apiVersion": "v1"},
@@ -105,10 +123,15 @@ class DefaultPreemption(PostFilterPlugin):
             related={**info.pod, "kind": "Pod", "apiVersion": "v1"},
             component=scheduler,
         )
+        return ""
 
     def _condition(self, victim: PodInfo, scheduler: str) -> Obj:
         message = f"{scheduler}: preempting to accommodate a higher priority pod"
         return disruption_target(victim.pod, _REASON, message, self._handle.world.timestamp())
+
+
+def _is_gone(error: Exception) -> bool:
+    return isinstance(error, ApiError) and error.code == 404
 
 
 def _is_victim(info: PodInfo) -> bool:

@@ -295,10 +295,11 @@ class DynamicResources(
 
     def post_filter(self, cycle: Cycle, diagnosis: Diagnosis) -> Nomination:
         """Where an earlier PreFilter has refused the pod, this one has left no state, and upstream's cycle state
-        then answers "not found", which ends the round."""
+        then answers "not found", which ends the round. No node will do for such a pod: unlike upstream's, which
+        leaves it, its nomination is void, or room would be kept for it for as long as it waits."""
         state = cycle.state.get(NAME)
         if state is None:
-            return Nomination(message=_NO_STATE, final=True)
+            return Nomination("", _NO_STATE, final=True)
         assert isinstance(state, _State)
         if state.is_empty:
             return Nomination(message=NO_CLAIMS)
