@@ -27,6 +27,7 @@ from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import statefulset_rules as rules
 from pilothouse.controllers.pods import is_ready, is_terminating
 from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
+from pilothouse.controllers.reconciler import Failure
 from pilothouse.controllers.statefulset_claims import Claims
 
 
@@ -47,14 +48,14 @@ class StatefulSetController(PodsOwner):
         st = {**found, "apiVersion": "apps/v1", "kind": "StatefulSet"}
         return await _Sync(self, st, await self.claim(st)).run()
 
-    async def claim(self, owner: Obj) -> list[Obj]:
-        """Pods that match but have another set's name are nobody's here."""
-        return [p for p in await super().claim(owner) if _is_member(owner, p)]
+    def is_member(self, owner: Obj, pod: Obj) -> bool:
+        """Its name says so."""
+        return rules.ordinal_of(owner, pod["metadata"]["name"]) >= 0
 
     def wants(self, pod: Obj) -> list[str]:
         candidates = super().wants(pod)
         sets = [(key, self._owners.get(key)) for key in candidates]
-        return [key for key, st in sets if st is not None and _is_member(st, pod)]
+        return [key for key, st in sets if st is not None and self.is_member(st, pod)]
 
     async def revisions_of(self, st: Obj) -> list[Obj]:
         meta = st["metadata"]
@@ -73,10 +74,6 @@ class StatefulSetController(PodsOwner):
             self.queue.add_after(key, min_ready_s + 1)
 
 
-def _is_member(st: Obj, pod: Obj) -> bool:
-    return rules.ordinal_of(st, pod["metadata"]["name"]) >= 0
-
-
 class _Sync:
     """One set at one moment (UpdateStatefulSet)."""
 
@@ -92,12 +89,12 @@ class _Sync:
         known = await self._c.revisions_of(self._st)
         await self._choose_revisions(known)
         row = rules.row(self._st, self._pods, self._current, self._update)
-        failure: ApiError | None = None
+        failure: Failure | None = None
         replaced = 0
         if not is_terminating(self._st):
             try:
                 replaced = await self._step(row)
-            except ApiError as error:
+            except (ApiError, ConnectionError) as error:
                 failure = error
         status = self._status(replaced)
         await self._write(status)
@@ -205,7 +202,9 @@ class _Sync:
         if rules.lacks_identity(self._st, pod):
             labels = rules.identity_labels(meta["name"], rules.ordinal_of(self._st, meta["name"]))
             wanted = {**meta, "labels": {**(meta.get("labels") or {}), **labels}}
-            await self._c.client.update(PODS, {**pod, "apiVersion": "v1", "kind": "Pod", "metadata": wanted})
+            typed = {"apiVersion": "v1", "kind": "Pod"}
+            answer = await self._c.client.update(PODS, {**pod, **typed, "metadata": wanted})
+            self._c.wrote(self._st, PODS, answer)
             self._tell("Update", meta["name"])
 
     async def _create(self, pod: Obj) -> None:
@@ -213,6 +212,7 @@ class _Sync:
         try:
             await self._c.claims.make(self._st, self._c.reference(self._st), meta["name"])
             made = await self._c.client.create(PODS, pod, meta["namespace"])
+            self._c.wrote(self._st, PODS, made)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 self._tell("Create", meta["name"], error)

@@ -227,3 +227,21 @@ def test_foreign_controllers_keep_their_claims() -> None:
     ref = {"kind": "Other", "name": "o", "uid": "other", "controller": True}
     claim: Obj = {"metadata": {"name": "data-db-0", "ownerReferences": [ref]}}
     assert rules.claim_owners(st, {"metadata": {"name": "db-0", "uid": "pod"}}, claim) == [ref]
+
+
+def test_a_pod_by_another_name_is_neither_adopted_nor_kept(simulate: Any) -> None:
+    """A pod is a member by its name (isMemberOf): one that is not is left alone, or let go."""
+
+    async def scenario(lab: Any) -> None:
+        made = await lab.create(STATEFUL_SETS, stateful_set(replicas=1))
+        spec = {"containers": [{"name": "c", "image": OLD}]}
+        ref = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": made["metadata"]["uid"]}
+        for name, refs in (("stray", []), ("owned", [{**ref, "controller": True}])):
+            meta = {"name": name, "labels": {"app": "db"}, "ownerReferences": refs}
+            await lab.create(PODS, {"metadata": meta, "spec": spec})
+        await lab.wait(10)
+        for name in ("stray", "owned"):
+            assert "ownerReferences" not in (await lab.get(PODS, name))["metadata"]
+        assert (await lab.get(STATEFUL_SETS, "db"))["status"]["replicas"] == 1
+
+    simulate(scenario)
