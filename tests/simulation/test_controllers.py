@@ -19,7 +19,7 @@ from tests.simulation.controllers_storm import Storm
 from tests.simulation.controllers_verdict import violations
 
 STORM_S = 150.0
-SETTLE_S = 1500.0
+SETTLE_S = 1000.0
 """Back-offs of jobs, deadlines of deployments, evictions from nodes: all are over."""
 QUIET_S = 600.0
 

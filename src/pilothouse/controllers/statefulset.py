@@ -11,7 +11,7 @@ decided in `statefulset_rules`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
@@ -26,7 +26,7 @@ from pilothouse.api.types import Obj
 from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import statefulset_rules as rules
 from pilothouse.controllers.pods import is_ready, is_terminating
-from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
+from pilothouse.controllers.pods_owner import SLOW_START_BATCH, PodsOwner, controller_uid
 from pilothouse.controllers.reconciler import Failure
 from pilothouse.controllers.statefulset_claims import Claims
 
@@ -88,7 +88,7 @@ class _Sync:
     async def run(self) -> float | None:
         known = await self._c.revisions_of(self._st)
         await self._choose_revisions(known)
-        row = rules.row(self._st, self._pods, self._current, self._update)
+        row = rules.row(self._st, self._pods, self._current, self._update, self._c.world.now())
         failure: Failure | None = None
         replaced = 0
         if not is_terminating(self._st):
@@ -145,14 +145,15 @@ class _Sync:
     async def _step(self, row: rules.Row) -> int:
         """Go as far as the order allows; how many pods of the present revision were taken for replacement."""
         if rules.allows_burst(self._st):
-            await self._all(self._replica(pod) for pod in row.replicas)
-            await self._all(self._c.claims.own(self._st, pod) for pod in row.condemned)
-            await self._all(self._condemned(pod, row) for pod in row.condemned)
+            await self._all(row.replicas, self._replica)
+            await self._all(row.condemned, lambda pod: self._c.claims.own(self._st, pod))
+            await self._all(row.condemned, lambda pod: self._condemned(pod, row))
         elif not await self._in_order(row):
             return 0
         if not rules.rolls(self._st):
             return 0
-        old = rules.outdated(self._st, row.replicas, self._update["metadata"]["name"])
+        update = self._update["metadata"]["name"]
+        old = rules.outdated(self._st, row.replicas, update, self._c.world.now())
         if old is None or not rules.is_created(old):
             return 0
         await self._delete(old)
@@ -170,12 +171,16 @@ class _Sync:
             return False
         return True
 
-    async def _all(self, work: Iterable[Awaitable[object]]) -> None:
-        """Side by side; the first failure is raised when all are through."""
-        results = await asyncio.gather(*work, return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
+    async def _all(self, pods: list[Obj], work: Callable[[Obj], Awaitable[object]]) -> None:
+        """Side by side in growing batches, so that a quota that is used up is not asked for every pod
+        (slowStartBatch); the first failure is raised when its batch is through."""
+        left, size = pods, SLOW_START_BATCH
+        while left:
+            results = await asyncio.gather(*(work(pod) for pod in left[:size]), return_exceptions=True)
+            for error in results:
+                if isinstance(error, BaseException):
+                    raise error
+            left, size = left[size:], size * 2
 
     async def _replica(self, pod: Obj) -> bool:
         """Bring one pod of the row about; True when its successors must wait."""
@@ -223,7 +228,7 @@ class _Sync:
     async def _condemned(self, pod: Obj, row: rules.Row) -> None:
         if is_terminating(pod):
             return
-        if rules.may_go(self._st, pod, row.first_unhealthy, self._c.world.now()):
+        if rules.may_go(self._st, pod, row.first_unavailable, self._c.world.now()):
             await self._delete(pod)
 
     async def _delete(self, pod: Obj) -> None:
