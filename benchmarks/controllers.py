@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+import urllib.error
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
@@ -138,7 +139,7 @@ class Run:
     def _phase(self, name: str, act: Callable[[], None], done: Callable[[], bool]) -> None:
         began_s, cpu_s = time.perf_counter(), self._server.cpu_s()
         act()
-        while not done():
+        while not _answered(done):
             if time.perf_counter() - began_s > PATIENCE_S:
                 raise SystemExit(f"{self._name}/{name} is not over after {PATIENCE_S:.0f} s")
             time.sleep(_POLL_S)
@@ -169,6 +170,16 @@ class Run:
     def _count_pods(self) -> int:
         page = self._server.request("GET", "/api/v1/namespaces/default/pods?limit=1")
         return len(page["items"]) + int(page["metadata"].get("remainingItemCount") or 0)
+
+
+def _answered(question: Callable[[], bool]) -> bool:
+    """False also when the server is too busy to say: it has a minute for an answer."""
+    try:
+        return question()
+    except (TimeoutError, urllib.error.HTTPError) as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code not in (429, 504):
+            raise
+        return False
 
 
 def _wanted(obj: Obj, nodes: int) -> int:

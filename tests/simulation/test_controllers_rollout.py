@@ -69,9 +69,10 @@ def _runs(pod: Obj | None) -> bool:
 
 
 async def roll(
-    replicas: int, nodes: int, surge: int | str, unavailable: int | str
+    replicas: int, nodes: int, surge: int | str, unavailable: int | str, late: float = 0.0
 ) -> tuple[Bounds, int, int]:
-    """The bounds of a roll, with the revisions at which it began and was over."""
+    """The bounds of a roll, with the revisions at which it began and was over. `late`: so many of the controllers'
+    events come seconds late."""
     world = simulated_world(11)
     async with Party(world, Random(12), nodes=nodes) as party:
         await asyncio.sleep(5)
@@ -79,6 +80,7 @@ async def roll(
         await party.client.create(DEPLOYMENTS, wanted, "default")
         await _until_available(party, replicas)
         began = party.store.revision
+        party.weather.late = late
         image = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "app:2"}]}}}}
         await party.client.patch(DEPLOYMENTS, "web", image, "default", patch_type="strategic")
         await _until_available(party, replicas)
@@ -103,8 +105,16 @@ async def _until_available(party: Party, replicas: int) -> None:
     raise AssertionError("the deployment never became available")
 
 
-def check(replicas: int, nodes: int, surge: int | str, unavailable: int | str, most: int, least: int) -> None:
-    bounds, began, ended = run_virtual(roll(replicas, nodes, surge, unavailable))
+def check(
+    replicas: int,
+    nodes: int,
+    surge: int | str,
+    unavailable: int | str,
+    most: int,
+    least: int,
+    late: float = 0.0,
+) -> None:
+    bounds, began, ended = run_virtual(roll(replicas, nodes, surge, unavailable, late))
     during = [r for r in bounds.ready if began < r <= ended]
     assert len(during) > replicas, "the roll is in the history"
     worst = min(during, key=bounds.ready.__getitem__)
@@ -121,6 +131,11 @@ def test_a_roll_keeps_its_bounds_at_every_revision(
     surge: int | str, unavailable: int | str, most: int, least: int
 ) -> None:
     check(60, 4, surge, unavailable, most, least)
+
+
+@pytest.mark.parametrize("late", [0.3, 1.0])
+def test_old_caches_change_nothing_about_it(late: float) -> None:
+    check(60, 4, 0, "10%", 60, 54, late)
 
 
 @pytest.mark.long
