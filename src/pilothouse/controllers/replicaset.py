@@ -40,7 +40,6 @@ class ReplicaSetController(PodsOwner):
     def setup(self) -> None:
         super().setup()
         self._owners.add_index("controller", controller_uid)
-        self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
 
     async def reconcile(self, key: str) -> float | None:
         owner = self._owners.get(key)
@@ -115,15 +114,18 @@ class ReplicaSetController(PodsOwner):
         return surplus.surplus(active, self._related(owner), count, self.world.now())
 
     def _related(self, owner: Obj) -> list[Obj]:
-        """Active pods of every set with the same controller (of one deployment). A set without a controller has no
-        relatives, and its own pods don't count either (getIndirectlyRelatedPods)."""
+        """Active pods of every set with the same controller (of one deployment), and orphans that they select. A set
+        without a controller has no relatives, and its own pods don't count either (getIndirectlyRelatedPods; which
+        asks all pods of the namespace, so that shrinking everything in it would take the square of them)."""
         parent = controller_of(owner)
         if parent is None:
             return []
         found: dict[str, Obj] = {}
+        orphans = self._pods.by_index("controller", f"orphan/{owner['metadata']['namespace']}")
         for other in self._owners.by_index("controller", parent["uid"]):
             selector = self.selector(other)
-            for pod in self._pods.by_index("namespace", owner["metadata"]["namespace"]):
+            own = self._pods.by_index("controller", other["metadata"]["uid"])
+            for pod in (*own, *orphans):
                 if is_active(pod) and selector.matches(pod["metadata"].get("labels") or {}):
                     found[pod["metadata"]["uid"]] = pod
         return list(found.values())
