@@ -282,3 +282,19 @@ def test_parallel_pods_start_slowly_so_that_a_quota_is_not_flooded(simulate: Any
         assert refused == {"db-0"}
 
     simulate(scenario)
+
+
+def test_ordinals_begin_where_they_are_told_to(simulate: Any) -> None:
+    """KEP-3335: spec.ordinals.start; moving it makes pods at one end and takes them at the other."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(STATEFUL_SETS, stateful_set(replicas=2, ordinals={"start": 3}))
+        await lab.wait(15)
+        assert await lab.names(PODS) == ["db-3", "db-4"]
+        await lab.patch(STATEFUL_SETS, "db", {"spec": {"ordinals": {"start": 4}}})
+        await lab.wait(60)
+        assert await lab.names(PODS) == ["db-4", "db-5"]
+        status = (await lab.get(STATEFUL_SETS, "db"))["status"]
+        assert (status["replicas"], status["readyReplicas"]) == (2, 2)
+
+    simulate(scenario)
