@@ -28,12 +28,14 @@ class Server:
         self.kubeconfig = directory / "kubeconfig"
         self.ready_s = ready_s
 
-    def request(self, method: str, path: str, body: Any = None) -> Any:
+    def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Any:
         request = urllib.request.Request(
             f"https://127.0.0.1:{self.port}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type},
         )
         with urllib.request.urlopen(request, context=insecure(), timeout=120) as answer:
             return json.load(answer)

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 Keys = Callable[[Obj], Iterable[str]]
 Changed = Callable[[Obj, Obj], bool]
+Failure = ApiError | ConnectionError
+"""What a request may end with: a refusal, or nobody knows what became of it."""
 
 
 class TryAgain(Exception):
@@ -215,9 +217,7 @@ class Enqueue(Handler):
     def on_update(self, old: Obj, new: Obj) -> None:
         if self._changed is not None and not self._changed(old, new):
             return
-        keys = set(self._keys(new))
-        keys.update(self._keys(old))
-        for key in keys:
+        for key in dict.fromkeys((*self._keys(new), *self._keys(old))):  # in an order that a replay repeats
             self._queue.add(key)
 
     def on_delete(self, obj: Obj) -> None:
@@ -250,7 +250,11 @@ def controller_ref(owner: Obj, resource: Resource) -> Obj:
     }
 
 
-def is_terminating_namespace(error: ApiError) -> bool:
+def is_not_found(error: Failure) -> bool:
+    return isinstance(error, ApiError) and error.code == 404
+
+
+def is_terminating_namespace(error: Failure) -> bool:
     """The object's namespace is going: trying again leads nowhere."""
-    causes = (error.details or {}).get("causes") or ()
+    causes = (error.details or {}).get("causes") or () if isinstance(error, ApiError) else ()
     return any(c.get("reason") == "NamespaceTerminating" for c in causes)

@@ -9,6 +9,8 @@ it would make anew what it failed to adopt.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pilothouse.api import labels
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import Resource
@@ -28,12 +30,18 @@ class Claim:
         owner_resource: Resource,
         resource: Resource,
         selector: labels.Selector,
+        fits: Callable[[Obj], bool] = lambda obj: True,
+        wrote: Callable[[Obj], None] = lambda answer: None,
     ) -> None:
+        """`fits`: what an object must be beside being selected; one that is not is released too. `wrote` is told
+        what the API server answered to each change."""
         self._client = client
         self._owner = owner
         self._owner_resource = owner_resource
         self._resource = resource
         self._selector = selector
+        self._fits = fits
+        self._wrote = wrote
         self._may_adopt = False
 
     async def all(self, candidates: list[Obj]) -> list[Obj]:
@@ -52,7 +60,7 @@ class Claim:
 
     async def _claim(self, obj: Obj) -> bool:
         ref = controller_of(obj)
-        matches = self._selector.matches(obj["metadata"].get("labels") or {})
+        matches = self._selector.matches(obj["metadata"].get("labels") or {}) and self._fits(obj)
         if ref is not None:
             if ref["uid"] != self._owner["metadata"]["uid"]:
                 return False
@@ -89,9 +97,10 @@ class Claim:
     async def _patch(self, obj: Obj, patch: Obj) -> None:
         """Strategic: it touches one reference, and leaves those that others write meanwhile."""
         meta = obj["metadata"]
-        await self._client.patch(
+        answer = await self._client.patch(
             self._resource, meta["name"], patch, meta["namespace"], patch_type="strategic"
         )
+        self._wrote(answer)
 
     async def _check_owner(self, obj: Obj) -> None:
         """TryAgain when the owner is gone or going (RecheckDeletionTimestamp)."""

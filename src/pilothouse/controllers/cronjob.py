@@ -16,7 +16,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CRON_JOBS, JOBS
 from pilothouse.api.types import Obj
 from pilothouse.client.events import reference
-from pilothouse.client.reconciler import Controller, controller_of, is_terminating_namespace
+from pilothouse.client.reconciler import Controller, Failure, controller_of, is_terminating_namespace
 from pilothouse.controllers import cronjob_rules as rules
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.pods_owner import controller_uid
@@ -70,13 +70,13 @@ class _Sync:
 
     async def run(self) -> float | None:
         delay_s: float | None = None
-        failure: ApiError | None = None
+        failure: Failure | None = None
         await self._look_at_jobs()
         await self._drop_missing()
         if not is_terminating(self._cj):
             try:
                 delay_s = await self._start_what_is_due()
-            except ApiError as error:
+            except (ApiError, ConnectionError) as error:
                 failure = error
         for job in rules.expendable(self._cj, self._jobs):
             await self._delete(job)

@@ -13,7 +13,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.client.reconciler import Environment, controller_ref, is_terminating_namespace
+from pilothouse.client.reconciler import Environment, Failure, controller_ref, is_terminating_namespace
 from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import daemonset_rules as rules
 from pilothouse.controllers.deployment_rules import template_hash
@@ -53,7 +53,7 @@ class DaemonSetController(PodsOwner):
         current, old = await self._history(ds)
         digest = current["metadata"]["labels"][revisions.NAME_LABEL]
         satisfied = self._expectations.satisfied(key)
-        failure: ApiError | None = None
+        failure: Failure | None = None
         again_s: float | None = None
         if satisfied:
             failure, again_s = await self._manage(key, ds, digest)
@@ -126,7 +126,8 @@ class DaemonSetController(PodsOwner):
                 meta = pod["metadata"]
                 if (meta.get("labels") or {}).get(revisions.NAME_LABEL) != digest:
                     patch = {"metadata": {"labels": {revisions.NAME_LABEL: digest}}}
-                    await self.client.patch(PODS, meta["name"], patch, meta["namespace"])
+                    answer = await self.client.patch(PODS, meta["name"], patch, meta["namespace"])
+                    self.wrote(ds, PODS, answer)
             await revisions.delete(self.client, double)
         return kept
 
@@ -137,7 +138,7 @@ class DaemonSetController(PodsOwner):
 
     # -- pods -------------------------------------------------------------------------------------------
 
-    async def _manage(self, key: str, ds: Obj, digest: str) -> tuple[ApiError | None, float | None]:
+    async def _manage(self, key: str, ds: Obj, digest: str) -> tuple[Failure | None, float | None]:
         """Make what is missing and delete what is too much; the failure, and when a back-off ends."""
         by_node = rules.pods_by_node(await self.claim(ds))
         plan = rules.plan(ds, self._nodes.list(), by_node, digest, self.world.now())
@@ -164,7 +165,7 @@ class DaemonSetController(PodsOwner):
             plan.delete.append(pod)
         return again_s
 
-    async def _roll(self, key: str, ds: Obj, digest: str) -> ApiError | None:
+    async def _roll(self, key: str, ds: Obj, digest: str) -> Failure | None:
         if (ds["spec"].get("updateStrategy") or {}).get("type") != "RollingUpdate":
             return None
         by_node = rules.pods_by_node(await self.claim(ds))
@@ -172,12 +173,12 @@ class DaemonSetController(PodsOwner):
         plan = rules.rolling_plan(ds, nodes, by_node, digest, self.world.now())
         return await self._apply(key, ds, plan, digest)
 
-    async def _apply(self, key: str, ds: Obj, plan: rules.Plan, digest: str) -> ApiError | None:
+    async def _apply(self, key: str, ds: Obj, plan: rules.Plan, digest: str) -> Failure | None:
         create, delete = plan.create[:BURST_REPLICAS], plan.delete[:BURST_REPLICAS]
         if not create and not delete:
             return None
 
-        async def make(node: str) -> ApiError | None:
+        async def make(node: str) -> Failure | None:
             ref = controller_ref(ds, DAEMON_SETS)
             template = rules.template_for(ds, digest, node)
             return await self.create_pod(ds, template_pod(template, ref, ds["metadata"]["name"], ds))

@@ -194,7 +194,7 @@ class _Rollout:
             return False
         changed = await self._resize_all(rules.without_unhealthy(running, room))
         running = self._current(running)
-        spare = rules.status_sum([*running, new], "availableReplicas") - minimum
+        spare = rules.spare(self.d, [*running, new])
         return await self._resize_all(rules.without(running, spare)) or changed
 
     async def _resize_all(self, sizes: list[tuple[Obj, int]]) -> bool:

@@ -236,10 +236,21 @@ def proportional(d: Obj, sets: list[Obj]) -> dict[str, int]:
     return sizes
 
 
+def available(rs: Obj) -> int:
+    """How many of a set's pods will be available: a set that was made smaller still reports those that are about to
+    go, and whoever counted on them (as upstream does) would take away as many again."""
+    reported: int = (rs.get("status") or {}).get("availableReplicas", 0)
+    return min(reported, replicas(rs))
+
+
+def spare(d: Obj, sets: Iterable[Obj]) -> int:
+    """How many available pods may go."""
+    return sum(map(available, sets)) - (replicas(d) - max_unavailable(d))
+
+
 def unavailable(rs: Obj) -> int:
     """How many of a set's pods are not available (or not even there)."""
-    available: int = (rs.get("status") or {}).get("availableReplicas", 0)
-    return replicas(rs) - available
+    return replicas(rs) - available(rs)
 
 
 def without_unhealthy(sets: list[Obj], limit: int) -> list[tuple[Obj, int]]:

@@ -72,7 +72,8 @@ class GarbageCollector(Controller):
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
         self._nodes: dict[str, _Node] = {}
-        self._dependents: dict[str, set[str]] = {}
+        self._dependents: dict[str, dict[str, None]] = {}
+        """In the order they were seen: a replay must wake them in the same one."""
         self._absent: dict[tuple[Resource, str, str, str], None] = {}
         """Owners that are known not to exist, by what they were asked for as; the last ones."""
         self._followed: dict[Resource, Informer] = {}
@@ -143,10 +144,11 @@ class GarbageCollector(Controller):
                 return
             node = self._nodes[uid] = _Node(uid, resource, meta.get("namespace", ""), meta["name"])
         owners = meta.get("ownerReferences") or []
-        for gone in {r["uid"] for r in node.owners} - {r["uid"] for r in owners}:
-            self._dependents.get(gone, set()).discard(uid)
+        kept = {r["uid"] for r in owners}
+        for gone in (r["uid"] for r in node.owners if r["uid"] not in kept):
+            self._dependents.get(gone, {}).pop(uid, None)
         for ref in owners:
-            self._dependents.setdefault(ref["uid"], set()).add(uid)
+            self._dependents.setdefault(ref["uid"], {})[uid] = None
         if node.owners != owners:
             for ref in node.owners:  # one that waited may be blocked no longer
                 self._wake_waiting(ref["uid"])
@@ -175,7 +177,7 @@ class GarbageCollector(Controller):
         node = self._nodes.pop(uid, None)
         if node is not None:
             for ref in node.owners:
-                self._dependents.get(ref["uid"], set()).discard(uid)
+                self._dependents.get(ref["uid"], {}).pop(uid, None)
                 self._wake_waiting(ref["uid"])
         for dependent in self._dependents.get(uid, ()):
             self.queue.add(dependent)

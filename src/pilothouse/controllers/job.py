@@ -21,8 +21,10 @@ from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import (
     Environment,
+    Failure,
     controller_of,
     controller_ref,
+    is_not_found,
     is_terminating_namespace,
 )
 from pilothouse.controllers import job_rules as rules
@@ -64,17 +66,18 @@ class JobController(PodsOwner):
             return None
         job = self._owners.get(key)
         if job is None:
-            self._forget(key)
+            self.forget(key)
             return None
         if rules.managed_elsewhere(job):
             return None
         if rules.is_finished(job):
             self._backoffs.pop(key, None)
+            self._look_after_finished(job)
             return None
         return await _Sync(self, key, job).run()
 
-    def _forget(self, key: str) -> None:
-        self._expectations.forget(key)
+    def forget(self, key: str) -> None:
+        super().forget(key)
         self._removing.pop(key, None)
         self._backoffs.pop(key, None)
 
@@ -105,28 +108,32 @@ class JobController(PodsOwner):
 
     # -- finalizers -------------------------------------------------------------------------------------
 
-    async def release(self, key: str, pods: list[Obj]) -> tuple[set[str], ApiError | None]:
+    async def release(self, key: str, pods: list[Obj]) -> tuple[set[str], Failure | None]:
         """Take the tracking finalizer off; the UIDs that have lost it, and the first failure."""
         removing = self.removing(key)
         removing.update(p["metadata"]["uid"] for p in pods)
-        results = await asyncio.gather(*(self._release_one(p) for p in pods))
+        results = await asyncio.gather(*(self._release_one(p, key) for p in pods))
         released: set[str] = set()
         for pod, error in zip(pods, results, strict=True):
             uid = pod["metadata"]["uid"]
             if error is not None:
                 removing.discard(uid)
-            if error is None or error.code == 404:
+            if error is None or is_not_found(error):
                 released.add(uid)
-        return released, next((e for e in results if e is not None and e.code != 404), None)
+        return released, next((e for e in results if e is not None and not is_not_found(e)), None)
 
-    async def _release_one(self, pod: Obj) -> ApiError | None:
+    async def _release_one(self, pod: Obj, key: str = "") -> Failure | None:
         if not rules.is_tracked(pod):
             return None
         meta = pod["metadata"]
         patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": [rules.FINALIZER], "uid": meta["uid"]}}
         try:
-            await self.client.patch(PODS, meta["name"], patch, meta["namespace"], patch_type="strategic")
-        except ApiError as error:
+            answer = await self.client.patch(
+                PODS, meta["name"], patch, meta["namespace"], patch_type="strategic"
+            )
+            if key:
+                self._consistency.wrote(key, PODS, answer)
+        except (ApiError, ConnectionError) as error:
             return error
         return None
 
@@ -136,12 +143,17 @@ class JobController(PodsOwner):
         if pod is None or not self._is_orphan(pod):
             return
         error = await self._release_one(pod)
-        if error is not None and error.code != 404:
+        if error is not None and not is_not_found(error):
             raise error
 
     def _is_orphan(self, pod: Obj) -> bool:
-        if not rules.is_tracked(pod) or self.owner_key(pod) is not None:
+        """Whether nobody will count it: its job is gone, it has none, or the job has ended without it."""
+        if not rules.is_tracked(pod):
             return False
+        key = self.owner_key(pod)
+        job = self._owners.get(key) if key is not None else None
+        if job is not None:
+            return rules.is_finished(job) and not rules.managed_elsewhere(job)
         ref = controller_of(pod)
         return ref is None or ref["kind"] == JOBS.kind
 
@@ -153,13 +165,15 @@ class JobController(PodsOwner):
         for pod in pods:
             ref = controller_of(pod)
             adopted = ref is None or ref["uid"] != uid
-            out.append(await self._track(pod) if adopted and is_active(pod) else pod)
+            out.append(await self._track(job, pod) if adopted and is_active(pod) else pod)
         return out
 
-    async def _track(self, pod: Obj) -> Obj:
+    async def _track(self, job: Obj, pod: Obj) -> Obj:
         meta = pod["metadata"]
         patch = {"metadata": {"finalizers": [rules.FINALIZER], "uid": meta["uid"]}}
-        return await self.client.patch(PODS, meta["name"], patch, meta["namespace"], patch_type="strategic")
+        answer = await self.client.patch(PODS, meta["name"], patch, meta["namespace"], patch_type="strategic")
+        self.wrote(job, PODS, answer)
+        return answer
 
     # -- what the informers say -------------------------------------------------------------------------
 
@@ -187,10 +201,14 @@ class JobController(PodsOwner):
         if key is not None and key in self._removing:
             self._removing[key].discard(pod["metadata"]["uid"])
 
-    def job_deleted(self, job: Obj) -> None:
+    def _look_after_finished(self, job: Obj) -> None:
+        """Pods that came when the job had ended (cleanupPodFinalizers)."""
         for pod in self._pods.by_index("controller", job["metadata"]["uid"]):
             if rules.is_tracked(pod):
                 self.queue.add(_ORPHAN + key_of(pod))
+
+    def job_deleted(self, job: Obj) -> None:
+        self._look_after_finished(job)
 
 
 class _Deleted:
@@ -218,7 +236,7 @@ class _Sync:
         self._job = {**job, "apiVersion": "batch/v1", "kind": "Job"}
         self._stored = dict(job.get("status") or {})
         self._again_s: list[float] = []
-        self._failure: ApiError | None = None
+        self._failure: Failure | None = None
 
     async def run(self) -> float | None:
         c, key = self._c, self._key
@@ -311,7 +329,7 @@ class _Sync:
         template = rules.pod_template(job)
         made = 0
 
-        async def create(index: int | None) -> ApiError | None:
+        async def create(index: int | None) -> Failure | None:
             nonlocal made
             own = (
                 template if index is None else rules.indexed_template(job, template, index, t.held.get(index))
@@ -378,6 +396,7 @@ class _Sync:
             return
         self._job = await self._c.client.update(JOBS, {**self._job, "status": status}, subresource="status")
         self._job = {**self._job, "apiVersion": "batch/v1", "kind": "Job"}
+        self._c.wrote(self._job, JOBS, self._job)
         self._stored = dict(self._job.get("status") or {})
 
     def _finish(self, status: Obj, end: rules.End | None, terminating: int, now: str) -> Obj | None:

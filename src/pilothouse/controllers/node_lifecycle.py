@@ -79,6 +79,8 @@ class NodeLifecycleController(Controller):
         self._grace_s = grace_s
         self._startup_grace_s = startup_grace_s
         self._health: dict[str, _Health] = {}
+        self._well: dict[str, Obj] = {}
+        """Nodes as they were when nothing was to be done: most of them, every five seconds."""
 
     def setup(self) -> None:
         self._nodes = self.watch(NODES)
@@ -93,10 +95,15 @@ class NodeLifecycleController(Controller):
             return None
         if self._is_silent(key, node):
             node = await self._mark_unknown(node)
+        elif self._well.get(key) is node:
+            return max(self._until_next_round_s(), _WAIT_S_MIN)
+        self._well.pop(key, None)
         self._observe(key, node)
         wait_s = await self._taint(key, node)
         if _ready_status(node) != "True":
             await self._mark_pods_not_ready(key)
+        elif self._nodes.get(key) is node:
+            self._well[key] = node
         return max(min(wait_s, self._until_next_round_s()), _WAIT_S_MIN)
 
     def _until_next_round_s(self) -> float:
@@ -117,6 +124,7 @@ class NodeLifecycleController(Controller):
 
     def _forget(self, name: str) -> None:
         self._down.discard(name)
+        self._well.pop(name, None)
         known = self._health.pop(name, None)
         if known is not None:
             self._event(name, known.uid, "RemovingNode", f"Removing Node {name} from Controller")

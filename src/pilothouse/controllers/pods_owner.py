@@ -20,15 +20,22 @@ from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import (
     Controller,
     Environment,
+    Failure,
     controller_of,
+    is_not_found,
     is_terminating_namespace,
 )
 from pilothouse.controllers import adoption
+from pilothouse.controllers.consistency import Consistency
 from pilothouse.controllers.expectations import Expectations
 from pilothouse.controllers.pods import is_terminating
+from pilothouse.kit.metrics import counter
 
 SLOW_START_BATCH = 1
 """Pods are made in batches of 1, 2, 4, …, so that a cluster that refuses them is not flooded."""
+
+STALE_S = 1.0
+"""How long an object whose last writes the informers have not shown waits at most; their events wake it before."""
 
 T = TypeVar("T")
 
@@ -43,13 +50,30 @@ class PodsOwner(Controller):
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
         self._expectations = Expectations(env.world)
+        self._skips = counter(
+            env.metrics,
+            f"{self.name.replace('-', '_')}_stale_sync_skips_total",
+            "Number of times the controller skipped a sync because its cache was stale",
+        )
 
     def setup(self) -> None:
         self._owners = self.watch(self.resource)
-        self._owners.add_handler(_OwnerHandler(self._expectations))
+        self._owners.add_handler(_OwnerHandler(self))
         self._pods = self.informer(PODS)
         self._pods.add_index("controller", controller_uid)
         self._pods.add_handler(_PodHandler(self))
+        self._consistency = Consistency(self.world, {self.resource: self._owners, PODS: self._pods})
+
+    async def _handle(self, key: str) -> None:
+        if self._consistency.ready(key):
+            await super()._handle(key)
+        else:
+            self._skips.inc()
+            self.queue.add_after(key, STALE_S)
+
+    def wrote(self, owner: Obj, resource: Resource, answer: Obj) -> None:
+        """The owner is not looked at again before the informer shows this write."""
+        self._consistency.wrote(key_of(owner), resource, answer)
 
     def selector(self, owner: Obj) -> labels.Selector:
         return labels.from_label_selector(owner["spec"].get("selector"))
@@ -60,37 +84,50 @@ class PodsOwner(Controller):
         meta = owner["metadata"]
         owned = self._pods.by_index("controller", meta["uid"])
         orphans = self._pods.by_index("controller", f"orphan/{meta['namespace']}")
-        claim = adoption.Claim(self.client, owner, self.resource, PODS, self.selector(owner))
+        claim = adoption.Claim(
+            self.client,
+            owner,
+            self.resource,
+            PODS,
+            self.selector(owner),
+            lambda pod: self.is_member(owner, pod),
+            lambda answer: self.wrote(owner, PODS, answer),
+        )
         return await claim.all([pod for pod in (*owned, *orphans) if self.is_claimable(pod)])
 
     def is_claimable(self, pod: Obj) -> bool:
         """Whether a pod is worth adopting and releasing at all."""
         return True
 
+    def is_member(self, owner: Obj, pod: Obj) -> bool:
+        """Whether a pod can be this owner's, whatever its labels: one that cannot is never adopted."""
+        return True
+
     # -- making and deleting ----------------------------------------------------------------------------
 
-    async def create_pod(self, owner: Obj, pod: Obj) -> ApiError | None:
-        """Make a pod and tell; the failure, if it is one."""
+    async def create_pod(self, owner: Obj, pod: Obj) -> Failure | None:
+        """Make a pod and tell; the failure, if it is one. A connection that broke is one: the pod may be there."""
         regarding = self.reference(owner)
         try:
             made = await self.client.create(PODS, pod, owner["metadata"]["namespace"])
-        except ApiError as error:
+        except (ApiError, ConnectionError) as error:
             if not is_terminating_namespace(error):
                 self.recorder.event(regarding, "Warning", "FailedCreate", f"Error creating: {error}")
             return error
+        self.wrote(owner, PODS, made)
         message = f"Created pod: {made['metadata']['name']}"
         self.recorder.event(regarding, "Normal", "SuccessfulCreate", message)
         return None
 
-    async def delete_pod(self, key: str, owner: Obj, pod: Obj) -> ApiError | None:
+    async def delete_pod(self, key: str, owner: Obj, pod: Obj) -> Failure | None:
         """Delete a pod and tell; the failure, if it is one. A pod that is gone already is none."""
         meta = pod["metadata"]
         regarding = self.reference(owner)
         try:
             await self.client.delete(PODS, meta["name"], meta["namespace"])
-        except ApiError as error:
+        except (ApiError, ConnectionError) as error:
             self._expectations.deletion_observed(key, meta["uid"])
-            if error.code == 404:
+            if is_not_found(error):
                 return None
             self.recorder.event(regarding, "Warning", "FailedDelete", f"Error deleting: {error}")
             return error
@@ -98,12 +135,12 @@ class PodsOwner(Controller):
         return None
 
     async def create_slowly(
-        self, key: str, what: list[T], create: Callable[[T], Awaitable[ApiError | None]]
-    ) -> ApiError | None:
+        self, key: str, what: list[T], create: Callable[[T], Awaitable[Failure | None]]
+    ) -> Failure | None:
         """Make one pod for each of `what` in growing batches, until one fails; the first failure. Creations that
         were expected and do not come are taken off the expectations."""
         left, batch = what, SLOW_START_BATCH
-        failure: ApiError | None = None
+        failure: Failure | None = None
         while left and failure is None:
             made = await asyncio.gather(*(create(one) for one in left[:batch]))
             failures = [error for error in made if error is not None]
@@ -115,7 +152,7 @@ class PodsOwner(Controller):
             self._expectations.creation_observed(key)
         return failure
 
-    async def delete_all(self, key: str, owner: Obj, pods: Iterable[Obj]) -> ApiError | None:
+    async def delete_all(self, key: str, owner: Obj, pods: Iterable[Obj]) -> Failure | None:
         """Delete pods whose deletions are expected; the first failure."""
         results = await asyncio.gather(*(self.delete_pod(key, owner, pod) for pod in pods))
         return next((error for error in results if error is not None), None)
@@ -141,12 +178,19 @@ class PodsOwner(Controller):
             "status": status,
         }
         try:
-            await self.client.update(self.resource, wanted, subresource="status")
+            self.wrote(
+                owner, self.resource, await self.client.update(self.resource, wanted, subresource="status")
+            )
         except ApiError as error:
             if error.code != 404:
                 raise
 
     # -- what the informers say -------------------------------------------------------------------------
+
+    def forget(self, key: str) -> None:
+        """The owner is gone: one of the same name that follows has written and expects nothing yet."""
+        self._expectations.forget(key)
+        self._consistency.forget(key)
 
     def wants(self, pod: Obj) -> list[str]:
         """Keys of the owners that might adopt an orphan."""
@@ -211,20 +255,20 @@ class PodsOwner(Controller):
 
 
 class _OwnerHandler:
-    """An owner that goes takes its expectations along: one of the same name that follows expects nothing yet."""
+    """An owner that goes takes along what is known of it."""
 
-    def __init__(self, expectations: Expectations) -> None:
-        self._expectations = expectations
+    def __init__(self, controller: PodsOwner) -> None:
+        self._controller = controller
 
     def on_add(self, obj: Obj) -> None:
         """It expects nothing yet."""
 
     def on_update(self, old: Obj, new: Obj) -> None:
         if old["metadata"]["uid"] != new["metadata"]["uid"]:
-            self._expectations.forget(key_of(old))
+            self._controller.forget(key_of(old))
 
     def on_delete(self, obj: Obj) -> None:
-        self._expectations.forget(key_of(obj))
+        self._controller.forget(key_of(obj))
 
 
 class _PodHandler:

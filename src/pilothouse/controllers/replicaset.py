@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import REPLICA_SETS, Resource
 from pilothouse.api.types import Obj
-from pilothouse.client.reconciler import controller_of, controller_ref, is_terminating_namespace
+from pilothouse.client.reconciler import Failure, controller_of, controller_ref, is_terminating_namespace
 from pilothouse.controllers import surplus
 from pilothouse.controllers.pods import (
     condition,
@@ -42,7 +41,6 @@ class ReplicaSetController(PodsOwner):
     def setup(self) -> None:
         super().setup()
         self._owners.add_index("controller", controller_uid)
-        self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
 
     async def reconcile(self, key: str) -> float | None:
         owner = self._owners.get(key)
@@ -52,7 +50,7 @@ class ReplicaSetController(PodsOwner):
         satisfied = self._expectations.satisfied(key)
         active = await self.claim(owner)
         leaving = self._leaving(owner)
-        failure: ApiError | None = None
+        failure: Failure | None = None
         if satisfied and not is_terminating(owner):
             failure = await self._manage(key, owner, active)
         await self._update_status(owner, active, leaving, failure)
@@ -85,7 +83,7 @@ class ReplicaSetController(PodsOwner):
         first_s = min(_ready_since(p) for p in waiting)
         return max(first_s + float(min_ready_s) - now, 0.0) + _SLACK_S
 
-    async def _manage(self, key: str, owner: Obj, active: list[Obj]) -> ApiError | None:
+    async def _manage(self, key: str, owner: Obj, active: list[Obj]) -> Failure | None:
         missing = owner["spec"].get("replicas", 1) - len(active)
         if missing > 0:
             return await self._create(key, owner, min(missing, BURST_REPLICAS))
@@ -93,20 +91,20 @@ class ReplicaSetController(PodsOwner):
             return await self._delete(key, owner, active, min(-missing, BURST_REPLICAS))
         return None
 
-    async def _create(self, key: str, owner: Obj, count: int) -> ApiError | None:
+    async def _create(self, key: str, owner: Obj, count: int) -> Failure | None:
         meta, spec = owner["metadata"], owner["spec"]
 
-        async def create(_: int) -> ApiError | None:
+        async def create(_: int) -> Failure | None:
             ref = controller_ref(owner, self.resource)
             return await self.create_pod(owner, template_pod(spec["template"], ref, meta["name"], owner))
 
         self._expectations.expect_creations(key, count)
         failure = await self.create_slowly(key, list(range(count)), create)
-        if failure is not None and failure.reason == "Forbidden" and is_terminating_namespace(failure):
+        if failure is not None and is_terminating_namespace(failure):
             return None
         return failure
 
-    async def _delete(self, key: str, owner: Obj, active: list[Obj], count: int) -> ApiError | None:
+    async def _delete(self, key: str, owner: Obj, active: list[Obj], count: int) -> Failure | None:
         doomed = self._surplus(owner, active, count)
         self._expectations.expect_deletions(key, {p["metadata"]["uid"] for p in doomed})
         return await self.delete_all(key, owner, doomed)
@@ -117,21 +115,24 @@ class ReplicaSetController(PodsOwner):
         return surplus.surplus(active, self._related(owner), count, self.world.now())
 
     def _related(self, owner: Obj) -> list[Obj]:
-        """Active pods of every set with the same controller (of one deployment). A set without a controller has no
-        relatives, and its own pods don't count either (getIndirectlyRelatedPods)."""
+        """Active pods of every set with the same controller (of one deployment), and orphans that they select. A set
+        without a controller has no relatives, and its own pods don't count either (getIndirectlyRelatedPods; which
+        asks all pods of the namespace, so that shrinking everything in it would take the square of them)."""
         parent = controller_of(owner)
         if parent is None:
             return []
         found: dict[str, Obj] = {}
+        orphans = self._pods.by_index("controller", f"orphan/{owner['metadata']['namespace']}")
         for other in self._owners.by_index("controller", parent["uid"]):
             selector = self.selector(other)
-            for pod in self._pods.by_index("namespace", owner["metadata"]["namespace"]):
+            own = self._pods.by_index("controller", other["metadata"]["uid"])
+            for pod in (*own, *orphans):
                 if is_active(pod) and selector.matches(pod["metadata"].get("labels") or {}):
                     found[pod["metadata"]["uid"]] = pod
         return list(found.values())
 
     async def _update_status(
-        self, owner: Obj, active: list[Obj], leaving: int, failure: ApiError | None
+        self, owner: Obj, active: list[Obj], leaving: int, failure: Failure | None
     ) -> None:
         status = self._status(owner, active, leaving, failure)
         old = owner.get("status") or {}
@@ -139,7 +140,7 @@ class ReplicaSetController(PodsOwner):
             return
         await self.write_status(owner, status)
 
-    def _status(self, owner: Obj, active: list[Obj], leaving: int, failure: ApiError | None) -> Obj:
+    def _status(self, owner: Obj, active: list[Obj], leaving: int, failure: Failure | None) -> Obj:
         template = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
         wanted_labels = template.items()
         min_ready_s, now = owner["spec"].get("minReadySeconds", 0), self.world.now()
@@ -162,7 +163,7 @@ class ReplicaSetController(PodsOwner):
         status["conditions"] = self._conditions(owner, len(active), failure)
         return status
 
-    def _conditions(self, owner: Obj, count: int, failure: ApiError | None) -> list[Obj]:
+    def _conditions(self, owner: Obj, count: int, failure: Failure | None) -> list[Obj]:
         old = (owner.get("status") or {}).get("conditions") or []
         others = [c for c in old if c["type"] != "ReplicaFailure"]
         present = next((c for c in old if c["type"] == "ReplicaFailure"), None)

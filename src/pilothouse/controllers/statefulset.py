@@ -11,7 +11,7 @@ decided in `statefulset_rules`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
@@ -23,10 +23,11 @@ from pilothouse.api.resources import (
     Resource,
 )
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import Failure
 from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import statefulset_rules as rules
 from pilothouse.controllers.pods import is_ready, is_terminating
-from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
+from pilothouse.controllers.pods_owner import SLOW_START_BATCH, PodsOwner, controller_uid
 from pilothouse.controllers.statefulset_claims import Claims
 
 
@@ -48,14 +49,14 @@ class StatefulSetController(PodsOwner):
         st = {**found, "apiVersion": "apps/v1", "kind": "StatefulSet"}
         return await _Sync(self, st, await self.claim(st)).run()
 
-    async def claim(self, owner: Obj) -> list[Obj]:
-        """Pods that match but have another set's name are nobody's here."""
-        return [p for p in await super().claim(owner) if _is_member(owner, p)]
+    def is_member(self, owner: Obj, pod: Obj) -> bool:
+        """Its name says so."""
+        return rules.ordinal_of(owner, pod["metadata"]["name"]) >= 0
 
     def wants(self, pod: Obj) -> list[str]:
         candidates = super().wants(pod)
         sets = [(key, self._owners.get(key)) for key in candidates]
-        return [key for key, st in sets if st is not None and _is_member(st, pod)]
+        return [key for key, st in sets if st is not None and self.is_member(st, pod)]
 
     async def revisions_of(self, st: Obj) -> list[Obj]:
         meta = st["metadata"]
@@ -74,10 +75,6 @@ class StatefulSetController(PodsOwner):
             self.queue.add_after(key, min_ready_s + 1)
 
 
-def _is_member(st: Obj, pod: Obj) -> bool:
-    return rules.ordinal_of(st, pod["metadata"]["name"]) >= 0
-
-
 class _Sync:
     """One set at one moment (UpdateStatefulSet)."""
 
@@ -92,13 +89,13 @@ class _Sync:
     async def run(self) -> float | None:
         known = await self._c.revisions_of(self._st)
         await self._choose_revisions(known)
-        row = rules.row(self._st, self._pods, self._current, self._update)
-        failure: ApiError | None = None
+        row = rules.row(self._st, self._pods, self._current, self._update, self._c.world.now())
+        failure: Failure | None = None
         replaced = 0
         if not is_terminating(self._st):
             try:
                 replaced = await self._step(row)
-            except ApiError as error:
+            except (ApiError, ConnectionError) as error:
                 failure = error
         status = self._status(replaced)
         await self._write(status)
@@ -149,14 +146,15 @@ class _Sync:
     async def _step(self, row: rules.Row) -> int:
         """Go as far as the order allows; how many pods of the present revision were taken for replacement."""
         if rules.allows_burst(self._st):
-            await self._all(self._replica(pod) for pod in row.replicas)
-            await self._all(self._c.claims.own(self._st, pod) for pod in row.condemned)
-            await self._all(self._condemned(pod, row) for pod in row.condemned)
+            await self._all(row.replicas, self._replica)
+            await self._all(row.condemned, lambda pod: self._c.claims.own(self._st, pod))
+            await self._all(row.condemned, lambda pod: self._condemned(pod, row))
         elif not await self._in_order(row):
             return 0
         if not rules.rolls(self._st):
             return 0
-        old = rules.outdated(self._st, row.replicas, self._update["metadata"]["name"])
+        update = self._update["metadata"]["name"]
+        old = rules.outdated(self._st, row.replicas, update, self._c.world.now())
         if old is None or not rules.is_created(old):
             return 0
         await self._delete(old)
@@ -174,12 +172,16 @@ class _Sync:
             return False
         return True
 
-    async def _all(self, work: Iterable[Awaitable[object]]) -> None:
-        """Side by side; the first failure is raised when all are through."""
-        results = await asyncio.gather(*work, return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
+    async def _all(self, pods: list[Obj], work: Callable[[Obj], Awaitable[object]]) -> None:
+        """Side by side in growing batches, so that a quota that is used up is not asked for every pod
+        (slowStartBatch); the first failure is raised when its batch is through."""
+        left, size = pods, SLOW_START_BATCH
+        while left:
+            results = await asyncio.gather(*(work(pod) for pod in left[:size]), return_exceptions=True)
+            for error in results:
+                if isinstance(error, BaseException):
+                    raise error
+            left, size = left[size:], size * 2
 
     async def _replica(self, pod: Obj) -> bool:
         """Bring one pod of the row about; True when its successors must wait."""
@@ -206,7 +208,9 @@ class _Sync:
         if rules.lacks_identity(self._st, pod):
             labels = rules.identity_labels(meta["name"], rules.ordinal_of(self._st, meta["name"]))
             wanted = {**meta, "labels": {**(meta.get("labels") or {}), **labels}}
-            await self._c.client.update(PODS, {**pod, "apiVersion": "v1", "kind": "Pod", "metadata": wanted})
+            typed = {"apiVersion": "v1", "kind": "Pod"}
+            answer = await self._c.client.update(PODS, {**pod, **typed, "metadata": wanted})
+            self._c.wrote(self._st, PODS, answer)
             self._tell("Update", meta["name"])
 
     async def _create(self, pod: Obj) -> None:
@@ -214,6 +218,7 @@ class _Sync:
         try:
             await self._c.claims.make(self._st, self._c.reference(self._st), meta["name"])
             made = await self._c.client.create(PODS, pod, meta["namespace"])
+            self._c.wrote(self._st, PODS, made)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 self._tell("Create", meta["name"], error)
@@ -224,7 +229,7 @@ class _Sync:
     async def _condemned(self, pod: Obj, row: rules.Row) -> None:
         if is_terminating(pod):
             return
-        if rules.may_go(self._st, pod, row.first_unhealthy, self._c.world.now()):
+        if rules.may_go(self._st, pod, row.first_unavailable, self._c.world.now()):
             await self._delete(pod)
 
     async def _delete(self, pod: Obj) -> None:

@@ -83,8 +83,9 @@ def is_running_available(pod: Obj, min_ready_s: int, now_s: float) -> bool:
     return phase(pod) == "Running" and is_available(pod, min_ready_s, now_s)
 
 
-def is_healthy(pod: Obj) -> bool:
-    return is_running_ready(pod) and not is_terminating(pod)
+def is_unavailable(st: Obj, pod: Obj, now_s: float) -> bool:
+    min_ready_s = st["spec"].get("minReadySeconds", 0)
+    return is_terminating(pod) or not is_running_available(pod, min_ready_s, now_s)
 
 
 def revision_of(pod: Obj) -> str:
@@ -213,44 +214,40 @@ class Row:
 
     replicas: list[Obj]
     condemned: list[Obj]
-
-    @property
-    def first_unhealthy(self) -> Obj | None:
-        for pod in (*self.replicas, *reversed(self.condemned)):
-            if not is_healthy(pod):
-                return pod
-        return None
+    first_unavailable: Obj | None = None
 
 
-def row(st: Obj, pods: Iterable[Obj], current: Obj, update: Obj) -> Row:
+def row(st: Obj, pods: Iterable[Obj], current: Obj, update: Obj, now_s: float) -> Row:
     by_ordinal = {ordinal_of(st, p["metadata"]["name"]): p for p in pods}
     by_ordinal.pop(-1, None)
     wanted = range(start(st), start(st) + replicas(st))
     here = [by_ordinal.get(n) or new_pod(st, current, update, n) for n in wanted]
-    return Row(here, [by_ordinal[n] for n in sorted(by_ordinal, reverse=True) if n not in wanted])
+    beyond = [by_ordinal[n] for n in sorted(by_ordinal, reverse=True) if n not in wanted]
+    sick = (pod for pod in (*here, *reversed(beyond)) if is_unavailable(st, pod, now_s))
+    return Row(here, beyond, next(sick, None))
 
 
 def is_blocking(st: Obj, pod: Obj, now_s: float) -> bool:
     """In order: whoever comes after this pod waits for it."""
-    min_ready_s = st["spec"].get("minReadySeconds", 0)
-    return is_terminating(pod) or not is_running_available(pod, min_ready_s, now_s)
+    return is_unavailable(st, pod, now_s)
 
 
-def may_go(st: Obj, pod: Obj, first_unhealthy: Obj | None, now_s: float) -> bool:
+def may_go(st: Obj, pod: Obj, first_unavailable: Obj | None, now_s: float) -> bool:
     """Scaling down waits for sick pods, unless it is the sick one's turn."""
-    if allows_burst(st) or pod is first_unhealthy:
+    if allows_burst(st) or pod is first_unavailable:
         return True
     return is_running_available(pod, st["spec"].get("minReadySeconds", 0), now_s)
 
 
-def outdated(st: Obj, pods: list[Obj], update: str) -> Obj | None:
-    """The next pod to replace, from the highest ordinal down to the partition; None while one is on its way."""
+def outdated(st: Obj, pods: list[Obj], update: str, now_s: float) -> Obj | None:
+    """The next pod to replace, from the highest ordinal down to the partition; None while one is on its way, which
+    it is until it has been ready for minReadySeconds."""
     lowest = partition(st) or 0
     for index in range(len(pods) - 1, lowest - 1, -1):
         pod = pods[index]
         if revision_of(pod) != update and not is_terminating(pod):
             return pod
-        if not is_healthy(pod):
+        if is_unavailable(st, pod, now_s):
             return None
     return None
 

@@ -48,6 +48,8 @@ class _Machine:
     """Monotonic; None before the first report."""
     checked: str = ""
     """The revision of the node that was looked at last."""
+    lease: Obj | None = None
+    """As the API server had it after the last renewal."""
 
 
 class Machines:
@@ -120,7 +122,7 @@ class Machines:
         """Its kubelet goes on in vain, until an object of that name is there again."""
         machine = self._machines.get(obj["metadata"]["name"])
         if machine is not None:
-            machine.reported_s, machine.checked = None, ""
+            machine.reported_s, machine.checked, machine.lease = None, "", None
 
     # -- work -------------------------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ class Machines:
             log.warning("node %s: heartbeat failed: %s", name, error)
 
     async def _keep(self, name: str, machine: _Machine, node: Obj) -> None:
-        await self._renew(node)
+        await self._renew(machine, node)
         if self._is_staged(NODES.kind, node):
             return
         revision = node["metadata"]["resourceVersion"]
@@ -225,15 +227,28 @@ class Machines:
                 raise
             machine.checked = ""
 
-    async def _renew(self, node: Obj) -> None:
-        name = node["metadata"]["name"]
+    async def _renew(self, machine: _Machine, node: Obj) -> None:
+        """Update the lease as it was last seen; look at it again when it is not that any more
+        (k8s.io/component-helpers/apimachinery/lease)."""
         lease = node_status.lease(node, LEASE_S, self._world.micro_timestamp())
+        known, machine.lease = machine.lease, None
+        if known is not None:
+            try:
+                machine.lease = await self._client.update(LEASES, {**known, "spec": lease["spec"]})
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
+            else:
+                return
+        machine.lease = await self._renew_anew(node["metadata"]["name"], lease)
+
+    async def _renew_anew(self, name: str, lease: Obj) -> Obj:
         try:
-            await self._client.patch(LEASES, name, {"spec": lease["spec"]}, LEASE_NAMESPACE)
+            return await self._client.patch(LEASES, name, {"spec": lease["spec"]}, LEASE_NAMESPACE)
         except ApiError as error:
             if error.code != 404:
                 raise
-            await self._client.create(LEASES, lease, LEASE_NAMESPACE)
+        return await self._client.create(LEASES, lease, LEASE_NAMESPACE)
 
 
 def _annotation(node: Obj, key: str) -> str:

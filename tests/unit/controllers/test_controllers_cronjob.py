@@ -130,3 +130,28 @@ def test_it_wakes_a_moment_after_the_next_time() -> None:
     delay_s = rules.next_delay_s(cj, cron.parse("0 * * * *"), parse_timestamp("2026-01-01T04:30:00Z"))
     assert delay_s is not None
     assert round(delay_s, 3) == 1800.1
+
+
+def test_allowed_jobs_run_beside_each_other(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await lab.create(CRON_JOBS, cron_job(command="sleep 500", concurrencyPolicy="Allow"))
+        await lab.wait(190)
+        status = (await lab.get(CRON_JOBS, "cj"))["status"]
+        assert sorted(ref["name"] for ref in status["active"]) == await lab.names(JOBS)
+        assert len(status["active"]) == 3
+
+    simulate(scenario)
+
+
+def test_a_job_that_somebody_deleted_is_no_longer_active(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await lab.create(CRON_JOBS, cron_job("0 * * * *", command="sleep 9000"))
+        await lab.wait(3610)
+        (name,) = await lab.names(JOBS)
+        await lab.delete(JOBS, name, propagationPolicy="Background")
+        await lab.wait(30)
+        assert "active" not in (await lab.get(CRON_JOBS, "cj"))["status"]
+        told = [(reason, message) for _, reason, message, _ in await lab.events("cj")]
+        assert ("MissingJob", f"Active job went missing: {name}") in told
+
+    simulate(scenario)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pilothouse.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
 from pilothouse.api.types import Obj
+from pilothouse.controllers import daemonset_rules as rules
 
 
 def daemon_set(**spec: Any) -> Obj:
@@ -197,3 +198,38 @@ def test_failed_pods_are_replaced_with_back_off(simulate: Any) -> None:
         assert any(reason == "FailedDaemonPod" for _, reason, *_ in await lab.events("ds"))
 
     simulate(scenario)
+
+
+def surging(*pods: Obj) -> list[str]:
+    """Names of those that go from one node of a surging set."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    ds = daemon_set(updateStrategy=strategy)
+    node = {"metadata": {"name": "n"}, "spec": {}}
+    found = rules.plan(ds, [node], {"n": list(pods)}, "new", 1e9)
+    assert not found.create
+    return [p["metadata"]["name"] for p in found.delete]
+
+
+def daemon(name: str, digest: str, ready: bool) -> Obj:
+    return {
+        "metadata": {
+            "name": name,
+            "creationTimestamp": f"2026-01-01T00:00:0{name[-1]}Z",
+            "labels": {"controller-revision-hash": digest},
+        },
+        "spec": {"nodeName": "n"},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
+    }
+
+
+def test_two_pods_share_a_node_only_while_the_new_one_is_not_ready_and_the_old_one_is() -> None:
+    """podsShouldBeOnNode: "we allow 2 pods if and only if the oldest pod matching the current hash state is not ready
+    AND the oldest pod that doesn't match the current hash state is ready"."""
+    assert surging(daemon("old-1", "old", True), daemon("new-2", "new", False)) == []
+    assert surging(daemon("old-1", "old", True), daemon("new-2", "new", True)) == ["old-1"]
+    assert surging(daemon("old-1", "old", False), daemon("new-2", "new", False)) == ["old-1"]
+    three = [daemon("old-1", "old", True), daemon("old-2", "old", True), daemon("new-3", "new", False)]
+    assert surging(*three) == ["old-2"]

@@ -155,3 +155,15 @@ def test_the_new_set_is_the_oldest_of_equal_ones() -> None:
     found = rules.find_new(deployment(1), sets)
     assert found is not None
     assert found["metadata"]["name"] == "old"
+
+
+def test_pods_that_are_about_to_go_are_not_counted_on() -> None:
+    """As seen in a roll of 1,000: the old set was made smaller by 64 and still reports 900 available pods. Counted
+    as they are reported, another 100 could go, and 836 would be left of the 900 that must be."""
+    d = {"spec": {"replicas": 1000, "strategy": {"type": "RollingUpdate"}}}
+    d["spec"]["strategy"]["rollingUpdate"] = {"maxSurge": 0, "maxUnavailable": "10%"}
+    old = {"spec": {"replicas": 836}, "status": {"replicas": 900, "availableReplicas": 900}}
+    new = {"spec": {"replicas": 164}, "status": {"replicas": 100, "availableReplicas": 100}}
+    assert rules.spare(d, [old, new]) == 36
+    assert rules.unavailable(old) == 0
+    assert rules.unavailable(new) == 64

@@ -288,3 +288,84 @@ def test_success_policy_wants_indexes_a_count_or_both() -> None:
 @pytest.mark.parametrize(("failures", "delay_s"), [(0, 0), (1, 10), (2, 20), (4, 80), (7, 600), (900, 600)])
 def test_back_off_doubles_to_ten_minutes(failures: int, delay_s: float) -> None:
     assert rules.backoff_left_s(failures, 100.0, 100.0) == delay_s
+
+
+def test_too_many_failed_indexes_end_the_job(simulate: Any) -> None:
+    """KEP-3850, spec.maxFailedIndexes: exceeding it ends what still runs."""
+
+    async def scenario(lab: Any) -> None:
+        command = "[ $JOB_COMPLETION_INDEX -lt 2 ] && exit 1; sleep 500"
+        wanted = job(
+            command,
+            completionMode="Indexed",
+            completions=4,
+            parallelism=4,
+            backoffLimitPerIndex=0,
+            maxFailedIndexes=1,
+        )
+        await lab.create(JOBS, wanted)
+        await lab.wait(60)
+        found = await lab.get(JOBS, "j")
+        assert found["status"]["failedIndexes"] == "0,1"
+        assert conditions(found) == [
+            ("FailureTarget", "True", "MaxFailedIndexesExceeded"),
+            ("Failed", "True", "MaxFailedIndexesExceeded"),
+        ]
+        assert found["status"].get("active", 0) == 0
+
+    simulate(scenario)
+
+
+def test_the_success_policy_ends_the_job_and_the_rest_of_its_pods(simulate: Any) -> None:
+    """KEP-3998: SuccessCriteriaMet first, Complete when nothing terminates any more; what was stopped is no failure."""
+
+    async def scenario(lab: Any) -> None:
+        command = "[ $JOB_COMPLETION_INDEX = 0 ] && exit 0; sleep 500"
+        policy = {"rules": [{"succeededIndexes": "0"}]}
+        wanted = job(command, completionMode="Indexed", completions=3, parallelism=3, successPolicy=policy)
+        await lab.create(JOBS, wanted)
+        await lab.wait(60)
+        found = await lab.get(JOBS, "j")
+        assert conditions(found) == [
+            ("SuccessCriteriaMet", "True", "SuccessPolicy"),
+            ("Complete", "True", "SuccessPolicy"),
+        ]
+        assert found["status"]["completedIndexes"] == "0"
+
+    simulate(scenario)
+
+
+def test_pods_that_terminate_are_replaced_only_once_they_have_failed_if_asked(simulate: Any) -> None:
+    """KEP-3939: podReplacementPolicy Failed."""
+
+    async def scenario(lab: Any) -> None:
+        slow = {"pilothouse.dev/stop-seconds": "20"}
+        await lab.create(JOBS, job("sleep 500", annotations=slow, podReplacementPolicy="Failed"))
+        await lab.wait(5)
+        await lab.delete(PODS, (await lab.names(PODS))[0])
+        await lab.wait(10)
+        status = (await lab.get(JOBS, "j"))["status"]
+        assert (len(await lab.pods()), status["terminating"], status.get("active", 0)) == (1, 1, 0)
+        await lab.wait(40)
+        status = (await lab.get(JOBS, "j"))["status"]
+        assert (status["active"], status["failed"], status["terminating"]) == (1, 1, 0)
+
+    simulate(scenario)
+
+
+def test_elastic_indexed_jobs_shrink_and_grow_with_both_numbers(simulate: Any) -> None:
+    """KEP-3715: completions may follow parallelism."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(JOBS, job("sleep 60", completionMode="Indexed", completions=4, parallelism=4))
+        await lab.wait(5)
+        await lab.patch(JOBS, "j", {"spec": {"completions": 2, "parallelism": 2}})
+        await lab.wait(10)
+        indexes = {p["metadata"]["annotations"][rules.INDEX_LABEL] for p in await lab.pods()}
+        assert indexes == {"0", "1"}
+        await lab.patch(JOBS, "j", {"spec": {"completions": 3, "parallelism": 3}})
+        await lab.wait(100)
+        found = await lab.get(JOBS, "j")
+        assert (found["status"]["completedIndexes"], found["status"]["succeeded"]) == ("0-2", 3)
+
+    simulate(scenario)

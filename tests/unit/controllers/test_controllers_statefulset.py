@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api.resources import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
+from pilothouse.api.resources import (
+    CONTROLLER_REVISIONS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RESOURCE_QUOTAS,
+    STATEFUL_SETS,
+)
 from pilothouse.api.types import Obj
 from pilothouse.controllers import statefulset_rules as rules
 
@@ -227,3 +233,68 @@ def test_foreign_controllers_keep_their_claims() -> None:
     ref = {"kind": "Other", "name": "o", "uid": "other", "controller": True}
     claim: Obj = {"metadata": {"name": "data-db-0", "ownerReferences": [ref]}}
     assert rules.claim_owners(st, {"metadata": {"name": "db-0", "uid": "pod"}}, claim) == [ref]
+
+
+def test_a_pod_by_another_name_is_neither_adopted_nor_kept(simulate: Any) -> None:
+    """A pod is a member by its name (isMemberOf): one that is not is left alone, or let go."""
+
+    async def scenario(lab: Any) -> None:
+        made = await lab.create(STATEFUL_SETS, stateful_set(replicas=1))
+        spec = {"containers": [{"name": "c", "image": OLD}]}
+        ref = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": made["metadata"]["uid"]}
+        for name, refs in (("stray", []), ("owned", [{**ref, "controller": True}])):
+            meta = {"name": name, "labels": {"app": "db"}, "ownerReferences": refs}
+            await lab.create(PODS, {"metadata": meta, "spec": spec})
+        await lab.wait(10)
+        for name in ("stray", "owned"):
+            assert "ownerReferences" not in (await lab.get(PODS, name))["metadata"]
+        assert (await lab.get(STATEFUL_SETS, "db"))["status"]["replicas"] == 1
+
+    simulate(scenario)
+
+
+def test_a_roll_in_parallel_waits_until_each_pod_is_available(simulate: Any) -> None:
+    """minReadySeconds count for rolling updates under either pod management policy."""
+
+    async def scenario(lab: Any) -> None:
+        wanted = stateful_set(replicas=2, podManagementPolicy="Parallel", minReadySeconds=20)
+        await lab.create(STATEFUL_SETS, wanted)
+        await lab.wait(30)
+        await lab.patch(STATEFUL_SETS, "db", image(NEW))
+        await lab.wait(15)
+        images = {p["metadata"]["name"]: p["spec"]["containers"][0]["image"] for p in await lab.pods()}
+        assert images == {"db-0": OLD, "db-1": NEW}
+        await lab.wait(15)
+        assert {p["spec"]["containers"][0]["image"] for p in await lab.pods()} == {NEW}
+
+    simulate(scenario)
+
+
+def test_parallel_pods_start_slowly_so_that_a_quota_is_not_flooded(simulate: Any) -> None:
+    """One, two, four, … at a time, until one is refused (slowStartBatch)."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}})
+        await lab.wait(5)
+        await lab.create(STATEFUL_SETS, stateful_set(replicas=50, podManagementPolicy="Parallel"))
+        await lab.wait(2)
+        refused = {e[2].split()[2] for e in await lab.events("db") if e[1] == "FailedCreate"}
+        assert refused == {"db-0"}
+
+    simulate(scenario)
+
+
+def test_ordinals_begin_where_they_are_told_to(simulate: Any) -> None:
+    """KEP-3335: spec.ordinals.start; moving it makes pods at one end and takes them at the other."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(STATEFUL_SETS, stateful_set(replicas=2, ordinals={"start": 3}))
+        await lab.wait(15)
+        assert await lab.names(PODS) == ["db-3", "db-4"]
+        await lab.patch(STATEFUL_SETS, "db", {"spec": {"ordinals": {"start": 4}}})
+        await lab.wait(60)
+        assert await lab.names(PODS) == ["db-4", "db-5"]
+        status = (await lab.get(STATEFUL_SETS, "db"))["status"]
+        assert (status["replicas"], status["readyReplicas"]) == (2, 2)
+
+    simulate(scenario)
