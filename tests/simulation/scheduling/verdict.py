@@ -233,8 +233,6 @@ def left_behind(history: History) -> Iterator[str]:
     picture = present(history)
     gangs: dict[str, list[Obj]] = {}
     for pod in waiting(history):
-        if pod["status"].get("nominatedNodeName"):
-            yield f"pod {key_of(pod)} waits, and {pod['status']['nominatedNodeName']} is still kept for it"
         if pod["spec"].get("schedulingGates"):
             continue
         if _group(pod):
@@ -289,6 +287,9 @@ def told(history: History, schedulers: Iterable[str], unknown: Collection[str]) 
         if pod["spec"].get("nodeName") and pod["status"].get("nominatedNodeName") and not late:
             yield f"pod {key} has a node, and is nominated for {pod['status']['nominatedNodeName']}"
     for pod in waiting(history):
+        # A write that fails is not tried again before the pod is; by now every pod has been.
+        if pod["status"].get("nominatedNodeName"):
+            yield f"pod {key_of(pod)} waits, and {pod['status']['nominatedNodeName']} is still kept for it"
         if pod["spec"]["schedulerName"] in schedulers:
             why = _untold(pod, nodes, history)
             if why:
