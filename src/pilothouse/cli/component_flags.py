@@ -164,10 +164,6 @@ def endpoint_group(port: int) -> Group:
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
             no_effect("emulation-forward-compatible", BOOL, False, "no other version is emulated"),
             refused("min-compatibility-version", "leave it out"),
-            no_effect("log-json-info-buffer-size", STRING, "0", "every line is written at once"),
-            no_effect("log-json-split-stream", BOOL, False, "lines are key=value, on stderr"),
-            no_effect("log-text-info-buffer-size", STRING, "0", "every line is written at once"),
-            no_effect("log-text-split-stream", BOOL, False, "all lines go to stderr"),
         ),
     )
 

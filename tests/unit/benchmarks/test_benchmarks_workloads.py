@@ -51,6 +51,7 @@ def test_every_operation_is_in_some_workload() -> None:
 class _Options:
     def __init__(self, *config: Path, workload: list[str], label: str = "") -> None:
         self.config, self.workload, self.label = list(config), workload, label
+        self.set: list[tuple[str, int]] = []
 
 
 def test_a_workload_is_found_in_any_of_several_files() -> None:
