@@ -56,7 +56,7 @@ def violations(
     return [
         *_unquiet(facts, quiet_from_s),
         *_converged(facts),
-        *_exact(facts),
+        *_exact(facts, deeds),
         *_kept(facts, deeds, late=late),
         *(_steady(facts, deeds) if steady else ()),
     ]
@@ -272,7 +272,15 @@ def _stateful_set(facts: Facts, st: Obj, what: str) -> Iterator[str]:
     first = (st["spec"].get("ordinals") or {}).get("start", 0)
     wanted = [f"{st['metadata']['name']}-{n}" for n in range(first, first + st["spec"]["replicas"])]
     yield from observed(st, what)
-    stuck = any(is_sick(p) for p in pods.values())
+    space = st["metadata"]["namespace"]
+    taken = any(
+        p["metadata"]["namespace"] == space
+        and p["metadata"]["name"] in wanted
+        and p["metadata"]["name"] not in pods
+        for p in facts.pods
+    )
+    # A pod that was released keeps the name, and the set waits for it.
+    stuck = taken or any(is_sick(p) for p in pods.values())
     ready = sum(is_ready(p) for p in pods.values())
     update = st["status"]["updateRevision"]
     revisions = {n: p["metadata"]["labels"].get("controller-revision-hash") for n, p in pods.items()}
@@ -471,7 +479,7 @@ def _service(facts: Facts, service: Obj, what: str) -> Iterator[str]:
 # -- exact --------------------------------------------------------------------------------------------------
 
 
-def _exact(facts: Facts) -> Iterator[str]:
+def _exact(facts: Facts, deeds: list[Deed]) -> Iterator[str]:
     """For each job that exists at the end: what its finished pods add up to, pod by pod."""
     last_tracked: dict[str, Obj] = {}
     released: set[str] = set()
@@ -484,6 +492,8 @@ def _exact(facts: Facts) -> Iterator[str]:
                 hurried.add(change.uid)
         elif change.uid in last_tracked:
             released.add(change.uid)
+    surplus = {d.uid for d in deeds if d.who == "job-controller" and d.verb == "DELETE" and d.outcome == "ok"}
+    """Pods that were one too many count for nothing, and may have finished before anybody heard of it."""
     by_job: dict[str, list[Obj]] = defaultdict(list)
     for uid in released:
         ref = controller(last_tracked[uid])
@@ -492,7 +502,7 @@ def _exact(facts: Facts) -> Iterator[str]:
     resized = _resized(facts)
     for job in facts.history.now("jobs"):
         if job["metadata"]["uid"] not in resized:
-            yield from _count(job, by_job[job["metadata"]["uid"]], hurried)
+            yield from _count(job, by_job[job["metadata"]["uid"]], hurried, surplus)
 
 
 def _resized(facts: Facts) -> set[str]:
@@ -504,14 +514,16 @@ def _resized(facts: Facts) -> set[str]:
     return {uid for uid, values in seen.items() if len(values) > 1}
 
 
-def _count(job: Obj, pods: list[Obj], hurried: set[str]) -> Iterator[str]:
+def _count(job: Obj, pods: list[Obj], hurried: set[str], surplus: set[str]) -> Iterator[str]:
     what, status, spec = f"jobs {name_of(job)}", job.get("status") or {}, job["spec"]
     waits = spec.get("podReplacementPolicy") == "Failed"
     ok = [p for p in pods if phase(p) == "Succeeded"]
     bad = [p for p in pods if phase(p) == "Failed" and not _is_ignored(job, p)]
     stopped = [p for p in pods if phase(p) not in ("Succeeded", "Failed") and is_going(p) and not waits]
     unclear = [p for p in pods if phase(p) not in ("Succeeded", "Failed") and p not in stopped]
-    either = [p for p in ok if p["metadata"]["uid"] in hurried and (not waits or condition(job, "Failed"))]
+    maybe = hurried if not waits or condition(job, "Failed") else set()
+    either = [p for p in ok if p["metadata"]["uid"] in maybe | surplus]
+    sure_bad = [p for p in bad if p["metadata"]["uid"] not in surplus]
     failed, succeeded = status.get("failed", 0), status.get("succeeded", 0)
     if spec.get("completionMode") == "Indexed":
         indexes, sure = {_index(p) for p in ok}, {_index(p) for p in ok if p not in either}
@@ -520,11 +532,13 @@ def _count(job: Obj, pods: list[Obj], hurried: set[str]) -> Iterator[str]:
             yield f"{what}: indexes {sorted(indexes)} succeeded, told are {sorted(told)}, {succeeded}"
     elif not len(ok) - len(either) <= succeeded <= len(ok):
         yield f"{what}: {len(ok)} pods succeeded, told are {succeeded}"
-    elif succeeded + failed < len(ok) + len(bad):
+    elif succeeded + failed < len([*ok, *bad]) - len(
+        [p for p in (*ok, *bad) if p["metadata"]["uid"] in surplus]
+    ):
         yield f"{what}: {len(ok) + len(bad)} pods finished, told are {succeeded} and {failed}"
     most = len(bad) + len(stopped) + len(either) + (len(unclear) if condition(job, "Failed") else 0)
-    if not len(bad) <= failed <= most:
-        yield f"{what}: {len(bad)} to {most} pods failed, told are {failed}"
+    if not len(sure_bad) <= failed <= most:
+        yield f"{what}: {len(sure_bad)} to {most} pods failed, told are {failed}"
 
 
 def _is_ignored(job: Obj, pod: Obj) -> bool:
