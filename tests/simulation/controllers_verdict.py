@@ -581,7 +581,7 @@ def _kept(facts: Facts, deeds: list[Deed], *, late: bool) -> Iterator[str]:
         for ref in owner_refs(obj):
             born, gone = lives.get(ref["uid"], (None, None))
             if born is None or (gone is not None and gone <= deed.revision):
-                if born is not None and not late and _orphans(states[ref["uid"]]):
+                if not late and _orphaned_at(states[ref["uid"]]) > states[deed.uid][0].revision:
                     yield f"{deed.path} was collected, and its owner {ref['name']} had orphaned it"
                 continue
             owner = _as_of(states[ref["uid"]], deed.revision)
@@ -628,10 +628,18 @@ def _waits(owner: Obj) -> bool:
     return is_going(owner) and "foregroundDeletion" in (owner["metadata"].get("finalizers") or ())
 
 
-def _orphans(changes: list[Change]) -> bool:
-    return any(
-        c.obj is not None and is_going(c.obj) and "orphan" in (c.obj["metadata"].get("finalizers") or ())
-        for c in changes
+def _orphaned_at(owner: list[Change]) -> int:
+    """The revision at which an owner was told to go without its dependents; 0 if it never was. Those that were made
+    later cannot be known to it."""
+    return next(
+        (
+            c.revision
+            for c in owner
+            if c.obj is not None
+            and is_going(c.obj)
+            and "orphan" in (c.obj["metadata"].get("finalizers") or ())
+        ),
+        0,
     )
 
 
