@@ -221,8 +221,10 @@ def _deployment(facts: Facts, d: Obj, what: str) -> Iterator[str]:
         yield f"{what}: {total} replicas in all sets, more than {size} + {surge}"
     if d["spec"].get("paused"):
         return
-    if len(new) != 1:
-        yield f"{what}: {len(new)} replica sets of its template"
+    # Several may have it: a set that an earlier deployment of the name orphaned is adopted. The oldest is the one.
+    new.sort(key=lambda s: (s["metadata"]["creationTimestamp"], s["metadata"]["name"]))
+    if not new:
+        yield f"{what}: no replica set of its template"
         return
     idle = [s for s in sets if s is not new[0]]
     limit = d["spec"].get("revisionHistoryLimit", 10)
