@@ -56,7 +56,7 @@ def violations(
     return [
         *_unquiet(facts, quiet_from_s),
         *_converged(facts),
-        *_exact(facts),
+        *_exact(facts, deeds),
         *_kept(facts, deeds, late=late),
         *(_steady(facts, deeds) if steady else ()),
     ]
@@ -221,8 +221,10 @@ def _deployment(facts: Facts, d: Obj, what: str) -> Iterator[str]:
         yield f"{what}: {total} replicas in all sets, more than {size} + {surge}"
     if d["spec"].get("paused"):
         return
-    if len(new) != 1:
-        yield f"{what}: {len(new)} replica sets of its template"
+    # Several may have it: a set that an earlier deployment of the name orphaned is adopted. The oldest is the one.
+    new.sort(key=lambda s: (s["metadata"]["creationTimestamp"], s["metadata"]["name"]))
+    if not new:
+        yield f"{what}: no replica set of its template"
         return
     idle = [s for s in sets if s is not new[0]]
     limit = d["spec"].get("revisionHistoryLimit", 10)
@@ -272,7 +274,15 @@ def _stateful_set(facts: Facts, st: Obj, what: str) -> Iterator[str]:
     first = (st["spec"].get("ordinals") or {}).get("start", 0)
     wanted = [f"{st['metadata']['name']}-{n}" for n in range(first, first + st["spec"]["replicas"])]
     yield from observed(st, what)
-    stuck = any(is_sick(p) for p in pods.values())
+    space = st["metadata"]["namespace"]
+    taken = any(
+        p["metadata"]["namespace"] == space
+        and p["metadata"]["name"] in wanted
+        and p["metadata"]["name"] not in pods
+        for p in facts.pods
+    )
+    # A pod that was released keeps the name, and the set waits for it.
+    stuck = taken or any(is_sick(p) for p in pods.values())
     ready = sum(is_ready(p) for p in pods.values())
     update = st["status"]["updateRevision"]
     revisions = {n: p["metadata"]["labels"].get("controller-revision-hash") for n, p in pods.items()}
@@ -471,7 +481,7 @@ def _service(facts: Facts, service: Obj, what: str) -> Iterator[str]:
 # -- exact --------------------------------------------------------------------------------------------------
 
 
-def _exact(facts: Facts) -> Iterator[str]:
+def _exact(facts: Facts, deeds: list[Deed]) -> Iterator[str]:
     """For each job that exists at the end: what its finished pods add up to, pod by pod."""
     last_tracked: dict[str, Obj] = {}
     released: set[str] = set()
@@ -484,6 +494,8 @@ def _exact(facts: Facts) -> Iterator[str]:
                 hurried.add(change.uid)
         elif change.uid in last_tracked:
             released.add(change.uid)
+    surplus = {d.uid for d in deeds if d.who == "job-controller" and d.verb == "DELETE" and d.outcome == "ok"}
+    """Pods that were one too many count for nothing, and may have finished before anybody heard of it."""
     by_job: dict[str, list[Obj]] = defaultdict(list)
     for uid in released:
         ref = controller(last_tracked[uid])
@@ -492,7 +504,7 @@ def _exact(facts: Facts) -> Iterator[str]:
     resized = _resized(facts)
     for job in facts.history.now("jobs"):
         if job["metadata"]["uid"] not in resized:
-            yield from _count(job, by_job[job["metadata"]["uid"]], hurried)
+            yield from _count(job, by_job[job["metadata"]["uid"]], hurried, surplus)
 
 
 def _resized(facts: Facts) -> set[str]:
@@ -504,14 +516,16 @@ def _resized(facts: Facts) -> set[str]:
     return {uid for uid, values in seen.items() if len(values) > 1}
 
 
-def _count(job: Obj, pods: list[Obj], hurried: set[str]) -> Iterator[str]:
+def _count(job: Obj, pods: list[Obj], hurried: set[str], surplus: set[str]) -> Iterator[str]:
     what, status, spec = f"jobs {name_of(job)}", job.get("status") or {}, job["spec"]
     waits = spec.get("podReplacementPolicy") == "Failed"
     ok = [p for p in pods if phase(p) == "Succeeded"]
     bad = [p for p in pods if phase(p) == "Failed" and not _is_ignored(job, p)]
     stopped = [p for p in pods if phase(p) not in ("Succeeded", "Failed") and is_going(p) and not waits]
     unclear = [p for p in pods if phase(p) not in ("Succeeded", "Failed") and p not in stopped]
-    either = [p for p in ok if p["metadata"]["uid"] in hurried and (not waits or condition(job, "Failed"))]
+    maybe = hurried if not waits or condition(job, "Failed") else set()
+    either = [p for p in ok if p["metadata"]["uid"] in maybe | surplus]
+    sure_bad = [p for p in bad if p["metadata"]["uid"] not in surplus]
     failed, succeeded = status.get("failed", 0), status.get("succeeded", 0)
     if spec.get("completionMode") == "Indexed":
         indexes, sure = {_index(p) for p in ok}, {_index(p) for p in ok if p not in either}
@@ -520,11 +534,13 @@ def _count(job: Obj, pods: list[Obj], hurried: set[str]) -> Iterator[str]:
             yield f"{what}: indexes {sorted(indexes)} succeeded, told are {sorted(told)}, {succeeded}"
     elif not len(ok) - len(either) <= succeeded <= len(ok):
         yield f"{what}: {len(ok)} pods succeeded, told are {succeeded}"
-    elif succeeded + failed < len(ok) + len(bad):
+    elif succeeded + failed < len([*ok, *bad]) - len(
+        [p for p in (*ok, *bad) if p["metadata"]["uid"] in surplus]
+    ):
         yield f"{what}: {len(ok) + len(bad)} pods finished, told are {succeeded} and {failed}"
     most = len(bad) + len(stopped) + len(either) + (len(unclear) if condition(job, "Failed") else 0)
-    if not len(bad) <= failed <= most:
-        yield f"{what}: {len(bad)} to {most} pods failed, told are {failed}"
+    if not len(sure_bad) <= failed <= most:
+        yield f"{what}: {len(sure_bad)} to {most} pods failed, told are {failed}"
 
 
 def _is_ignored(job: Obj, pod: Obj) -> bool:
@@ -567,7 +583,7 @@ def _kept(facts: Facts, deeds: list[Deed], *, late: bool) -> Iterator[str]:
         for ref in owner_refs(obj):
             born, gone = lives.get(ref["uid"], (None, None))
             if born is None or (gone is not None and gone <= deed.revision):
-                if born is not None and not late and _orphans(states[ref["uid"]]):
+                if not late and _orphaned_at(states[ref["uid"]]) > states[deed.uid][0].revision:
                     yield f"{deed.path} was collected, and its owner {ref['name']} had orphaned it"
                 continue
             owner = _as_of(states[ref["uid"]], deed.revision)
@@ -614,10 +630,18 @@ def _waits(owner: Obj) -> bool:
     return is_going(owner) and "foregroundDeletion" in (owner["metadata"].get("finalizers") or ())
 
 
-def _orphans(changes: list[Change]) -> bool:
-    return any(
-        c.obj is not None and is_going(c.obj) and "orphan" in (c.obj["metadata"].get("finalizers") or ())
-        for c in changes
+def _orphaned_at(owner: list[Change]) -> int:
+    """The revision at which an owner was told to go without its dependents; 0 if it never was. Those that were made
+    later cannot be known to it."""
+    return next(
+        (
+            c.revision
+            for c in owner
+            if c.obj is not None
+            and is_going(c.obj)
+            and "orphan" in (c.obj["metadata"].get("finalizers") or ())
+        ),
+        0,
     )
 
 
