@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pilothouse.api import resources, volumes
 from pilothouse.api.types import Obj
 from pilothouse.scheduler import cycle as cycles
-from pilothouse.scheduler import volume_binding
+from pilothouse.scheduler import room, volume_binding
 from pilothouse.scheduler.framework import FilterPlugin
 from pilothouse.scheduler.hints import ASSIGNED_POD, CLAIM, CSI_NODE, STORAGE_CLASS, VOLUME, Action, Event
 from pilothouse.scheduler.node_table import NodeTable
@@ -353,6 +353,20 @@ def test_a_node_attaches_no_more_volumes_than_it_can() -> None:
     told = "0/1 nodes are available: 1 node(s) exceed max volume count."
     assert outcome(v.mounting("c2"), table, storage) == told
     assert outcome(v.mounting("c1"), table, storage) == "a"
+
+
+def test_pods_count_for_a_volume_only_where_it_is_limited_or_for_one_pod() -> None:
+    """Else preemption works out all nodes at once, in amounts alone."""
+    table = b.table([b.node("a")])
+
+    def is_arithmetic(claim: Obj, **more: Any) -> bool:
+        storage = v.storage([claim], [v.volume("v")], **more)
+        return room.rule(b.cycle(v.mounting("c"), table, using=profile(storage))) is not None
+
+    plain = v.claim("c", bound=True, volume="v")
+    assert is_arithmetic(plain)
+    assert not is_arithmetic(plain, csi_nodes=[v.csi_node("a", {v.CSI: 2})])
+    assert not is_arithmetic(v.claim("c", modes=["ReadWriteOncePod"], bound=True, volume="v"))
 
 
 # -- what is assumed --------------------------------------------------------------------------------------------
