@@ -65,7 +65,8 @@ class _Fit(NamedTuple):
 
 
 def feasible(cycle: Cycle, diagnosis: Diagnosis | None = None) -> Mask:
-    """The nodes that every filter lets through; Unschedulable when there are none. `diagnosis` gets why not others."""
+    """The nodes that every filter lets through; Unschedulable when there are none. `diagnosis` gets why not others. Not
+    to be changed, and right until the table changes."""
     return _fit(cycle, diagnosis).mask
 
 

@@ -96,8 +96,9 @@ def one_by_one(
             if outcome.reasons:
                 _count(reasons, dict.fromkeys(outcome.reasons, 1))
             else:
-                victims = tuple(sorted(outcome.victims, key=importance))
-                yield Candidate(each.row, victims, outcome.violations)
+                # They are in the order in which they are spared: that of importance, but for budgets.
+                victims = sorted(outcome.victims, key=importance) if each.violating else outcome.victims
+                yield Candidate(each.row, tuple(victims), outcome.violations)
 
 
 def _lower(cycle: Cycle, row: int, budgets: Sequence[Obj]) -> Lower:

@@ -64,23 +64,22 @@ def outcomes(cycle: Cycle, plugin: FilterPlugin, lower: Sequence[Lower]) -> list
     found = [Outcome() for _ in lower]
     _refuse(cycle, plugin, rows, free, names, found)
     going = _not_spared(free, leaving, np.array([len(each.pods) for each in lower]))
-    for at, each in enumerate(lower):
-        if not found[at].reasons:
-            lost = np.flatnonzero(going[: len(each.pods), at]).tolist()
-            found[at].victims = [each.pods[number] for number in lost]
-            found[at].violations = sum(number < each.violating for number in lost)
+    for each, outcome, goes in zip(lower, found, going.T.tolist(), strict=True):
+        if not outcome.reasons:
+            outcome.victims = [info for info, gone in zip(each.pods, goes, strict=False) if gone]
+            outcome.violations = sum(goes[: each.violating])
     return found
 
 
 def _leaving(lower: Sequence[Lower], names: Sequence[str]) -> NDArray[np.int64]:
     """What each lower pod would give back, by its number, node and resource."""
     most = max(len(each.pods) for each in lower)
-    amounts = np.zeros((most, len(lower), len(names)), dtype=np.int64)
-    for at, each in enumerate(lower):
-        for number, info in enumerate(each.pods):
-            requests = info.requests
-            amounts[number, at] = [1 if name == PODS else requests.get(name, 0) for name in names]
-    return amounts
+    nobody = [0] * len(names)
+    amounts = []
+    for each in lower:
+        given = [[1 if name == PODS else info.requests.get(name, 0) for name in names] for info in each.pods]
+        amounts.append(given + [nobody] * (most - len(given)))
+    return np.array(amounts, dtype=np.int64).transpose(1, 0, 2)
 
 
 def _free(cycle: Cycle, rows: Rows, asked: dict[str, int]) -> Amounts:

@@ -14,7 +14,7 @@ from pilothouse.api import resources, volumes
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.scheduler import cycle as cycles
-from pilothouse.scheduler import volume_binding
+from pilothouse.scheduler import room, volume_binding
 from pilothouse.scheduler.framework import FilterPlugin
 from pilothouse.scheduler.hints import (
     ASSIGNED_POD,
@@ -551,6 +551,20 @@ def test_a_driver_may_keep_its_volumes_to_nodes_that_have_it() -> None:
     assert refused(plugin, pod, table) == {"a": {node_volume_limits.REASON}, "c": missing}
     storage.put(resources.CSI_DRIVERS, v.driver(v.CSI))
     assert set(refused(plugin, pod, table)) == {"a"}
+
+
+def test_pods_count_for_a_volume_only_where_it_is_limited_or_for_one_pod() -> None:
+    """Else preemption works out all nodes at once, in amounts alone."""
+    table = b.table([b.node("a")])
+
+    def is_arithmetic(claim: Obj, **more: Any) -> bool:
+        storage = v.storage([claim], [v.volume("v")], **more)
+        return room.rule(b.cycle(v.mounting("c"), table, using=profile(storage))) is not None
+
+    plain = v.claim("c", bound=True, volume="v")
+    assert is_arithmetic(plain)
+    assert not is_arithmetic(plain, csi_nodes=[v.csi_node("a", {v.CSI: 2})])
+    assert not is_arithmetic(v.claim("c", modes=["ReadWriteOncePod"], bound=True, volume="v"))
 
 
 # -- what is assumed --------------------------------------------------------------------------------------------

@@ -66,8 +66,10 @@ class NodeVolumeLimits(FilterPlugin):
         return (*always, Registration(CSI_DRIVER, Action.UPDATE)) if self._needs_drivers else always
 
     def counts_pods(self, cycle: Cycle) -> bool:
-        volumes = cycle.info.volumes
-        return bool(volumes.attached or volumes.claims)
+        """Where some node limits how many volumes it takes of a driver that the pod needs."""
+        wanted = volumes_of(cycle.info.volumes, self._storage)
+        limited = self._limits_for(cycle.table).columns if wanted else {}
+        return any(volume.driver in limited for volume in wanted)
 
     def filter(self, cycle: Cycle, left: Mask) -> Iterable[Rejection]:
         wanted = volumes_of(cycle.info.volumes, self._storage)

@@ -43,7 +43,7 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
 
     def counts_pods(self, cycle: Cycle) -> bool:
         volumes = cycle.info.volumes
-        return bool(volumes.disks or volumes.claims)
+        return bool(volumes.disks) or any(self._is_for_one_pod(key) for key in volumes.claims)
 
     def pre_filter(self, cycle: Cycle) -> PreFilterResult | None:
         for key in named_claims(cycle.info):
