@@ -16,10 +16,10 @@ from pilothouse.apiserver.request import UserInfo
 from pilothouse.apiserver.server import Options
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informer, Informers
+from pilothouse.client.reconciler import Environment
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.components import scheduler
 from pilothouse.components.api_server import MASTERS, ServedApi, Serving
-from pilothouse.controllers.reconciler import Environment
 from pilothouse.controllers.resource_claim import ResourceClaimController
 from pilothouse.kit import garbage
 from pilothouse.kit.metrics import new_registry

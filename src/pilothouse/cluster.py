@@ -44,7 +44,8 @@ class Component(Protocol):
 class ClusterOptions:
     """`data_dir` None keeps everything in memory and a temporary directory. `secure_port` 0 picks a free port;
     None opens none. `nodes` are simulated; `stages` are files in kwok's format that say how. `serving` has what is
-    seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration."""
+    seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration. `cloud` is a
+    provider's name ("" for none), `cloud_config` a file of its own format."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -55,6 +56,8 @@ class ClusterOptions:
     stages: tuple[Path, ...] = ()
     node_events: str = "warnings"
     scheduler: Obj | None = None
+    cloud: str = ""
+    cloud_config: Path | None = None
     server: Options = field(default_factory=Options)
     serving: Serving = field(default_factory=Serving)
 
@@ -113,6 +116,8 @@ class Cluster:
         self._start_controllers()
         self._start_scheduler()
         self._start_nodes()
+        if self.options.cloud:
+            self._start_cloud()
 
     async def wait(self) -> None:
         """Until a component crashes: raises what it raised."""
@@ -177,6 +182,26 @@ class Cluster:
             return nodes
 
         self._run("simulated-nodes", client, make)
+
+    def _start_cloud(self) -> None:
+        from pilothouse.cloud.manager import Settings
+        from pilothouse.components.cloud_controller_manager import USER, CloudControllerManager
+
+        client = self.client(USER, (MASTERS,))
+
+        def make() -> CloudControllerManager:
+            return CloudControllerManager(
+                client,
+                self._account_client,
+                self.world,
+                self.metrics,
+                Settings(),
+                provider=self.options.cloud,
+                config=self.options.cloud_config,
+                directory=self._served.directory / "cloud",
+            )
+
+        self._run("cloud-controller-manager", client, make)
 
     def _run(self, name: str, client: ResourceClient, make: Callable[[], Component]) -> None:
         """On an etcd that others may run on, too, one of them at a time does the work."""

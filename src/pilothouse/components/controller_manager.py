@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
+from pilothouse.client.reconciler import Environment
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.controllers.manager import Manager, Settings
-from pilothouse.controllers.reconciler import Environment
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 

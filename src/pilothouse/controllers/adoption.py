@@ -14,8 +14,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
+from pilothouse.client.reconciler import TryAgain, controller_of, controller_ref
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import TryAgain, controller_of, controller_ref
 
 
 class Claim:

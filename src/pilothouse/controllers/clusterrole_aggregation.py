@@ -11,7 +11,7 @@ from pilothouse.api import labels
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CLUSTER_ROLES
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.client.reconciler import Controller
 
 
 class ClusterRoleAggregationController(Controller):

@@ -16,10 +16,10 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CRON_JOBS, JOBS
 from pilothouse.api.types import Obj
 from pilothouse.client.events import reference
+from pilothouse.client.reconciler import Controller, controller_of, is_terminating_namespace
 from pilothouse.controllers import cronjob_rules as rules
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.pods_owner import controller_uid
-from pilothouse.controllers.reconciler import Controller, controller_of, is_terminating_namespace
 from pilothouse.kit.world import timestamp
 
 _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pilothouse.api import cron
 from pilothouse.api.resources import CRON_JOBS
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import controller_ref
 from pilothouse.controllers import job_rules
-from pilothouse.controllers.reconciler import controller_ref
 from pilothouse.kit.world import parse_timestamp
 
 SCHEDULED_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"

@@ -13,12 +13,12 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Environment, controller_ref, is_terminating_namespace
 from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import daemonset_rules as rules
 from pilothouse.controllers.deployment_rules import template_hash
 from pilothouse.controllers.pods import is_ready, is_terminating, template_pod
 from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
-from pilothouse.controllers.reconciler import Environment, controller_ref, is_terminating_namespace
 from pilothouse.kit.backoff import KeyedBackoff
 
 BURST_REPLICAS = 250

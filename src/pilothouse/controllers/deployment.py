@@ -13,15 +13,15 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.controllers import adoption
-from pilothouse.controllers import deployment_rules as rules
-from pilothouse.controllers.pods import condition, is_terminal, is_terminating
-from pilothouse.controllers.reconciler import (
+from pilothouse.client.reconciler import (
     Controller,
     controller_of,
     controller_ref,
     is_terminating_namespace,
 )
+from pilothouse.controllers import adoption
+from pilothouse.controllers import deployment_rules as rules
+from pilothouse.controllers.pods import condition, is_terminal, is_terminating
 from pilothouse.kit.world import parse_timestamp
 
 

@@ -13,8 +13,8 @@ from pilothouse.api.taints import NO_EXECUTE, tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.client.pod_conditions import condition_patch, disruption_target
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers.pods import is_terminal, is_terminating
-from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.world import parse_timestamp
 
 _BY_POOL, _BY_USER = "pool", "user"

@@ -23,9 +23,9 @@ from pilothouse.api.resources import (
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.client.reconciler import Controller, controller_of
 from pilothouse.controllers import disruption_rules as rules
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller, controller_of
 
 _POD = "pod "
 """Before the keys of pods whose condition may be stale."""

@@ -11,10 +11,10 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINTS, PODS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.reconciler import Controller, is_terminating_namespace
 from pilothouse.controllers import endpoints_rules as rules
 from pilothouse.controllers.endpoint_slice import HEADLESS
 from pilothouse.controllers.pods import is_ready
-from pilothouse.controllers.reconciler import Controller, is_terminating_namespace
 from pilothouse.controllers.trigger_times import TriggerTimes, annotated
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"

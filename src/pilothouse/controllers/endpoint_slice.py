@@ -10,14 +10,14 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.controllers import endpoints_rules as rules
-from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import (
+from pilothouse.client.reconciler import (
     Controller,
     TryAgain,
     controller_ref,
     is_terminating_namespace,
 )
+from pilothouse.controllers import endpoints_rules as rules
+from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.slice_packing import pack
 from pilothouse.controllers.trigger_times import TriggerTimes, annotated
 

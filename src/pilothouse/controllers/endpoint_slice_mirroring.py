@@ -11,8 +11,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.reconciler import Controller, Environment, controller_ref
 from pilothouse.controllers.endpoint_slice import MANAGED_BY, SERVICE_LABEL
-from pilothouse.controllers.reconciler import Controller, Environment, controller_ref
 from pilothouse.controllers.trigger_times import TRIGGER_TIME
 
 CONTROLLER = "endpointslicemirroring-controller.k8s.io"

@@ -11,8 +11,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Controller, TryAgain, controller_of, controller_ref
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller, TryAgain, controller_of, controller_ref
 
 
 class EphemeralVolumeController(Controller):

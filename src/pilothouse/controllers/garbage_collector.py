@@ -23,7 +23,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer
-from pilothouse.controllers.reconciler import Controller, Environment
+from pilothouse.client.reconciler import Controller, Environment
 
 log = logging.getLogger(__name__)
 

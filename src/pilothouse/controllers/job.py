@@ -19,15 +19,15 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import JOBS, PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.controllers import job_rules as rules
-from pilothouse.controllers.pods import is_active, is_ready, is_terminating, template_pod
-from pilothouse.controllers.pods_owner import PodsOwner
-from pilothouse.controllers.reconciler import (
+from pilothouse.client.reconciler import (
     Environment,
     controller_of,
     controller_ref,
     is_terminating_namespace,
 )
+from pilothouse.controllers import job_rules as rules
+from pilothouse.controllers.pods import is_active, is_ready, is_terminating, template_pod
+from pilothouse.controllers.pods_owner import PodsOwner
 
 _ORPHAN = "orphan pod "
 """Before the keys of pods that must lose their finalizer because their job is gone."""

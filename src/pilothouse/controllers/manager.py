@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import names
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from pilothouse.controllers.cronjob import CronJobController
@@ -35,7 +36,6 @@ from pilothouse.controllers.node_ttl import NodeTtlController
 from pilothouse.controllers.node_zones import Rates
 from pilothouse.controllers.persistent_volume import PersistentVolumeController
 from pilothouse.controllers.pod_gc import TERMINATED_MAX, PodGarbageCollector
-from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.controllers.replicaset import ReplicaSetController
 from pilothouse.controllers.replication import ReplicationController
 from pilothouse.controllers.resource_claim import ResourceClaimController

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NAMESPACES, PODS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import Controller, TryAgain
 from pilothouse.controllers.pods import is_terminal
-from pilothouse.controllers.reconciler import Controller, TryAgain
 from pilothouse.kit.world import parse_timestamp
 
 log = logging.getLogger(__name__)

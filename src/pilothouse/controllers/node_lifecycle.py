@@ -19,9 +19,9 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import LEASES, NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.pod_conditions import condition_patch
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import node_zones
 from pilothouse.controllers.pods import condition, is_terminal
-from pilothouse.controllers.reconciler import Controller, Environment
 from pilothouse.kit.world import parse_timestamp
 
 log = logging.getLogger(__name__)

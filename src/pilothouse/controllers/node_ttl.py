@@ -9,7 +9,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.client.reconciler import Controller
 
 ANNOTATION = "node.alpha.kubernetes.io/ttl"
 

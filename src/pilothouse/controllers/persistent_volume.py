@@ -39,10 +39,10 @@ from pilothouse.api.volumes import (
     waits_for_consumer,
 )
 from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.reconciler import Controller, TryAgain
 from pilothouse.controllers import persistent_volume_rules as rules
 from pilothouse.controllers.latest import Latest
 from pilothouse.controllers.pods import is_terminal
-from pilothouse.controllers.reconciler import Controller, TryAgain
 
 RESYNC_S = 15.0
 _LOST_VOLUME = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"

@@ -15,8 +15,8 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES, PODS
 from pilothouse.api.types import Obj
 from pilothouse.client.pod_conditions import DISRUPTION_TARGET, condition_patch, disruption_target
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers.pods import condition, is_ready, is_terminal, is_terminating
-from pilothouse.controllers.reconciler import Controller, Environment
 
 PERIOD_S = 20.0
 QUARANTINE_S = 40.0

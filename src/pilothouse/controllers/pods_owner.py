@@ -17,15 +17,15 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.controllers import adoption
-from pilothouse.controllers.expectations import Expectations
-from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import (
+from pilothouse.client.reconciler import (
     Controller,
     Environment,
     controller_of,
     is_terminating_namespace,
 )
+from pilothouse.controllers import adoption
+from pilothouse.controllers.expectations import Expectations
+from pilothouse.controllers.pods import is_terminating
 
 SLOW_START_BATCH = 1
 """Pods are made in batches of 1, 2, 4, …, so that a cluster that refuses them is not flooded."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import REPLICA_SETS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import controller_of, controller_ref, is_terminating_namespace
 from pilothouse.controllers import surplus
 from pilothouse.controllers.pods import (
     condition,
@@ -21,7 +22,6 @@ from pilothouse.controllers.pods import (
     template_pod,
 )
 from pilothouse.controllers.pods_owner import PodsOwner, controller_uid
-from pilothouse.controllers.reconciler import controller_of, controller_ref, is_terminating_namespace
 from pilothouse.kit.world import parse_timestamp
 
 _SLACK_S = 0.01

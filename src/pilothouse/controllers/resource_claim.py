@@ -17,8 +17,8 @@ from pilothouse.api.resource_claims import FINALIZER, POD_CLAIM, ClaimError, Not
 from pilothouse.api.resources import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Controller, TryAgain, controller_ref
 from pilothouse.controllers.pods import is_terminal, is_terminating
-from pilothouse.controllers.reconciler import Controller, TryAgain, controller_ref
 
 _POD, _CLAIM = "pod:", "claim:"
 _BY_CLAIM, _BY_OWNER = "resource-claim", "pod-owner"

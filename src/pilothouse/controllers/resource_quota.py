@@ -29,8 +29,8 @@ from pilothouse.api.quota.registry import IGNORED, evaluator
 from pilothouse.api.resources import RESOURCE_QUOTAS
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Informer, key_of
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers.garbage_collector import discover
-from pilothouse.controllers.reconciler import Controller, Environment
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONTROLLER_REVISIONS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
-from pilothouse.controllers.reconciler import controller_ref
+from pilothouse.client.reconciler import controller_ref
 from pilothouse.kit.world import SUFFIX_ALPHABET
 
 HASH_LABEL = "controller.kubernetes.io/hash"

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONFIG_MAPS, NAMESPACES
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller, Environment, is_terminating_namespace
+from pilothouse.client.reconciler import Controller, Environment, is_terminating_namespace
 from pilothouse.controllers.service_account import is_active
 
 NAME = "kube-root-ca.crt"

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NAMESPACES, SERVICE_ACCOUNTS
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import Controller, is_terminating_namespace
+from pilothouse.client.reconciler import Controller, is_terminating_namespace
 
 DEFAULT = "default"
 

@@ -11,7 +11,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import SECRETS, SERVICE_ACCOUNTS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.controllers.reconciler import Controller, Environment
+from pilothouse.client.reconciler import Controller, Environment
 
 TYPE = "kubernetes.io/service-account-token"
 NAME = "kubernetes.io/service-account.name"

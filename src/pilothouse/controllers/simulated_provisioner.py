@@ -20,7 +20,7 @@ from pilothouse.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import PROVISIONED_BY, PROVISIONER, SELECTED_NODE, annotations_of
 from pilothouse.client.informer import key_of
-from pilothouse.controllers.reconciler import Controller
+from pilothouse.client.reconciler import Controller
 
 NAME = "pilothouse.dev/simulated"
 DRIVER = "simulated.pilothouse.dev"

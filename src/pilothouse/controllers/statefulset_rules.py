@@ -19,8 +19,8 @@ from typing import Any
 
 from pilothouse.api.resources import STATEFUL_SETS
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import controller_ref
 from pilothouse.controllers.pods import is_available, is_ready, is_terminal, is_terminating, template_pod
-from pilothouse.controllers.reconciler import controller_ref
 from pilothouse.controllers.revisions import NAME_LABEL
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"

@@ -12,8 +12,8 @@ from pilothouse.api.taints import tolerates
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
 from pilothouse.client.pod_conditions import condition_patch, disruption_target
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller
 
 
 class _Plan(NamedTuple):

@@ -9,9 +9,9 @@ from typing import ClassVar
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import JOBS
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers import job_rules
 from pilothouse.controllers.pods import is_terminating
-from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.world import parse_timestamp
 
 

@@ -11,8 +11,8 @@ from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUME
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import claims_of
 from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Controller
 from pilothouse.controllers.pods import is_terminal, is_terminating
-from pilothouse.controllers.reconciler import Controller
 
 
 class _Protection(Controller):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pilothouse.api.resources import PODS, Resource
 from pilothouse.api.types import Obj
-from pilothouse.controllers.reconciler import controller_ref
+from pilothouse.client.reconciler import controller_ref
 from pilothouse.kit.world import World
 from pilothouse.whatif.kinds import kinds
 from pilothouse.whatif.snapshot import Snapshot

@@ -17,6 +17,7 @@ from pilothouse.api.resources import (
     Resource,
 )
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import controller_ref
 from pilothouse.controllers import (
     cronjob_rules,
     daemonset_rules,
@@ -25,7 +26,6 @@ from pilothouse.controllers import (
     statefulset_rules,
 )
 from pilothouse.controllers.pods import template_pod
-from pilothouse.controllers.reconciler import controller_ref
 from pilothouse.kit.world import World
 from pilothouse.whatif.kinds import kinds
 from pilothouse.whatif.snapshot import Snapshot

@@ -10,8 +10,8 @@ from pilothouse.api import labels
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONFIG_MAPS, PODS, REPLICA_SETS
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import TryAgain
 from pilothouse.controllers.adoption import Claim
-from pilothouse.controllers.reconciler import TryAgain
 
 POD_SPEC = {"containers": [{"name": "c", "image": "registry.k8s.io/pause:3.10"}]}
 FINISHED = {"phase": "Succeeded"}

@@ -15,9 +15,9 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONFIG_MAPS
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
+from pilothouse.client.reconciler import Controller, Environment, TryAgain, controller_of
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.controllers.manager import TABLE, Manager, Settings
-from pilothouse.controllers.reconciler import Controller, Environment, TryAgain, controller_of
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
 

@@ -20,10 +20,10 @@ from pilothouse.api.resources import (
     Resource,
 )
 from pilothouse.api.types import Obj
+from pilothouse.client.reconciler import Controller
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.controllers import resource_quota
-from pilothouse.controllers.reconciler import Controller
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
 

@@ -1,0 +1,88 @@
+"""cloud-controller-manager: which loops there are, and running the chosen ones (k8s.io/cloud-provider/app).
+
+A loop runs where the provider has what it needs: a cloud without routes has no route controller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pilothouse.client.reconciler import Controller, Environment
+from pilothouse.cloud.provider import Provider
+from pilothouse.kit.selection import selected
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What single loops need beyond their environment and the provider; upstream's flags and defaults."""
+
+    cluster_name: str = "kubernetes"
+    cluster_cidrs: tuple[str, ...] = ()
+    """--cluster-cidr: only pod networks within these get routes; () for all."""
+    configure_routes: bool = True
+    node_monitor_s: float = 5.0
+    node_status_s: float = 300.0
+    route_s: float = 10.0
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """Reconciliations at once by controller (--concurrent-service-syncs, --concurrent-node-syncs)."""
+
+
+Factory = Callable[[Environment, Provider, Settings], Controller | None]
+"""None where the provider has not what the loop is about."""
+
+
+class Entry(NamedTuple):
+    """One loop: the account it acts as in kube-system, and how it is made."""
+
+    account: str
+    make: Factory
+
+
+TABLE: dict[str, Entry] = {}
+"""By upstream's name, in the order they start."""
+
+ALIASES = {
+    "cloud-node": "cloud-node-controller",
+    "cloud-node-lifecycle": "cloud-node-lifecycle-controller",
+    "route": "node-route-controller",
+    "service": "service-lb-controller",
+}
+
+
+def chosen(spec: Iterable[str]) -> list[str]:
+    """The names that --controllers selects. ValueError for a name that is none."""
+    return selected(spec, TABLE, known=TABLE, aliases=ALIASES)
+
+
+class Manager:
+    """Runs loops. `environment(account)` gives each its own identity."""
+
+    def __init__(
+        self,
+        environment: Callable[[str], Environment],
+        provider: Provider,
+        settings: Settings,
+        wanted: Iterable[str] = ("*",),
+    ) -> None:
+        self.controllers: list[Controller] = []
+        for name in chosen(wanted):
+            entry = TABLE[name]
+            controller = entry.make(environment(entry.account), provider, settings)
+            if controller is None:
+                log.warning("%s does not run: provider %s has nothing for it", name, provider.name)
+                continue
+            controller.worker_count = settings.workers.get(name, controller.workers)
+            controller.setup()
+            self.controllers.append(controller)
+
+    async def run(self) -> None:
+        """Until cancelled; a loop that dies takes the others with it, so that nobody misses it."""
+        async with asyncio.TaskGroup() as group:
+            for controller in self.controllers:
+                group.create_task(controller.run(), name=controller.name)
