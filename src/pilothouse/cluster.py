@@ -185,6 +185,7 @@ class Cluster:
 
     def _start_cloud(self) -> None:
         from pilothouse.cloud.manager import Settings
+        from pilothouse.cloud.registry import find
         from pilothouse.components.cloud_controller_manager import USER, CloudControllerManager
 
         client = self.client(USER, (MASTERS,))
@@ -196,7 +197,7 @@ class Cluster:
                 self.world,
                 self.metrics,
                 Settings(),
-                provider=self.options.cloud,
+                open_provider=find(self.options.cloud),
                 config=self.options.cloud_config,
                 directory=self._served.directory / "cloud",
             )

@@ -35,7 +35,7 @@ async def _serve(values: Values) -> None:
     garbage.hold()
     from pilothouse.client.leader_election import LeadershipLost
     from pilothouse.cloud.manager import chosen
-    from pilothouse.cloud.registry import UnknownProvider
+    from pilothouse.cloud.registry import find
     from pilothouse.components.cloud_controller_manager import CloudControllerManager
     from pilothouse.components.standalone import Standalone
     from pilothouse.kit.metrics import new_registry
@@ -53,12 +53,12 @@ async def _serve(values: Values) -> None:
             world,
             metrics,
             _settings(values),
-            provider=values[CLOUD_PROVIDER],
+            open_provider=find(values[CLOUD_PROVIDER]),
             config=values["cloud-config"],
             directory=values["cloud-data-dir"] or state.default_data_dir() / "cloud",
             names=names,
         )
-    except (UnknownProvider, ValueError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from None
     standalone = Standalone(
         clients,

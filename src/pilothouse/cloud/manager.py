@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pilothouse.client.reconciler import Controller, Environment
+from pilothouse.cloud.node import CloudNodeController
+from pilothouse.cloud.node_lifecycle import CloudNodeLifecycleController
 from pilothouse.cloud.provider import Provider
 from pilothouse.kit.selection import selected
 
@@ -38,13 +40,30 @@ Factory = Callable[[Environment, Provider, Settings], Controller | None]
 
 
 class Entry(NamedTuple):
-    """One loop: the account it acts as in kube-system, and how it is made."""
+    """One loop: the account it acts as in kube-system, the source component of its events, and how it is made."""
 
     account: str
+    component: str
     make: Factory
 
 
-TABLE: dict[str, Entry] = {}
+def _node(env: Environment, provider: Provider, settings: Settings) -> Controller | None:
+    instances = provider.instances
+    return CloudNodeController(env, instances, settings.node_status_s) if instances is not None else None
+
+
+def _node_lifecycle(env: Environment, provider: Provider, settings: Settings) -> Controller | None:
+    if provider.instances is None:
+        return None
+    return CloudNodeLifecycleController(env, provider.instances, settings.node_monitor_s)
+
+
+TABLE: dict[str, Entry] = {
+    "cloud-node-controller": Entry("node-controller", "cloud-node-controller", _node),
+    "cloud-node-lifecycle-controller": Entry(
+        "node-controller", "cloud-node-lifecycle-controller", _node_lifecycle
+    ),
+}
 """By upstream's name, in the order they start."""
 
 ALIASES = {
@@ -61,11 +80,11 @@ def chosen(spec: Iterable[str]) -> list[str]:
 
 
 class Manager:
-    """Runs loops. `environment(account)` gives each its own identity."""
+    """Runs loops. `environment(account, component)` gives each its own identity."""
 
     def __init__(
         self,
-        environment: Callable[[str], Environment],
+        environment: Callable[[str, str], Environment],
         provider: Provider,
         settings: Settings,
         wanted: Iterable[str] = ("*",),
@@ -73,7 +92,7 @@ class Manager:
         self.controllers: list[Controller] = []
         for name in chosen(wanted):
             entry = TABLE[name]
-            controller = entry.make(environment(entry.account), provider, settings)
+            controller = entry.make(environment(entry.account, entry.component), provider, settings)
             if controller is None:
                 log.warning("%s does not run: provider %s has nothing for it", name, provider.name)
                 continue

@@ -20,8 +20,8 @@ USER = "system:cloud-controller-manager"
 
 
 class CloudControllerManager:
-    """`client` reads for all; `account(name)` gives a loop the client that it writes with. UnknownProvider for a
-    `provider` that is none, ValueError for a `config` that it cannot use. `directory` is the provider's own."""
+    """`client` reads for all; `account(name)` gives a loop the client that it writes with. `open_provider` makes the
+    cloud (`cloud.registry.find`): ValueError for a `config` that it cannot use. `directory` is the provider's own."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class CloudControllerManager:
         metrics: CollectorRegistry,
         settings: Settings,
         *,
-        provider: str,
+        open_provider: registry.Open,
         config: Path | None,
         directory: Path,
         names: Iterable[str] = ("*",),
@@ -43,12 +43,12 @@ class CloudControllerManager:
         self._recorders: list[EventRecorder] = []
         self.informers = Informers(client, world)
         setting = registry.Setting(settings.cluster_name, config, world, client, self.informers, directory)
-        self.provider = registry.find(provider)(setting)
+        self.provider = open_provider(setting)
         self.manager = Manager(self._environment, self.provider, settings, names)
 
-    def _environment(self, account: str) -> Environment:
+    def _environment(self, account: str, component: str) -> Environment:
         client = self._account(account)
-        recorder = EventRecorder(client, account, self._world)
+        recorder = EventRecorder(client, component, self._world)
         self._recorders.append(recorder)
         return Environment(client, self.informers, self._world, recorder, self._metrics)
 

@@ -1,0 +1,91 @@
+"""Cloud node lifecycle controller: nodes that are not ready are asked about in the cloud
+(k8s.io/cloud-provider/controllers/nodelifecycle, https://kubernetes.io/docs/concepts/architecture/cloud-controller/).
+
+    ready ───────────────────────▶ the shutdown taint goes
+    not ready ─┬─ no instance ───▶ the node is deleted
+               ├─ shut down ─────▶ the shutdown taint comes
+               └─ in doubt ──────▶ nothing, and asked again next time
+
+All nodes are asked about together, so that a provider can answer with one call.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+from pilothouse.api.errors import ApiError
+from pilothouse.api.resources import NODES
+from pilothouse.api.types import Obj
+from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import Controller, Environment
+from pilothouse.cloud import node_taints
+from pilothouse.cloud.provider import CloudError, Instances
+
+log = logging.getLogger(__name__)
+
+EXCLUDED = "node.kubernetes.io/exclude-from-lifecycle-management"
+"""The label of nodes that are left alone."""
+
+
+class CloudNodeLifecycleController(Controller):
+    name: ClassVar[str] = "cloud-node-lifecycle-controller"
+    workers: ClassVar[int] = 50
+    """Questions at once: they become few calls (`cloud.batching`)."""
+
+    def __init__(self, env: Environment, instances: Instances, monitor_s: float) -> None:
+        super().__init__(env)
+        self._instances = instances
+        self._monitor_s = monitor_s
+
+    def setup(self) -> None:
+        self._nodes = self.watch(NODES, changed=_readiness_changed)
+
+    async def reconcile(self, key: str) -> float | None:
+        node = self._nodes.get(key)
+        if node is None or EXCLUDED in (node["metadata"].get("labels") or {}):
+            return None
+        if _is_ready(node):
+            await node_taints.remove(self.client, node, node_taints.SHUTDOWN)
+            return None
+        try:
+            await self._ask(node)
+        except CloudError as error:
+            log.warning("error checking if node %s exists: %s", key, error)
+        return self._until_next_round_s()
+
+    async def _ask(self, node: Obj) -> None:
+        if not await self._instances.exists(node):
+            await self._delete(node)
+        elif await self._instances.is_shut_down(node):
+            taint = {"key": node_taints.SHUTDOWN, "effect": "NoSchedule"}
+            await node_taints.add(self.client, node, taint)
+
+    async def _delete(self, node: Obj) -> None:
+        name, uid = key_of(node), node["metadata"]["uid"]
+        regarding = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}
+        message = f"Deleting node {name} because it does not exist in the cloud provider"
+        self.recorder.event(regarding, "Normal", "DeletingNode", message)
+        try:
+            # The node that was asked about: one of the same name may have come since.
+            await self.client.delete(NODES, name, options={"preconditions": {"uid": uid}})
+        except ApiError as error:
+            if error.code == 404:
+                return
+            why = f"Failed deleting node {name}: {error}"
+            self.recorder.event(regarding, "Warning", "DeletingNodeFailed", why)
+
+    def _until_next_round_s(self) -> float:
+        return self._monitor_s - self.world.clock.monotonic() % self._monitor_s
+
+
+def _is_ready(node: Obj) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _readiness_changed(old: Obj, new: Obj) -> bool:
+    """Heartbeats move nothing; a node that is ready is looked at when a taint has to go."""
+    if _is_ready(new):
+        return not _is_ready(old) or node_taints.has(new, node_taints.SHUTDOWN)
+    return _is_ready(old)
