@@ -34,7 +34,7 @@ from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Handler, Informer, Informers, key_of
-from pilothouse.kit.work_queue import RateLimitedQueue, work
+from pilothouse.kit.work_queue import BASE_DELAY_S, MAX_DELAY_S, ExponentialLimiter, RateLimitedQueue, work
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -64,13 +64,18 @@ class Controller:
     name: ClassVar[str]
     workers: ClassVar[int] = 5
     """How many keys are handled at once, unless the manager is told otherwise (`worker_count`)."""
+    retry_s: ClassVar[tuple[float, float]] = (BASE_DELAY_S, MAX_DELAY_S)
+    """How long a key waits after its first failure, and at most; doubled with each in between."""
 
     def __init__(self, env: Environment) -> None:
         self.env = env
         self.client = env.client
         self.world = env.world
         self.recorder = env.recorder
-        self.queue: RateLimitedQueue[str] = RateLimitedQueue(self.name, env.world, env.metrics)
+        limiter: ExponentialLimiter[str] = ExponentialLimiter(*self.retry_s)
+        self.queue: RateLimitedQueue[str] = RateLimitedQueue(
+            self.name, env.world, env.metrics, limiter=limiter
+        )
         self._sources: list[Informer] = []
         self.worker_count = self.workers
 

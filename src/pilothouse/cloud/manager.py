@@ -15,6 +15,8 @@ from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.cloud.node import CloudNodeController
 from pilothouse.cloud.node_lifecycle import CloudNodeLifecycleController
 from pilothouse.cloud.provider import Provider
+from pilothouse.cloud.route import RouteController
+from pilothouse.cloud.service import ServiceController
 from pilothouse.kit.selection import selected
 
 log = logging.getLogger(__name__)
@@ -58,11 +60,24 @@ def _node_lifecycle(env: Environment, provider: Provider, settings: Settings) ->
     return CloudNodeLifecycleController(env, provider.instances, settings.node_monitor_s)
 
 
+def _service(env: Environment, provider: Provider, settings: Settings) -> Controller | None:
+    balancers = provider.load_balancers
+    return ServiceController(env, balancers) if balancers is not None else None
+
+
+def _route(env: Environment, provider: Provider, settings: Settings) -> Controller | None:
+    if provider.routes is None or not settings.configure_routes:
+        return None
+    return RouteController(env, provider.routes, settings.cluster_cidrs, settings.route_s)
+
+
 TABLE: dict[str, Entry] = {
     "cloud-node-controller": Entry("node-controller", "cloud-node-controller", _node),
     "cloud-node-lifecycle-controller": Entry(
         "node-controller", "cloud-node-lifecycle-controller", _node_lifecycle
     ),
+    "service-lb-controller": Entry("service-controller", "service-controller", _service),
+    "node-route-controller": Entry("route-controller", "route_controller", _route),
 }
 """By upstream's name, in the order they start."""
 

@@ -100,7 +100,8 @@ class RateLimitedQueue(Generic[K]):
     ) -> None:
         self.name = name
         self._clock = world.clock
-        self._limiter: ExponentialLimiter[K] = limiter or ExponentialLimiter()
+        # Not `or`: a limiter that has counted nothing is empty, and so false.
+        self._limiter: ExponentialLimiter[K] = limiter if limiter is not None else ExponentialLimiter()
         self._bucket = bucket or Bucket()
         self._queue: deque[K] = deque()
         self._dirty: dict[K, float] = {}
