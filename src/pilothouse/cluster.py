@@ -32,6 +32,9 @@ from pilothouse.kit.world import World
 if TYPE_CHECKING:
     from pilothouse.nodes.stages.read import StageSet
 
+_CLOUDS_OF_SIMULATED_NODES = ("local", "sim")
+"""Providers that know the simulated nodes, which then wait to be described (as kubelets with
+--cloud-provider=external)."""
 _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes", "turns")
 
 
@@ -176,7 +179,12 @@ class Cluster:
 
         def make() -> SimulatedNodes:
             nodes = SimulatedNodes(
-                client, self.world, count=options.nodes, events=options.node_events, stages=self._stages
+                client,
+                self.world,
+                count=options.nodes,
+                events=options.node_events,
+                stages=self._stages,
+                external_cloud=options.cloud in _CLOUDS_OF_SIMULATED_NODES,
             )
             self.api.kubelets = nodes.kubelets
             return nodes

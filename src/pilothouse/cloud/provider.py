@@ -181,12 +181,17 @@ class Snapshot:
 class Volumes(Protocol):
     """Disks (the controller service of CSI, https://github.com/container-storage-interface/spec)."""
 
-    driver: str
-    """The CSI driver's name: what storage classes, PersistentVolumes and VolumeAttachments say."""
-    topology_keys: tuple[str, ...]
-    """Labels of nodes that tell where a volume can be attached."""
-    attached_max: int
-    """Volumes that one node can hold; 0 for any number."""
+    @property
+    def driver(self) -> str:
+        """The CSI driver's name: what storage classes, PersistentVolumes and VolumeAttachments say."""
+
+    @property
+    def topology_keys(self) -> tuple[str, ...]:
+        """Labels of nodes that tell where a volume can be attached."""
+
+    @property
+    def attached_max(self) -> int:
+        """Volumes that one node can hold; 0 for any number."""
 
     async def create(self, request: VolumeRequest) -> Volume:
         """NoRoom where another place should be tried."""
@@ -217,11 +222,20 @@ class Volumes(Protocol):
 class Provider(Protocol):
     """A cloud, as one cluster sees it. Everything it makes carries the cluster's name, and it touches nothing else."""
 
-    name: str
-    instances: Instances | None
-    load_balancers: LoadBalancers | None
-    routes: Routes | None
-    volumes: Volumes | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def instances(self) -> Instances | None: ...
+
+    @property
+    def load_balancers(self) -> LoadBalancers | None: ...
+
+    @property
+    def routes(self) -> Routes | None: ...
+
+    @property
+    def volumes(self) -> Volumes | None: ...
 
     async def run(self) -> None:
         """What the cloud needs running beside the controllers (a proxy, a poller), until cancelled; a provider that

@@ -150,10 +150,11 @@ class ServiceController(Controller):
         present = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
         if wanted != present:
             status = {"loadBalancer": {"$patch": "replace", "ingress": wanted} if wanted else None}
-            await self._patch(service, {"status": status}, subresource="status")
+            await self._patch(service, {"status": status})
 
-    async def _patch(self, service: Obj, body: Obj, subresource: str = "") -> Obj:
-        """A service that has gone in the meantime needs nothing more."""
+    async def _patch(self, service: Obj, body: Obj) -> Obj:
+        """By its status, the finalizer too: that is all that upstream's role for this controller allows. A service that
+        has gone in the meantime needs nothing more."""
         meta = service["metadata"]
         try:
             return await self.client.patch(
@@ -162,7 +163,7 @@ class ServiceController(Controller):
                 body,
                 meta["namespace"],
                 patch_type="strategic",
-                subresource=subresource,
+                subresource="status",
             )
         except ApiError as error:
             if error.code != 404:

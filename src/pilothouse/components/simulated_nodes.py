@@ -19,7 +19,8 @@ USER = "system:nodes:simulated"
 
 
 class SimulatedNodes:
-    """`count` nodes, and those that annotated node objects ask for; `stages` say what becomes of what they select.
+    """`count` nodes, and those that annotated node objects ask for; `stages` say what becomes of what they select. With
+    `external_cloud` they register as kubelets with --cloud-provider=external: a cloud has to describe them first.
     `kubelets` is the nodes' door for logs and exec, for an API server in the same process."""
 
     def __init__(
@@ -30,12 +31,20 @@ class SimulatedNodes:
         count: int,
         events: str = "warnings",
         stages: StageSet | None = None,
+        external_cloud: bool = False,
     ) -> None:
         self._tasks = Tasks("simulated nodes")
         self.informers = Informers(client, world)
         self._recorder = EventRecorder(client, "kubelet", world)
         self._fleet = Fleet(
-            client, self.informers, world, self._recorder, count=count, events=events, stages=stages
+            client,
+            self.informers,
+            world,
+            self._recorder,
+            count=count,
+            events=events,
+            stages=stages,
+            external_cloud=external_cloud,
         )
         self.kubelets = KubeletApi(self._fleet, world)
 
