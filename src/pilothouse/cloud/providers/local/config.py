@@ -45,11 +45,11 @@ def read(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        found = yaml.safe_load(path.read_text()) or {}
+        found = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}") from None
     try:
-        return _config(found)
+        return _config({} if found is None else found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
