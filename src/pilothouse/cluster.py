@@ -195,6 +195,7 @@ class Cluster:
         from pilothouse.cloud.manager import Settings
         from pilothouse.cloud.registry import find
         from pilothouse.components.cloud_controller_manager import USER, CloudControllerManager
+        from pilothouse.nodes import addresses
 
         client = self.client(USER, (MASTERS,))
 
@@ -204,7 +205,7 @@ class Cluster:
                 self._account_client,
                 self.world,
                 self.metrics,
-                Settings(),
+                Settings(cluster_cidrs=(addresses.PODS,)),
                 open_provider=find(self.options.cloud),
                 config=self.options.cloud_config,
                 directory=self._served.directory / "cloud",

@@ -28,7 +28,7 @@ class Settings:
 
     cluster_name: str = "kubernetes"
     cluster_cidrs: tuple[str, ...] = ()
-    """--cluster-cidr: only pod networks within these get routes; () for all."""
+    """--cluster-cidr: routes outside of these networks are somebody else's; without any no routes are made."""
     configure_routes: bool = True
     node_monitor_s: float = 5.0
     node_status_s: float = 300.0
@@ -66,7 +66,7 @@ def _service(env: Environment, provider: Provider, settings: Settings) -> Contro
 
 
 def _route(env: Environment, provider: Provider, settings: Settings) -> Controller | None:
-    if provider.routes is None or not settings.configure_routes:
+    if provider.routes is None or not settings.configure_routes or not settings.cluster_cidrs:
         return None
     return RouteController(env, provider.routes, settings.cluster_cidrs, settings.route_s)
 

@@ -23,8 +23,7 @@ class Plan:
 
 
 def plan(nodes: Iterable[Obj], present: Sequence[Route], within: Sequence[Network]) -> Plan:
-    """`within` are the cluster's networks: a route outside of them is somebody else's, whatever it says; () means that
-    all are ours."""
+    """`within` are the cluster's networks: a route outside of them is somebody else's, whatever it says."""
     needed = {(str(node["metadata"]["name"]), network) for node in nodes for network in pod_networks(node)}
     good = {(route.target_node, route.destination) for route in present if not route.blackhole} & needed
     delete = tuple(
@@ -45,6 +44,4 @@ def _is_ours(route: Route, within: Sequence[Network]) -> bool:
         destination = ip_network(route.destination, strict=False)
     except ValueError:
         return False
-    return not within or any(
-        destination.version == network.version and destination.overlaps(network) for network in within
-    )
+    return any(destination.version == network.version and destination.overlaps(network) for network in within)

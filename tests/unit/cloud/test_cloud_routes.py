@@ -84,4 +84,5 @@ def test_a_network_that_moved_is_led_to_its_new_node_alone() -> None:
     found = plan([_node("n2", "10.1.0.0/24")], present, [ip_network("10.1.0.0/16")])
     assert found.delete == tuple(present)
     assert found.create == (("n2", "10.1.0.0/24"),)
-    assert plan([_node("n1", "10.1.0.0/24")], present, []) == plan([], [], [])
+    assert plan([_node("n1", "10.1.0.0/24")], present, [ip_network("10.1.0.0/16")]) == plan([], [], [])
+    assert plan([], present, [ip_network("10.2.0.0/16")]).delete == (), "outside of ours"
