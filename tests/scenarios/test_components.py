@@ -163,19 +163,42 @@ def test_health_and_metrics_of_a_component(cluster: Path, start: Start, run: Kub
     )
     eventually(lambda: _fetch("/healthz") == (200, "ok"))
     assert "[+]leaderElection ok" in _fetch("/livez?verbose")[1]
+    eventually(lambda: "[+]deployment-controller ok" in _fetch("/healthz?verbose")[1])
+    assert _fetch("/healthz/garbage-collector-controller") == (200, "ok")
     code, text = _fetch("/metrics")
     assert code == 403
     assert 'User \\"system:anonymous\\" cannot get path \\"/metrics\\"' in text
-    run("create", "clusterrole", "scrape", "--verb=get", "--non-resource-url=/metrics")
+    run(
+        "create",
+        "clusterrole",
+        "scrape",
+        "--verb=get",
+        "--non-resource-url=/metrics,/configz,/flagz,/statusz",
+    )
     run("create", "clusterrolebinding", "scrape", "--clusterrole=scrape", "--serviceaccount=default:default")
-    code, text = _fetch("/metrics", run("create", "token", "default").strip())
+    token = run("create", "token", "default").strip()
+    code, text = _fetch("/metrics", token)
     assert code == 200
-    assert "workqueue_depth" in text
+    assert 'workqueue_depth{name="deployment"} 0.0' in text
+    assert 'leader_election_master_status{name="third"} 1.0' in text
+    assert (
+        'running_managed_controllers{manager="kube-controller-manager",name="deployment-controller"} 1.0'
+        in text
+    )
+    config = json.loads(_fetch("/configz", token)[1])["kubecontrollermanager.config.k8s.io"]
+    assert config["Generic"]["LeaderElection"]["ResourceName"] == "third"
+    assert config["Generic"]["LeaderElection"]["LeaseDuration"] == "15s"
+    assert config["DeploymentController"] == {"ConcurrentDeploymentSyncs": 5}
+    assert "\nsecure-port=27257\n" in _fetch("/flagz", token)[1]
+    assert _fetch("/statusz", token)[1].startswith("\nkube-controller-manager statusz\nWarning: ")
+    status = json.loads(_fetch("/statusz", token, "application/json;v=v1beta1;g=config.k8s.io;as=Statusz")[1])
+    assert status["kind"] == "Statusz"
+    assert "/configz" in status["paths"]
     assert _fetch("/metrics", "wrong")[0] == 401
 
 
-def _fetch(path: str, token: str = "") -> tuple[int, str]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+def _fetch(path: str, token: str = "", accept: str = "*/*") -> tuple[int, str]:
+    headers = {"Accept": accept} | ({"Authorization": f"Bearer {token}"} if token else {})
     request = urllib.request.Request(f"https://127.0.0.1:27257{path}", headers=headers)
     context = ssl._create_unverified_context()
     try:
@@ -192,3 +215,12 @@ def test_a_second_api_server_on_the_same_data_says_so(server: str, data: Path) -
     assert done.returncode == 1
     assert "is in use by another process" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_no_controller_was_refused_anything(data: Path, run: Kubectl) -> None:
+    """With --use-service-account-credentials each acts under its own account, with upstream's role for it."""
+    run("rollout", "status", "deployment", "--timeout=60s")
+    logs = [log.read_text() for log in data.glob("kube-controller-manager-*.log")]
+    assert logs
+    refused = [line for text in logs for line in text.splitlines() if "is forbidden" in line]
+    assert refused == []

@@ -22,6 +22,8 @@ CLASS_BETA = "volume.beta.kubernetes.io/storage-class"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 DEFAULT_CLASS_BETA = "storageclass.beta.kubernetes.io/is-default-class"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
+SIMULATED_DRIVER = "simulated.pilothouse.dev"
+"""The CSI driver of volumes that hold nothing: the simulated nodes attach and resize them."""
 
 
 def annotations_of(obj: Obj) -> Mapping[str, str]:
@@ -100,6 +102,12 @@ def asked(claim: Obj) -> int:
     """Bytes."""
     requests = (claim["spec"].get("resources") or {}).get("requests") or {}
     return quantity.parse(str(requests.get("storage", "0"))).value
+
+
+def granted(claim: Obj) -> int:
+    """Bytes that a bound claim has been given; 0 before."""
+    found = (claim.get("status") or {}).get("capacity") or {}
+    return quantity.parse(str(found.get("storage", "0"))).value
 
 
 def capacity(volume: Obj) -> int:

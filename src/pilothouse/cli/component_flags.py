@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pilothouse.cli.flags import Flag, Group, UsageError, Values, no_effect, refused, verbosity
+from pilothouse.cli.flags import Command, Flag, Group, UsageError, Values, no_effect, refused, verbosity
 from pilothouse.cli.kinds import (
     BOOL,
     BOOL_MAP,
@@ -20,6 +20,7 @@ from pilothouse.cli.kinds import (
     PORT,
     STRING,
     STRINGS,
+    Kind,
 )
 
 if TYPE_CHECKING:
@@ -150,9 +151,15 @@ def endpoint_group(port: int) -> Group:
                 BOOL_MAP,
                 {},
                 "Upstream's feature gates. The scheduler knows GenericWorkload and GangScheduling, which together let "
-                "PodGroups count; no other changes anything (a warning each).",
+                "PodGroups count, the controller manager those that its controllers need; no other changes anything (a "
+                "warning each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
+            no_effect("emulation-forward-compatible", BOOL, False, "no other version is emulated"),
+            no_effect("log-json-info-buffer-size", STRING, "0", "every line is written at once"),
+            no_effect("log-json-split-stream", BOOL, False, "lines are key=value, on stderr"),
+            no_effect("log-text-info-buffer-size", STRING, "0", "every line is written at once"),
+            no_effect("log-text-split-stream", BOOL, False, "all lines go to stderr"),
         ),
     )
 
@@ -162,6 +169,24 @@ def warnings(values: Values, gates: Collection[str] = ()) -> list[str]:
     return [
         f"feature gate {name} has no effect here" for name in values["feature-gates"] if name not in gates
     ]
+
+
+def shown(values: Values, command: Command) -> dict[str, str]:
+    """All flags of a command with their values, as /flagz shows them."""
+    return {name: spoken(flag.kind, values[name]) for name, flag in command.index.items() if not flag.hidden}
+
+
+def spoken(kind: Kind, value: Any) -> str:
+    """A flag's value as pflag's String() writes it; "" for a file that was not named."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ",".join(str(part) for part in value) + "]"
+    if isinstance(value, dict):
+        return ",".join(f"{key}={str(part).lower()}" for key, part in sorted(value.items()))
+    return str(value) if isinstance(value, str) else kind.show(value)
 
 
 def connection(values: Values) -> Connection:

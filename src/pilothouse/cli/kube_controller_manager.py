@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.cli import component_flags, running
-from pilothouse.cli.flags import Command, Failure, Flag, Group, Values, no_effect, refused
+from pilothouse.cli.flags import Command, Failure, Flag, Group, UsageError, Values, no_effect, refused
 from pilothouse.cli.kinds import BOOL, COUNT, DURATION, FILE, FLOAT, NETWORKS, STRING, STRINGS
 
 if TYPE_CHECKING:
     from pilothouse.controllers.manager import Settings
+    from pilothouse.controllers.node_ipam import PodNetworks
     from pilothouse.kit.world import World
 
 _NAME = "kube-controller-manager"
@@ -31,18 +32,30 @@ _CONCURRENT = {
     "concurrent-horizontal-pod-autoscaler-syncs": (5, "horizontal-pod-autoscaler-controller"),
     "concurrent-ephemeralvolume-syncs": (5, "ephemeral-volume-controller"),
     "concurrent-ttl-after-finished-syncs": (5, "ttl-after-finished-controller"),
+    "concurrent-device-taint-eviction-syncs": (8, "device-taint-eviction-controller"),
+    "concurrent-resource-claim-syncs": (50, "resourceclaim-controller"),
     "concurrent-disruption-syncs": (5, "disruption-controller"),
     "concurrent-disruption-stale-pod-syncs": (5, "disruption-controller"),
     "concurrent-validating-admission-policy-status-syncs": (5, "validatingadmissionpolicy-status-controller"),
     "mirroring-concurrent-service-endpoint-syncs": (5, "endpointslice-mirroring-controller"),
 }
 _SIGNING = "certificates are not signed yet"
-_IPAM = "leave it out; simulated nodes bring their own pod networks"
+_ATTACHED = "what is attached is always read from the VolumeAttachments"
+_CLOUD = "the cloud controller manager has it"
+_RECYCLER = (
+    "volumes are not scrubbed: the Recycle policy is deprecated, and here as upstream without a plugin"
+)
 _HPA = "the autoscaler has upstream's defaults"
 
 
+def _gates() -> set[str]:
+    from pilothouse.controllers.names import GATES
+
+    return {gate for gates in GATES.values() for gate in gates}
+
+
 def _run(values: Values) -> None:
-    running.warn(component_flags.warnings(values))
+    running.warn(component_flags.warnings(values, _gates()))
     running.serve(values, _serve(values))
 
 
@@ -50,6 +63,9 @@ async def _serve(values: Values) -> None:
     from pilothouse.kit import garbage
 
     garbage.hold()
+    import msgspec
+
+    from pilothouse.cli.kube_controller_manager_config import configuration
     from pilothouse.client.leader_election import LeadershipLost
     from pilothouse.components.controller_manager import ControllerManager
     from pilothouse.components.standalone import Standalone
@@ -70,11 +86,15 @@ async def _serve(values: Values) -> None:
         component_flags.election(values),
         component_flags.endpoint(values, _NAME),
         component_flags.reviewers(values, world, _NAME),
+        pages={"/configz": lambda: msgspec.json.encode(configuration(values, COMMAND))},
+        flags=component_flags.shown(values, COMMAND),
     )
 
     async def work() -> None:
         account = clients.account if values["use-service-account-credentials"] else lambda name: clients.own
-        await ControllerManager(clients.own, account, world, metrics, settings, names).run()
+        manager = ControllerManager(clients.own, account, world, metrics, settings, names)
+        standalone.watch_over(manager.checks())
+        await manager.run()
 
     garbage.settle()
     try:
@@ -105,7 +125,33 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         quota_sync_s=values["resource-quota-sync-period"],
         terminated_pods_max=values["terminated-pod-gc-threshold"],
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
+        force_detach=not values["disable-force-detach-on-timeout"],
+        pod_networks=_pod_networks(values),
+        features=values["feature-gates"],
     )
+
+
+def _pod_networks(values: Values) -> PodNetworks | None:
+    from pilothouse.controllers.node_ipam import pod_networks
+
+    if values["cloud-provider"] not in ("", "external"):
+        raise UsageError(
+            f'--cloud-provider: "{values["cloud-provider"]}" is not built in; say external and run a cloud controller '
+            "manager, or leave it out"
+        )
+    if not values["allocate-node-cidrs"]:
+        return None
+    if not values["cluster-cidr"]:
+        raise UsageError("--allocate-node-cidrs needs --cluster-cidr: what nodes get a part of")
+    try:
+        return pod_networks(
+            values["cluster-cidr"],
+            values["service-cluster-ip-range"],
+            values["node-cidr-mask-size"],
+            {4: values["node-cidr-mask-size-ipv4"], 6: values["node-cidr-mask-size-ipv6"]},
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 COMMAND = Command(
@@ -177,6 +223,13 @@ COMMAND = Command(
                     1000,
                     "Addresses of one subset of Endpoints that are mirrored into slices.",
                 ),
+                Flag(
+                    "disable-force-detach-on-timeout",
+                    BOOL,
+                    False,
+                    "Detach volumes from a dead node only when it is tainted node.kubernetes.io/out-of-service, not "
+                    "after six minutes.",
+                ),
                 no_effect(
                     "node-monitor-period",
                     DURATION,
@@ -193,31 +246,57 @@ COMMAND = Command(
         component_flags.election_group(_NAME),
         component_flags.endpoint_group(_PORT),
         Group(
-            "Not for this cluster",
+            "Networks of nodes",
             (
-                refused("allocate-node-cidrs", _IPAM, BOOL, False),
-                no_effect("cluster-cidr", NETWORKS, "", "simulated nodes bring their own pod networks"),
-                no_effect(
-                    "service-cluster-ip-range", NETWORKS, "", "the API server allocates services' addresses"
+                Flag(
+                    "allocate-node-cidrs",
+                    BOOL,
+                    False,
+                    "Give each node a network for its pods. Simulated nodes bring their own, which are kept.",
                 ),
-                no_effect("node-cidr-mask-size", COUNT, 24, "simulated nodes bring their own pod networks"),
-                no_effect(
-                    "node-cidr-mask-size-ipv4", COUNT, 24, "simulated nodes bring their own pod networks"
+                Flag(
+                    "cluster-cidr",
+                    NETWORKS,
+                    "",
+                    "What nodes get a part of: a network, or one of each IP family with a comma.",
                 ),
-                no_effect(
-                    "node-cidr-mask-size-ipv6", COUNT, 64, "simulated nodes bring their own pod networks"
+                Flag(
+                    "service-cluster-ip-range",
+                    NETWORKS,
+                    "",
+                    "Networks of services: no node gets a part of them.",
                 ),
-                no_effect(
+                Flag("node-cidr-mask-size", COUNT, 0, "Mask size of a node's part (24, or 64 for IPv6)."),
+                Flag(
+                    "node-cidr-mask-size-ipv4", COUNT, 0, "The same for IPv4 where there are both families."
+                ),
+                Flag(
+                    "node-cidr-mask-size-ipv6", COUNT, 0, "The same for IPv6 where there are both families."
+                ),
+                refused(
                     "cidr-allocator-type",
+                    "leave it out; other allocators belong to a cloud's own manager",
                     STRING,
                     "RangeAllocator",
-                    "simulated nodes bring their own pod networks",
                 ),
+                Flag(
+                    "cloud-provider",
+                    STRING,
+                    "",
+                    "'external': a cloud controller manager prepares nodes, and deletes those that have gone. No cloud "
+                    "is built in.",
+                ),
+            ),
+        ),
+        Group(
+            "Not for this cluster",
+            (
                 no_effect("cluster-name", STRING, "kubernetes", "it names resources of a cloud"),
                 no_effect("configure-cloud-routes", BOOL, True, "there is no cloud"),
-                refused("cloud-provider", "leave it out; there is no cloud to talk to yet"),
-                refused("cloud-config", "it belongs to --cloud-provider"),
-                refused("external-cloud-volume-plugin", "there is no cloud to talk to yet"),
+                refused("cloud-config", "give it to the cloud controller manager"),
+                refused(
+                    "external-cloud-volume-plugin", "leave it out; volumes of a cloud come by CSI drivers"
+                ),
                 *(
                     refused(f"cluster-signing-{name}", f"leave it out; {_SIGNING}")
                     for name in (
@@ -243,6 +322,7 @@ COMMAND = Command(
                 no_effect("enable-leader-migration", BOOL, False, "there is one lease"),
                 refused("leader-migration-config", "there is one lease"),
                 no_effect("controller-start-interval", DURATION, 0.0, "controllers start together"),
+                no_effect("controller-shutdown-timeout", DURATION, 10.0, "controllers end at once"),
                 no_effect("min-resync-period", DURATION, 43200.0, "informers miss no event"),
                 no_effect(
                     "namespace-sync-period", DURATION, 300.0, "namespaces are looked at when they change"
@@ -260,8 +340,21 @@ COMMAND = Command(
                         "tolerance",
                     )
                 ),
-                no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, "volumes are simulated"),
-                no_effect("disable-attach-detach-reconcile-sync", BOOL, False, "volumes are simulated"),
+                no_effect("attach-detach-reconcile-sync-period", DURATION, 60.0, _ATTACHED),
+                no_effect("disable-attach-detach-reconcile-sync", BOOL, False, _ATTACHED),
+                no_effect("concurrent-service-syncs", COUNT, 1, _CLOUD),
+                no_effect("route-reconciliation-period", DURATION, 10.0, _CLOUD),
+                *(
+                    no_effect(f"pv-recycler-{name}", kind, default, _RECYCLER)
+                    for name, kind, default in (
+                        ("increment-timeout-nfs", COUNT, 30),
+                        ("minimum-timeout-hostpath", COUNT, 60),
+                        ("minimum-timeout-nfs", COUNT, 300),
+                        ("pod-template-filepath-hostpath", STRING, ""),
+                        ("pod-template-filepath-nfs", STRING, ""),
+                        ("timeout-increment-hostpath", COUNT, 30),
+                    )
+                ),
                 no_effect(
                     "pvclaimbinder-sync-period", DURATION, 15.0, "claims are looked at when they change"
                 ),

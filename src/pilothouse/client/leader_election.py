@@ -16,16 +16,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client import CollectorRegistry
+
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import LEASES
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
+from pilothouse.kit.metrics import gauge
 from pilothouse.kit.world import World
 
 log = logging.getLogger(__name__)
 
 
 _RELEASE_LIMIT_S = 1.0
+_MASTER_HELP = (
+    "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' "
+    "is the string used to identify the lease. Please make sure to group by name."
+)
 _HEALTH_SLACK_S = 20.0
 """How long after its end a lease may still be held before that is unhealthy (upstream's 20 s)."""
 
@@ -62,6 +69,7 @@ class LeaderElector:
         namespace: str = "kube-system",
         timings: Timings | None = None,
         recorder: Recorder | None = None,
+        metrics: CollectorRegistry | None = None,
     ) -> None:
         self._client = client
         self._world = world
@@ -74,6 +82,10 @@ class LeaderElector:
         self._observed_at = 0.0
         self._lease: Obj | None = None
         self.is_leader = False
+        if metrics is not None:
+            gauge(metrics, "leader_election_master_status", _MASTER_HELP, ["name"]).labels(name).set_function(
+                lambda: float(self.is_leader)
+            )
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, lead, and release it when cancelled. Raises LeadershipLost."""

@@ -62,6 +62,8 @@ class Controller:
     """One control loop; see the module's docstring."""
 
     name: ClassVar[str]
+    queue_name: ClassVar[str] = ""
+    """The work queue's name in metrics (workqueue_*{name=...}), where it is not the controller's."""
     workers: ClassVar[int] = 5
     """How many keys are handled at once, unless the manager is told otherwise (`worker_count`)."""
     retry_s: ClassVar[tuple[float, float]] = (BASE_DELAY_S, MAX_DELAY_S)
@@ -74,7 +76,7 @@ class Controller:
         self.recorder = env.recorder
         limiter: ExponentialLimiter[str] = ExponentialLimiter(*self.retry_s)
         self.queue: RateLimitedQueue[str] = RateLimitedQueue(
-            self.name, env.world, env.metrics, limiter=limiter
+            self.queue_name or self.name, env.world, env.metrics, limiter=limiter
         )
         self._sources: list[Informer] = []
         self.worker_count = self.workers
@@ -85,6 +87,10 @@ class Controller:
     async def reconcile(self, key: str) -> float | None:
         """Handle one key; the seconds after which to look again, or None."""
         raise NotImplementedError
+
+    def problem(self) -> str:
+        """For the manager's health check: what is wrong, "" while all is well."""
+        return ""
 
     def informer(self, resource: Resource, **params: str) -> Informer:
         """A shared informer that `run` waits for."""
@@ -118,6 +124,54 @@ class Controller:
             return (f"{namespace}/{ref['name']}" if namespace else ref["name"],)
 
         return self.watch(resource, keys=keys, changed=changed)
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    async def apply(self, resource: Resource, obj: Obj, *, owner: tuple[Resource, Obj] | None = None) -> Obj:
+        """Server-side apply under the controller's name: `obj` has what is wanted and no more, and what others wrote
+        beside it stays. `owner` becomes its controller. Applying the same again writes nothing."""
+        meta = dict(obj["metadata"])
+        if owner is not None:
+            meta["ownerReferences"] = [controller_ref(owner[1], owner[0])]
+            if resource.namespaced:
+                meta.setdefault("namespace", owner[1]["metadata"].get("namespace"))
+        body = {**obj, "apiVersion": resource.group_version, "kind": resource.kind, "metadata": meta}
+        return await self.client.patch(
+            resource,
+            meta["name"],
+            body,
+            meta.get("namespace", ""),
+            patch_type="apply",
+            fieldManager=self.name,
+            force="true",
+        )
+
+    async def set_status(self, resource: Resource, obj: Obj, status: Obj) -> None:
+        """Merge into an object's status, if that changes it. Written only onto the revision that `obj` is: a conflict
+        when somebody was faster."""
+        before = obj.get("status") or {}
+        if all(before.get(key) == value for key, value in status.items()):
+            return
+        meta = obj["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
+        await self.client.patch(resource, meta["name"], body, meta.get("namespace", ""), subresource="status")
+
+    async def set_finalizer(self, resource: Resource, obj: Obj, finalizer: str, *, wanted: bool) -> None:
+        """Put a finalizer on an object, or take it off, if that changes it."""
+        meta = obj["metadata"]
+        before = meta.get("finalizers") or []
+        if (finalizer in before) == wanted:
+            return
+        after = [*before, finalizer] if wanted else [f for f in before if f != finalizer]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"], "finalizers": after}}
+        await self.client.patch(resource, meta["name"], body, meta.get("namespace", ""))
+
+    def tell(self, resource: Resource, obj: Obj, type: str, reason: str, message: str) -> None:
+        """Record an event about an object; `type` is Normal or Warning."""
+        typed = {**obj, "apiVersion": resource.group_version, "kind": resource.kind}
+        self.recorder.event(typed, type, reason, message)
+
+    # -- working ----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Work until cancelled."""

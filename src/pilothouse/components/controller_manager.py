@@ -40,6 +40,10 @@ class ControllerManager:
         self.informers = Informers(client, world)
         self._manager = Manager(self._environment, settings, names)
 
+    def checks(self) -> dict[str, Callable[[], str]]:
+        """Health checks, one for each controller."""
+        return self._manager.checks()
+
     def _environment(self, account: str, component: str) -> Environment:
         client = self._client if account in _AS_MANAGER else self._account(account)
         recorder = EventRecorder(client, component, self._world)

@@ -38,6 +38,7 @@ _REMEMBER_S = 10.0
 _REMEMBER_MAX = 1024
 _TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
+Answer = Callable[[Request], Response]
 Tree = Callable[[str], bytes]
 """Answers a path below its own with a JSON document."""
 
@@ -60,7 +61,7 @@ class Endpoint:
     """`tokens` and `access` ask the API server whose a token is and what a user may. Without the first every request
     is anonymous, without the second only the open paths are served. `readiness` are checks for /readyz alone, `pages`
     JSON documents by path, `trees` those whose path goes on after the key: they are given the rest, and may raise
-    ApiError."""
+    ApiError, as may `answers`, which see the request. Checks may be added to `checks` while it serves."""
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Endpoint:
         readiness: dict[str, Check] | None = None,
         pages: Mapping[str, Callable[[], bytes]] | None = None,
         trees: Mapping[str, Tree] | None = None,
+        answers: Mapping[str, Answer] | None = None,
     ) -> None:
         self._options = options
         self._world = world
@@ -83,6 +85,7 @@ class Endpoint:
         self._health = Health(checks, readiness or {})
         self._pages = pages or {}
         self._trees = trees or {}
+        self._answers = answers or {}
         self._certificates: ClientCertificates | None = None
         self._server: HttpServer | None = None
 
@@ -159,6 +162,8 @@ class Endpoint:
             return self._serve_metrics
         if path in self._pages:
             return self._serve_page
+        if path in self._answers:
+            return self._serve_answer
         if any(path.startswith(root) for root in self._trees):
             return self._serve_tree
         return _not_found
@@ -168,6 +173,9 @@ class Endpoint:
 
     async def _serve_page(self, request: Request) -> Response:
         return Response(200, self._pages[request.path](), {"Content-Type": "application/json"})
+
+    async def _serve_answer(self, request: Request) -> Response:
+        return self._answers[request.path](request)
 
     async def _serve_tree(self, request: Request) -> Response:
         root = next(root for root in self._trees if request.path.startswith(root))

@@ -22,6 +22,7 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.leader_election import LeaderElector, Timings
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.client.throttle import TokenBucket
+from pilothouse.components import zpages
 from pilothouse.components.endpoint import Endpoint, EndpointOptions, Tree, check
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
@@ -29,6 +30,7 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 _LAST_WORDS_LIMIT_S = 1.0
+_PATHS = ("/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class Clients:
 
 class Standalone:
     """`work` runs while this process leads. `readiness` are checks that tell what is wrong, for /readyz alone; `pages`
-    are JSON documents by path, `trees` those whose path goes on."""
+    are JSON documents by path, `trees` those whose path goes on; with `flags`, as they were given or stand by default,
+    /flagz and /statusz are served, too."""
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class Standalone:
         readiness: Mapping[str, Callable[[], str]] | None = None,
         pages: Mapping[str, Callable[[], bytes]] | None = None,
         trees: Mapping[str, Tree] | None = None,
+        flags: Mapping[str, str] | None = None,
     ) -> None:
         self._clients = clients
         self._world = world
@@ -125,13 +129,27 @@ class Standalone:
             namespace=election.namespace,
             timings=election.timings,
             recorder=self._recorder,
+            metrics=metrics,
         )
         self._reviewers = reviewers
-        checks = {"ping": check(lambda: ""), "leaderElection": check(self.elector.problem)}
+        self._checks = {"ping": check(lambda: ""), "leaderElection": check(self.elector.problem)}
         ready = {name: check(problem) for name, problem in (readiness or {}).items()}
+        paths = (*_PATHS, *(pages or ()), *(root.rstrip("/") for root in trees or ()))
         self._endpoint = Endpoint(
-            endpoint, world, metrics, checks, *reviewers, readiness=ready, pages=pages, trees=trees
+            endpoint,
+            world,
+            metrics,
+            self._checks,
+            *reviewers,
+            readiness=ready,
+            pages=pages,
+            trees=trees,
+            answers=zpages.pages(endpoint.name, world, flags, paths) if flags is not None else None,
         )
+
+    def watch_over(self, problems: Mapping[str, Callable[[], str]]) -> None:
+        """More health checks, which come with the work: what is wrong by name, "" when nothing is."""
+        self._checks.update({name: check(problem) for name, problem in problems.items()})
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled. LeadershipLost when another may lead; OSError when the port is taken."""

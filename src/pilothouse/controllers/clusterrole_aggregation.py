@@ -16,6 +16,7 @@ from pilothouse.client.reconciler import Controller
 
 class ClusterRoleAggregationController(Controller):
     name: ClassVar[str] = "clusterrole-aggregation-controller"
+    queue_name: ClassVar[str] = "ClusterRoleAggregator"
 
     def setup(self) -> None:
         self._roles = self.watch(CLUSTER_ROLES, keys=self._aggregated)

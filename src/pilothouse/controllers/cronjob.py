@@ -27,6 +27,7 @@ _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadline
 
 class CronJobController(Controller):
     name: ClassVar[str] = "cronjob-controller"
+    queue_name: ClassVar[str] = "cronjob"
 
     def setup(self) -> None:
         self._cron_jobs = self.watch(CRON_JOBS)

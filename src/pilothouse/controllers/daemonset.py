@@ -28,6 +28,7 @@ _FAILED_BACKOFF_S = (1.0, 900.0)
 
 class DaemonSetController(PodsOwner):
     name: ClassVar[str] = "daemonset-controller"
+    queue_name: ClassVar[str] = "daemonset"
     workers: ClassVar[int] = 2
     resource: ClassVar[Resource] = DAEMON_SETS
 

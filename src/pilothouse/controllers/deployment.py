@@ -27,6 +27,7 @@ from pilothouse.kit.world import parse_timestamp
 
 class DeploymentController(Controller):
     name: ClassVar[str] = "deployment-controller"
+    queue_name: ClassVar[str] = "deployment"
 
     def setup(self) -> None:
         self._deployments = self.watch(DEPLOYMENTS)

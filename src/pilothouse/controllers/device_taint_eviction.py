@@ -24,6 +24,7 @@ class DeviceTaintEvictionController(Controller):
     """Keys are pods'."""
 
     name: ClassVar[str] = "device-taint-eviction-controller"
+    queue_name: ClassVar[str] = "device_taint_eviction"
 
     def setup(self) -> None:
         self._pods = self.watch(PODS, changed=_placed, keys=_with_claims)

@@ -38,6 +38,7 @@ class UnknownScale(Exception):
 
 class DisruptionController(Controller):
     name: ClassVar[str] = "disruption-controller"
+    queue_name: ClassVar[str] = "disruption"
 
     def setup(self) -> None:
         self._budgets = self.watch(POD_DISRUPTION_BUDGETS)

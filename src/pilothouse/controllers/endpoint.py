@@ -25,6 +25,7 @@ ADDRESSES_MAX = 1000
 
 class EndpointsController(Controller):
     name: ClassVar[str] = "endpoints-controller"
+    queue_name: ClassVar[str] = "endpoint"
 
     def setup(self) -> None:
         self._services = self.watch(SERVICES)

@@ -35,6 +35,7 @@ Ports = tuple[Any, ...]
 
 class EndpointSliceController(Controller):
     name: ClassVar[str] = "endpointslice-controller"
+    queue_name: ClassVar[str] = "endpoint_slice"
 
     def setup(self) -> None:
         self._services = self.watch(SERVICES)

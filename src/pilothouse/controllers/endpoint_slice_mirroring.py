@@ -28,6 +28,7 @@ Key = tuple[str, tuple[Any, ...]]
 
 class EndpointSliceMirroringController(Controller):
     name: ClassVar[str] = "endpointslice-mirroring-controller"
+    queue_name: ClassVar[str] = "endpoint_slice_mirroring"
 
     def __init__(self, env: Environment, *, subset_max: int = SUBSET_MAX) -> None:
         super().__init__(env)

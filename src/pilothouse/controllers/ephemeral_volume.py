@@ -17,6 +17,7 @@ from pilothouse.controllers.pods import is_terminating
 
 class EphemeralVolumeController(Controller):
     name: ClassVar[str] = "ephemeral-volume-controller"
+    queue_name: ClassVar[str] = "ephemeral_volume"
 
     def setup(self) -> None:
         self._pods = self.watch(PODS, keys=_with_ephemeral_volumes, changed=lambda old, new: False)

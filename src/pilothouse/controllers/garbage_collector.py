@@ -66,6 +66,7 @@ class _Owners:
 
 class GarbageCollector(Controller):
     name: ClassVar[str] = "garbage-collector-controller"
+    queue_name: ClassVar[str] = "garbage_collector_attempt_to_delete"
     workers: ClassVar[int] = 20
 
     def __init__(self, env: Environment) -> None:

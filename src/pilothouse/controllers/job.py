@@ -43,6 +43,7 @@ class _Backoff:
 
 class JobController(PodsOwner):
     name: ClassVar[str] = "job-controller"
+    queue_name: ClassVar[str] = "job"
     resource: ClassVar[Resource] = JOBS
     batch_s: ClassVar[float] = 1.0
     """syncJobBatchPeriod: a job of many pods is not written once for each."""

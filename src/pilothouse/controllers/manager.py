@@ -9,10 +9,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import names
+from pilothouse.controllers.attach_detach import AttachDetachController
 from pilothouse.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
@@ -26,6 +28,7 @@ from pilothouse.controllers.ephemeral_volume import EphemeralVolumeController
 from pilothouse.controllers.garbage_collector import GarbageCollector
 from pilothouse.controllers.job import JobController
 from pilothouse.controllers.namespace import NamespaceController
+from pilothouse.controllers.node_ipam import NodeIpamController, PodNetworks
 from pilothouse.controllers.node_lifecycle import (
     DEFAULT_RATES,
     GRACE_PERIOD_S,
@@ -44,15 +47,19 @@ from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca_publisher import RootCaPublisher
 from pilothouse.controllers.service_account import ServiceAccountController
 from pilothouse.controllers.service_account_token import MakeToken, TokenController
+from pilothouse.controllers.service_cidr import ServiceCidrController
 from pilothouse.controllers.simulated_provisioner import NAME as SIMULATED
 from pilothouse.controllers.simulated_provisioner import SimulatedProvisioner
 from pilothouse.controllers.statefulset import StatefulSetController
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 from pilothouse.controllers.ttl_after_finished import TtlAfterFinishedController
+from pilothouse.controllers.volume_expander import VolumeExpander
 from pilothouse.controllers.volume_protection import (
+    AttributesClassProtectionController,
     ClaimProtectionController,
     VolumeProtectionController,
 )
+from pilothouse.kit.metrics import gauge
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +79,12 @@ class Settings:
     quota_sync_s: float = QUOTA_RESYNC_S
     terminated_pods_max: int = TERMINATED_MAX
     mirrored_max: int = SUBSET_MAX
+    force_detach: bool = True
+    """Whether volumes of a dead node are detached after six minutes."""
+    pod_networks: PodNetworks | None = None
+    """What nodes get networks for their pods from; None: they bring their own (--allocate-node-cidrs)."""
+    features: Mapping[str, bool] = field(default_factory=dict)
+    """Feature gates that were set; the others stand as in Kubernetes 1.36."""
 
 
 def _token_controller(env: Environment, settings: Settings) -> Controller:
@@ -79,7 +92,20 @@ def _token_controller(env: Environment, settings: Settings) -> Controller:
     return TokenController(env, settings.make_token, settings.root_ca)
 
 
+def _node_ipam(env: Environment, settings: Settings) -> Controller:
+    assert settings.pod_networks is not None
+    return NodeIpamController(env, settings.pod_networks)
+
+
+def _policy_status(env: Environment, settings: Settings) -> Controller:
+    from pilothouse.controllers.policy_status import PolicyStatusController  # brings the CEL checker
+
+    return PolicyStatusController(env)
+
+
+_MANAGED_HELP = "Indicates where instances of a controller are currently running"
 _TOKENS = "serviceaccount-token-controller"
+_IPAM = "node-ipam-controller"
 Factory = Callable[[Environment, Settings], Controller]
 
 
@@ -128,6 +154,7 @@ TABLE: dict[str, Entry] = {
         "disruption-controller", lambda env, s: DisruptionController(env), "controllermanager"
     ),
     "ttl-controller": Entry("ttl-controller", lambda env, s: NodeTtlController(env)),
+    _IPAM: Entry("node-controller", _node_ipam, "cidrAllocator"),
     "node-lifecycle-controller": Entry(
         "node-controller",
         lambda env, s: NodeLifecycleController(
@@ -142,6 +169,9 @@ TABLE: dict[str, Entry] = {
         lambda env, s: PersistentVolumeController(env),
         "persistentvolume-controller",
     ),
+    "persistentvolume-attach-detach-controller": Entry(
+        "attachdetach-controller", lambda env, s: AttachDetachController(env, force_detach=s.force_detach)
+    ),
     "simulated-provisioner-controller": Entry(
         "persistent-volume-binder", lambda env, s: SimulatedProvisioner(env), SIMULATED
     ),
@@ -154,6 +184,16 @@ TABLE: dict[str, Entry] = {
     "persistentvolume-protection-controller": Entry(
         "pv-protection-controller", lambda env, s: VolumeProtectionController(env)
     ),
+    "persistentvolume-expander-controller": Entry(
+        "expand-controller", lambda env, s: VolumeExpander(env), "volume_expand"
+    ),
+    "volumeattributesclass-protection-controller": Entry(
+        "volumeattributesclass-protection-controller", lambda env, s: AttributesClassProtectionController(env)
+    ),
+    "validatingadmissionpolicy-status-controller": Entry(
+        "validatingadmissionpolicy-status-controller", _policy_status
+    ),
+    "service-cidr-controller": Entry("service-cidrs-controller", lambda env, s: ServiceCidrController(env)),
     "ephemeral-volume-controller": Entry(
         "ephemeral-volume-controller",
         lambda env, s: EphemeralVolumeController(env),
@@ -182,6 +222,15 @@ def chosen(spec: Iterable[str]) -> list[str]:
     return names.selected(spec, TABLE)
 
 
+def _missing(name: str, settings: Settings) -> str:
+    """What a controller lacks that only flags can give; "" for nothing."""
+    if name == _TOKENS and settings.make_token is None:
+        return "it needs the key that signs tokens"
+    if name == _IPAM and settings.pod_networks is None:
+        return "nodes bring networks of their own without --allocate-node-cidrs"
+    return ""
+
+
 class Manager:
     """Runs controllers. `environment(account, component)` gives each its own identity, and the name its events
     come under."""
@@ -192,24 +241,56 @@ class Manager:
         settings: Settings,
         wanted: Iterable[str] = ("*",),
     ) -> None:
-        self.controllers: list[Controller] = []
-        for name in chosen(wanted):
-            if name == _TOKENS and settings.make_token is None:
-                log.warning("%s does not run: it needs the key that signs tokens", name)
+        self.controllers: dict[str, Controller] = {}
+        self._running: set[str] = set()
+        selection = names.select(wanted, TABLE, settings.features)
+        for line in selection.skipped:
+            log.warning(line)
+        for name in selection.names:
+            missing = _missing(name, settings)
+            if missing:
+                log.log(
+                    logging.WARNING if name == _TOKENS else logging.DEBUG,
+                    "%s does not run: %s",
+                    name,
+                    missing,
+                )
                 continue
             entry = TABLE[name]
             environ = environment(entry.account, entry.component or entry.account)
             controller = entry.make(environ, settings)
             controller.worker_count = settings.workers.get(name, controller.workers)
             controller.setup()
-            self.controllers.append(controller)
+            self.controllers[name] = controller
+            managed = gauge(
+                environ.metrics, "running_managed_controllers", _MANAGED_HELP, ["name", "manager"]
+            )
+            managed.labels(name, "kube-controller-manager").set_function(partial(self._is_running, name))
+
+    def checks(self) -> dict[str, Callable[[], str]]:
+        """A health check of each controller by its name: what is wrong with it, "" for nothing."""
+        return {name: partial(self._problem, name) for name in self.controllers}
+
+    def _is_running(self, name: str) -> float:
+        return float(name in self._running)
+
+    def _problem(self, name: str) -> str:
+        return self.controllers[name].problem() if name in self._running else "it does not run"
 
     async def run(self) -> None:
         """Until cancelled; a controller that dies takes the manager with it, so that nobody misses it."""
-        tasks = [asyncio.get_running_loop().create_task(c.run(), name=c.name) for c in self.controllers]
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._run(name), name=name) for name in self.controllers]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, name: str) -> None:
+        self._running.add(name)
+        try:
+            await self.controllers[name].run()
+        finally:
+            self._running.discard(name)

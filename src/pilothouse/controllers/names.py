@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 ALIASES = {
     "attachdetach": "persistentvolume-attach-detach-controller",
@@ -53,11 +54,14 @@ _WITHOUT_ALIAS = (
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "podcertificaterequest-cleaner-controller",
+    "podgroup-protection-controller",
+    "resourcepoolstatusrequest-controller",
     "selinux-warning-controller",
     "service-cidr-controller",
     "storage-version-migrator-controller",
     "taint-eviction-controller",
     "validatingadmissionpolicy-status-controller",
+    "volumeattributesclass-protection-controller",
 )
 UPSTREAM = frozenset((*ALIASES.values(), *_WITHOUT_ALIAS))
 OWN = frozenset(("simulated-provisioner-controller",))
@@ -65,6 +69,53 @@ OWN = frozenset(("simulated-provisioner-controller",))
 OFF_BY_DEFAULT = frozenset(
     ("bootstrap-signer-controller", "token-cleaner-controller", "selinux-warning-controller")
 )
+CLOUD = frozenset(("cloud-node-lifecycle-controller", "node-route-controller", "service-lb-controller"))
+"""Loops of a cloud: the names are known, and the cloud controller manager runs them (ExternalLoops upstream)."""
+GATES: Mapping[str, tuple[str, ...]] = {
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller": ("ClusterTrustBundle",),
+    "podcertificaterequest-cleaner-controller": ("PodCertificateRequest",),
+    "podgroup-protection-controller": ("GenericWorkload",),
+    "resourcepoolstatusrequest-controller": ("DRAResourcePoolStatus",),
+    "storage-version-migrator-controller": ("StorageVersionMigrator",),
+    "storageversion-garbage-collector-controller": ("APIServerIdentity", "StorageVersionAPI"),
+}
+"""The feature gates a controller needs (requiredFeatureGates upstream); all others are on for good in 1.36."""
+ON_BY_DEFAULT = frozenset(("APIServerIdentity",))
+"""Of those gates, the ones that are on unless --feature-gates says otherwise."""
+
+
+class Selection(NamedTuple):
+    """What --controllers and --feature-gates leave: the controllers to run, and why others that were asked for by name
+    do not run."""
+
+    names: list[str]
+    skipped: list[str]
+
+
+def gated(name: str, features: Mapping[str, bool]) -> str:
+    """The first feature gate that keeps a controller from running, "" for none."""
+    for gate in GATES.get(name, ()):
+        if not features.get(gate, gate in ON_BY_DEFAULT):
+            return gate
+    return ""
+
+
+def select(spec: Iterable[str], served: Collection[str], features: Mapping[str, bool]) -> Selection:
+    """As `selected`, less those whose feature gates are off: upstream starts without them, too."""
+    spec = list(spec)
+    running, skipped = [], []
+    named = {ALIASES.get(part, part) for part in spec}
+    for name in selected(spec, served):
+        gate = gated(name, features)
+        if not gate:
+            running.append(name)
+        elif name in named:
+            skipped.append(f"controller {name} is disabled by a feature gate: {gate}")
+    skipped += [
+        f"controller {name} belongs to the cloud controller manager: it does not run here"
+        for name in sorted(named & CLOUD)
+    ]
+    return Selection(running, skipped)
 
 
 def selected(spec: Iterable[str], served: Collection[str]) -> list[str]:
@@ -79,7 +130,7 @@ def selected(spec: Iterable[str], served: Collection[str]) -> list[str]:
             continue
         name = _canonical(part.removeprefix("-"), served)
         on = not part.startswith("-")
-        if on and name not in served:
+        if on and name not in served and name not in CLOUD:
             raise ValueError(
                 f"--controllers: {name} is not served yet; served are {', '.join(sorted(served))}"
             )

@@ -80,6 +80,7 @@ class Attempt:
 
 class NamespaceController(Controller):
     name: ClassVar[str] = "namespace-controller"
+    queue_name: ClassVar[str] = "namespace"
     workers: ClassVar[int] = 10
 
     def setup(self) -> None:

@@ -62,6 +62,7 @@ class _Health:
 
 class NodeLifecycleController(Controller):
     name: ClassVar[str] = "node-lifecycle-controller"
+    queue_name: ClassVar[str] = "node_lifecycle_controller"
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ def step_for(size: int, present: int) -> int:
 
 class NodeTtlController(Controller):
     name: ClassVar[str] = "ttl-controller"
+    queue_name: ClassVar[str] = "ttlcontroller"
 
     def setup(self) -> None:
         self._step = 0

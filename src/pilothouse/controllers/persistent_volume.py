@@ -59,6 +59,7 @@ class PersistentVolumeController(Controller):
     last one has taken."""
 
     name: ClassVar[str] = "persistentvolume-binder-controller"
+    queue_name: ClassVar[str] = "claims"
     workers: ClassVar[int] = 1
 
     def setup(self) -> None:

@@ -34,6 +34,7 @@ class ReplicaSetController(PodsOwner):
     """Keeps spec.replicas pods."""
 
     name: ClassVar[str] = "replicaset-controller"
+    queue_name: ClassVar[str] = "replicaset"
     resource: ClassVar[Resource] = REPLICA_SETS
     counts_terminating: ClassVar[bool] = True
     """Reports status.terminatingReplicas (KEP-3973)."""

@@ -13,6 +13,7 @@ from pilothouse.controllers.replicaset import ReplicaSetController
 
 class ReplicationController(ReplicaSetController):
     name: ClassVar[str] = "replication-controller"
+    queue_name: ClassVar[str] = "replicationmanager"
     resource: ClassVar[Resource] = REPLICATION_CONTROLLERS
     counts_terminating: ClassVar[bool] = False
 

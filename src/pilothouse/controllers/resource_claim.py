@@ -28,6 +28,7 @@ _BASE_LENGTH_MAX = 57
 
 class ResourceClaimController(Controller):
     name: ClassVar[str] = "resourceclaim-controller"
+    queue_name: ClassVar[str] = "resource_claim"
 
     def setup(self) -> None:
         self._made: dict[tuple[str, str], Obj] = {}

@@ -53,6 +53,7 @@ _BY_NAMESPACE = "namespace"
 
 class ResourceQuotaController(Controller):
     name: ClassVar[str] = "resourcequota-controller"
+    queue_name: ClassVar[str] = "resourcequota_primary"
 
     def __init__(self, env: Environment, *, resync_s: float = RESYNC_S) -> None:
         super().__init__(env)

@@ -23,6 +23,7 @@ _DESCRIPTION = (
 
 class RootCaPublisher(Controller):
     name: ClassVar[str] = "root-ca-cert-publisher"
+    queue_name: ClassVar[str] = "root_ca_cert_publisher"
 
     def __init__(self, env: Environment, root_ca: str) -> None:
         super().__init__(env)

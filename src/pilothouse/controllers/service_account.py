@@ -16,6 +16,7 @@ DEFAULT = "default"
 
 class ServiceAccountController(Controller):
     name: ClassVar[str] = "serviceaccount-controller"
+    queue_name: ClassVar[str] = "serviceaccount"
 
     def setup(self) -> None:
         self._namespaces = self.watch(NAMESPACES)

@@ -23,6 +23,7 @@ MakeToken = Callable[[Obj, Obj], str]
 
 class TokenController(Controller):
     name: ClassVar[str] = "serviceaccount-token-controller"
+    queue_name: ClassVar[str] = "serviceaccount_tokens_secret"
 
     def __init__(self, env: Environment, make_token: MakeToken, root_ca: str) -> None:
         super().__init__(env)

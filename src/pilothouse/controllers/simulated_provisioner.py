@@ -23,7 +23,7 @@ from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import Controller
 
 NAME = "pilothouse.dev/simulated"
-DRIVER = "simulated.pilothouse.dev"
+DRIVER = volumes.SIMULATED_DRIVER
 NAMES = (NAME, DRIVER)
 """A class may name either; the second is the CSI driver that the volumes are of, which CSINodes and
 CSIStorageCapacities can speak about."""

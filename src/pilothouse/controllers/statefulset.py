@@ -32,6 +32,7 @@ from pilothouse.controllers.statefulset_claims import Claims
 
 class StatefulSetController(PodsOwner):
     name: ClassVar[str] = "statefulset-controller"
+    queue_name: ClassVar[str] = "statefulset"
     resource: ClassVar[Resource] = STATEFUL_SETS
 
     def setup(self) -> None:

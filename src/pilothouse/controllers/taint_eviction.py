@@ -25,6 +25,7 @@ class _Plan(NamedTuple):
 
 class TaintEvictionController(Controller):
     name: ClassVar[str] = "taint-eviction-controller"
+    queue_name: ClassVar[str] = "noexec_taint_pod"
 
     def setup(self) -> None:
         self._pods = self.watch(PODS, changed=_moved)

@@ -17,6 +17,7 @@ from pilothouse.kit.world import parse_timestamp
 
 class TtlAfterFinishedController(Controller):
     name: ClassVar[str] = "ttl-after-finished-controller"
+    queue_name: ClassVar[str] = "ttl_jobs_to_delete"
 
     def setup(self) -> None:
         self._jobs = self.watch(JOBS)

@@ -7,7 +7,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
+from pilothouse.api.resources import (
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    VOLUME_ATTRIBUTES_CLASSES,
+    Resource,
+)
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import claims_of
 from pilothouse.client.informer import key_of
@@ -56,6 +62,7 @@ class _Protection(Controller):
 
 class ClaimProtectionController(_Protection):
     name: ClassVar[str] = "persistentvolumeclaim-protection-controller"
+    queue_name: ClassVar[str] = "pvcprotection"
     resource: ClassVar[Resource] = PERSISTENT_VOLUME_CLAIMS
     finalizer: ClassVar[str] = "kubernetes.io/pvc-protection"
 
@@ -76,11 +83,52 @@ class ClaimProtectionController(_Protection):
 
 class VolumeProtectionController(_Protection):
     name: ClassVar[str] = "persistentvolume-protection-controller"
+    queue_name: ClassVar[str] = "pvprotection"
     resource: ClassVar[Resource] = PERSISTENT_VOLUMES
     finalizer: ClassVar[str] = "kubernetes.io/pv-protection"
 
     def is_used(self, obj: Obj, key: str) -> bool:
         return bool((obj.get("status") or {}).get("phase") == "Bound")
+
+
+class AttributesClassProtectionController(_Protection):
+    """pkg/controller/volume/vacprotection."""
+
+    name: ClassVar[str] = "volumeattributesclass-protection-controller"
+    queue_name: ClassVar[str] = "vacprotection"
+    resource: ClassVar[Resource] = VOLUME_ATTRIBUTES_CLASSES
+    finalizer: ClassVar[str] = "kubernetes.io/vac-protection"
+
+    def setup(self) -> None:
+        super().setup()
+        self._users = [
+            self.watch(resource, keys=classes_of)
+            for resource in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)
+        ]
+        for informer in self._users:
+            informer.add_index("attributes class", classes_of)
+
+    def is_used(self, obj: Obj, key: str) -> bool:
+        return any(informer.by_index("attributes class", key) for informer in self._users)
+
+    async def is_used_really(self, obj: Obj) -> bool:
+        name = obj["metadata"]["name"]
+        for resource in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES):
+            listed = await self.client.list(resource)
+            if any(name in classes_of(user) for user in listed.get("items") or ()):
+                return True
+        return False
+
+
+def classes_of(obj: Obj) -> list[str]:
+    """The attributes classes that a claim or a volume wants, has, or is on its way to."""
+    status = obj.get("status") or {}
+    found = (
+        obj["spec"].get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    )
+    return sorted({name for name in found if name})
 
 
 def uses_claims(pod: Obj) -> bool:

@@ -15,6 +15,7 @@ from pilothouse.nodes import kubelet_events
 from pilothouse.nodes.kubelet_events import KubeletEvents
 from pilothouse.nodes.machines import Machines
 from pilothouse.nodes.pods import Pods
+from pilothouse.nodes.simulated_csi import SimulatedCsi
 
 if TYPE_CHECKING:
     from pilothouse.nodes.stages.player import Player
@@ -42,6 +43,7 @@ class Fleet:
         told = KubeletEvents(recorder, events)
         self.machines = Machines(client, self._nodes, world, told, count, self._is_staged, external_cloud)
         self.pods = Pods(client, self._pod_informer, self.machines, world, told, self._is_staged)
+        self._csi = SimulatedCsi(client, informers, self._pod_informer, self.machines, world, recorder)
         self._players: dict[str, Player] = {}
         if stages is not None:
             stages.functions.places = self.pods
@@ -67,6 +69,7 @@ class Fleet:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.machines.run(), name="heartbeats")
             tasks.create_task(self.pods.run(), name="pods of simulated nodes")
+            tasks.create_task(self._csi.run(), name="simulated CSI driver")
             for kind, player in self._players.items():
                 tasks.create_task(player.run(), name=f"stages of {kind}")
 

@@ -11,6 +11,8 @@ import pytest
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import EVENTS, NODES, PODS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver import pipeline
+from pilothouse.apiserver.request import RequestInfo, UserInfo
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import World, simulated_world
@@ -23,6 +25,7 @@ class Lab:
 
     def __init__(self, cluster: Cluster, world: World) -> None:
         self.world = world
+        self.cluster = cluster
         self.client = cluster.client()
 
     async def wait(self, seconds: float) -> None:
@@ -79,8 +82,24 @@ Simulate = Callable[[Scenario], None]
 
 
 @pytest.fixture
-def simulate() -> Simulate:
-    """Run a scenario on a cluster of three nodes that has settled."""
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What accounts of the control plane were not allowed to do. Each controller has upstream's role and no more."""
+    found: list[str] = []
+    real = pipeline.refusal
+
+    def noted(user: UserInfo, info: RequestInfo, reason: str) -> ApiError:
+        if user.name.startswith(("system:serviceaccount:kube-system:", "system:kube-controller-manager")):
+            found.append(f"{user.name}: {info.verb} {info.resource}/{info.subresource} {info.namespace}")
+        return real(user, info, reason)
+
+    monkeypatch.setattr(pipeline, "refusal", noted)
+    return found
+
+
+@pytest.fixture
+def simulate(refused: list[str]) -> Simulate:
+    """Run a scenario on a cluster of three nodes that has settled. No controller may want what its role does not
+    give it."""
 
     async def run(scenario: Scenario) -> None:
         world = simulated_world(7)
@@ -88,5 +107,6 @@ def simulate() -> Simulate:
             lab = Lab(cluster, world)
             await lab.wait(5)
             await scenario(lab)
+        assert refused == []
 
     return lambda scenario: run_virtual(run(scenario))

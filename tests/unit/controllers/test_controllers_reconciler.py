@@ -107,7 +107,7 @@ def test_a_controller_that_dies_takes_the_manager_with_it(monkeypatch: pytest.Mo
     async def main() -> None:
         async with environment() as env:
             manager = Manager(lambda account, component: env, Settings(root_ca="", make_token=None), ["job"])
-            [job] = manager.controllers
+            [job] = manager.controllers.values()
 
             async def run() -> None:
                 raise RuntimeError("died")
@@ -130,7 +130,7 @@ def test_the_token_controller_needs_its_key() -> None:
 
             wanted = ["serviceaccount-token", "endpoint", "daemonset"]
             manager = Manager(made, Settings(root_ca="", make_token=None), wanted)
-            assert [c.name for c in manager.controllers] == ["endpoints-controller", "daemonset-controller"]
+            assert list(manager.controllers) == ["endpoints-controller", "daemonset-controller"]
             assert seen == [
                 ("endpoint-controller", "endpoint-controller"),
                 ("daemon-set-controller", "daemonset-controller"),

@@ -1,0 +1,184 @@
+"""Attaching and detaching (upstream: pkg/controller/volume/attachdetach, whose texts these are), growing of claims, and
+attributes classes in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.api.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+    VOLUME_ATTRIBUTES_CLASSES,
+)
+from pilothouse.api.types import Obj
+from pilothouse.api.volumes import SIMULATED_DRIVER
+from pilothouse.controllers import attach_detach_rules as rules
+from tests.unit.controllers.test_controllers_volumes import claim, pod, storage_class
+
+BY = "attachdetach-controller"
+
+
+async def provision(lab: Any, *pods: Obj, modes: str = "ReadWriteOnce") -> str:
+    """A class, a claim "data" of it, and pods; the volume's name."""
+    made = storage_class("sim", SIMULATED_DRIVER, allowVolumeExpansion=True)
+    await lab.create(STORAGE_CLASSES, made)
+    await lab.create(PERSISTENT_VOLUME_CLAIMS, claim("data", "sim", accessModes=[modes]))
+    await lab.wait(2)
+    for one in pods:
+        await lab.create(PODS, one)
+    await lab.wait(3)
+    name: str = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["spec"]["volumeName"]
+    return name
+
+
+def on(node: str, name: str, **spec: Any) -> Obj:
+    return pod(name, "data", nodeName=node, **spec)
+
+
+async def attached(lab: Any, node: str) -> list[str]:
+    status = (await lab.get(NODES, node))["status"]
+    return [v["name"] for v in status.get("volumesAttached") or ()]
+
+
+async def attachments(lab: Any) -> dict[str, bool]:
+    found = await lab.list(VOLUME_ATTACHMENTS)
+    return {a["spec"]["nodeName"]: a["status"]["attached"] for a in found}
+
+
+def test_a_pods_volume_is_attached_and_detached_with_it(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab, on("node-0", "p"))
+        assert await attachments(lab) == {"node-0": True}
+        unique = f"kubernetes.io/csi/{SIMULATED_DRIVER}^{name}"
+        assert await attached(lab, "node-0") == [unique]
+        assert (await lab.get(NODES, "node-0"))["status"]["volumesInUse"] == [unique]
+        [found] = await lab.list(VOLUME_ATTACHMENTS)
+        assert found["metadata"]["name"].startswith("csi-")
+        assert found["spec"] == {
+            "attacher": SIMULATED_DRIVER,
+            "nodeName": "node-0",
+            "source": {"persistentVolumeName": name},
+        }
+        text = f'AttachVolume.Attach succeeded for volume "{name}" '
+        assert ("Normal", "SuccessfulAttachVolume", text, BY) in await lab.events("p")
+        await lab.delete(PODS, "p")
+        await lab.wait(40)
+        assert await attachments(lab) == {}
+        assert await attached(lab, "node-0") == []
+
+    simulate(scenario)
+
+
+def test_an_exclusive_volume_is_on_one_node_at_a_time(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab, on("node-0", "first"), on("node-1", "second"))
+        assert await attachments(lab) == {"node-0": True}
+        text = f'Multi-Attach error for volume "{name}" Volume is already used by pod(s) first'
+        assert ("Warning", "FailedAttachVolume", text, BY) in await lab.events("second")
+        await lab.delete(PODS, "first")
+        await lab.wait(40)
+        assert await attachments(lab) == {"node-1": True}
+
+    simulate(scenario)
+
+
+def test_a_shared_volume_is_attached_wherever_it_is_wanted(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await provision(lab, on("node-0", "first"), on("node-1", "second"), modes="ReadWriteMany")
+        assert await attachments(lab) == {"node-0": True, "node-1": True}
+
+    simulate(scenario)
+
+
+async def dead_node(lab: Any) -> None:
+    """node-9 has the volume mounted and no kubelet; its pod was deleted by force."""
+    annotations = {rules.MANAGED: "true"}
+    await lab.create(NODES, {"metadata": {"name": "node-9", "annotations": annotations}, "spec": {}})
+    name = await provision(lab, on("node-9", "p", tolerations=[{"operator": "Exists"}]))
+    [found] = await lab.list(VOLUME_ATTACHMENTS)
+    done = {"status": {"attached": True}}
+    await lab.patch(VOLUME_ATTACHMENTS, found["metadata"]["name"], done, subresource="status")
+    in_use = {"status": {"volumesInUse": [f"kubernetes.io/csi/{SIMULATED_DRIVER}^{name}"]}}
+    await lab.patch(NODES, "node-9", in_use, subresource="status")
+    await lab.delete(PODS, "p", gracePeriodSeconds=0)
+    await lab.wait(60)
+    assert await attachments(lab) == {"node-9": True}, "still mounted, for all that anybody knows"
+
+
+def test_a_volume_of_a_dead_node_is_detached_after_six_minutes(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await dead_node(lab)
+        await lab.wait(280)
+        assert await attachments(lab) == {"node-9": True}
+        await lab.wait(30)
+        assert await attachments(lab) == {}
+
+    simulate(scenario)
+
+
+def test_a_volume_of_a_node_out_of_service_is_detached_at_once(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await dead_node(lab)
+        taint = {"key": rules.OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}
+        taints = (await lab.get(NODES, "node-9"))["spec"].get("taints") or []
+        await lab.patch(NODES, "node-9", {"spec": {"taints": [*taints, taint]}})
+        await lab.wait(2)
+        assert await attachments(lab) == {}
+
+    simulate(scenario)
+
+
+def test_texts_of_multi_attach_errors() -> None:
+    def one(namespace: str, name: str) -> Obj:
+        return {"metadata": {"namespace": namespace, "name": name}}
+
+    def text(*others: Obj) -> str:
+        return rules.multi_attach_text("v", one("a", "waits"), list(others)).removeprefix(
+            'Multi-Attach error for volume "v" Volume is already '
+        )
+
+    assert text() == "exclusively attached to one node and can't be attached to another"
+    assert text(one("a", "p")) == "used by pod(s) p"
+    assert text(one("b", "p")) == "used by 1 pod(s) in different namespaces"
+    assert text(one("a", "p"), one("b", "p")) == "used by pod(s) p and 1 pod(s) in different namespaces"
+
+
+def test_a_claim_grows(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab)
+        bigger = {"spec": {"resources": {"requests": {"storage": "3Gi"}}}}
+        await lab.patch(PERSISTENT_VOLUME_CLAIMS, "data", bigger)
+        await lab.wait(3)
+        found = await lab.get(PERSISTENT_VOLUME_CLAIMS, "data")
+        assert found["status"]["capacity"] == {"storage": "3Gi"}
+        assert "conditions" not in found["status"]
+        assert (await lab.get(PERSISTENT_VOLUMES, name))["spec"]["capacity"] == {"storage": "3Gi"}
+        waits = "waiting for an external controller to expand this PVC"
+        told = await lab.events("data")
+        assert ("Normal", "ExternalExpanding", waits, "volume_expand") in told
+        assert "VolumeResizeSuccessful" in {reason for _, reason, _, _ in told}
+
+    simulate(scenario)
+
+
+def test_an_attributes_class_stays_while_a_claim_names_it(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        fast = {"metadata": {"name": "fast"}, "driverName": SIMULATED_DRIVER, "parameters": {"iops": "9"}}
+        await lab.create(VOLUME_ATTRIBUTES_CLASSES, fast)
+        await lab.create(STORAGE_CLASSES, storage_class("sim", SIMULATED_DRIVER))
+        wants = claim("data", "sim", volumeAttributesClassName="fast")
+        await lab.create(PERSISTENT_VOLUME_CLAIMS, wants)
+        await lab.wait(2)
+        await lab.delete(VOLUME_ATTRIBUTES_CLASSES, "fast")
+        await lab.wait(2)
+        kept = await lab.get(VOLUME_ATTRIBUTES_CLASSES, "fast")
+        assert kept["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+        await lab.delete(PERSISTENT_VOLUME_CLAIMS, "data")
+        await lab.wait(5)
+        assert not await lab.exists(VOLUME_ATTRIBUTES_CLASSES, "fast")
+
+    simulate(scenario)
