@@ -14,9 +14,12 @@ from typing import NamedTuple
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.cloud.node import CloudNodeController
 from pilothouse.cloud.node_lifecycle import CloudNodeLifecycleController
-from pilothouse.cloud.provider import Provider
+from pilothouse.cloud.provider import Provider, Volumes
 from pilothouse.cloud.route import RouteController
 from pilothouse.cloud.service import ServiceController
+from pilothouse.cloud.volume_attacher import VolumeAttacher
+from pilothouse.cloud.volume_provisioner import VolumeProvisioner
+from pilothouse.cloud.volume_resizer import VolumeResizer
 from pilothouse.kit.selection import selected
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,16 @@ def _route(env: Environment, provider: Provider, settings: Settings) -> Controll
     return RouteController(env, provider.routes, settings.cluster_cidrs, settings.route_s)
 
 
+def _volumes(make: Callable[[Environment, Volumes], Controller]) -> Factory:
+    def found(env: Environment, provider: Provider, settings: Settings) -> Controller | None:
+        return make(env, provider.volumes) if provider.volumes is not None else None
+
+    return found
+
+
+AS_MANAGER = ""
+"""The account of loops for which upstream's policy has no role: they act as the component itself."""
+
 TABLE: dict[str, Entry] = {
     "cloud-node-controller": Entry("node-controller", "cloud-node-controller", _node),
     "cloud-node-lifecycle-controller": Entry(
@@ -78,6 +91,11 @@ TABLE: dict[str, Entry] = {
     ),
     "service-lb-controller": Entry("service-controller", "service-controller", _service),
     "node-route-controller": Entry("route-controller", "route_controller", _route),
+    "cloud-volume-provisioner-controller": Entry(
+        AS_MANAGER, "cloud-volume-provisioner", _volumes(VolumeProvisioner)
+    ),
+    "cloud-volume-attacher-controller": Entry(AS_MANAGER, "cloud-volume-attacher", _volumes(VolumeAttacher)),
+    "cloud-volume-resizer-controller": Entry(AS_MANAGER, "cloud-volume-resizer", _volumes(VolumeResizer)),
 }
 """By upstream's name, in the order they start."""
 

@@ -193,8 +193,15 @@ class Volumes(Protocol):
     def attached_max(self) -> int:
         """Volumes that one node can hold; 0 for any number."""
 
+    @property
+    def grows_on_node(self) -> bool:
+        """The node has to grow the file system after the volume (CSI NodeExpandVolume)."""
+
     async def create(self, request: VolumeRequest) -> Volume:
         """NoRoom where another place should be tried."""
+
+    async def find(self, name: str) -> str | None:
+        """The id of the volume that a request of this name made; None where none did."""
 
     async def delete(self, volume: str) -> None:
         """Nothing to do where there is none. CloudError while it is attached."""

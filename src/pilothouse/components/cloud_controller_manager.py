@@ -12,7 +12,7 @@ from pilothouse.client.informer import Informers
 from pilothouse.client.reconciler import Environment
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.cloud import registry
-from pilothouse.cloud.manager import Manager, Settings
+from pilothouse.cloud.manager import AS_MANAGER, Manager, Settings
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World
 
@@ -36,6 +36,7 @@ class CloudControllerManager:
         directory: Path,
         names: Iterable[str] = ("*",),
     ) -> None:
+        self._client = client
         self._account = account
         self._world = world
         self._metrics = metrics
@@ -47,7 +48,7 @@ class CloudControllerManager:
         self.manager = Manager(self._environment, self.provider, settings, names)
 
     def _environment(self, account: str, component: str) -> Environment:
-        client = self._account(account)
+        client = self._account(account) if account != AS_MANAGER else self._client
         recorder = EventRecorder(client, component, self._world)
         self._recorders.append(recorder)
         return Environment(client, self.informers, self._world, recorder, self._metrics)

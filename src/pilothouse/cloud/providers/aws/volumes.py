@@ -40,6 +40,7 @@ _IN_PROGRESS_S = 5.0
 class AwsVolumes:
     driver = DRIVER
     topology_keys = (ZONE,)
+    grows_on_node = True
     attached_max = 25
     """What a Nitro instance holds besides its root volume and interfaces, at the least."""
 
@@ -80,6 +81,10 @@ class AwsVolumes:
             TagSpecifications=[{"ResourceType": "volume", "Tags": marks}],
             **arguments,
         )
+
+    async def find(self, name: str) -> str | None:
+        found = await self._by_tag("describe_volumes", "Volumes", _VOLUME_TAG, name)
+        return str(found["VolumeId"]) if found is not None else None
 
     async def delete(self, volume: str) -> None:
         found = await self._known.ask(volume)

@@ -33,6 +33,7 @@ class LocalVolumes:
     driver = DRIVER
     topology_keys: tuple[str, ...] = ()
     attached_max = 0
+    grows_on_node = False
 
     def __init__(self, directory: Path, capacity_bytes: int) -> None:
         self._volumes = directory / "volumes"
@@ -73,6 +74,10 @@ class LocalVolumes:
         if not self._volumes.is_dir():
             return []
         return [record for place in self._volumes.iterdir() if (record := _read(place)) is not None]
+
+    async def find(self, name: str) -> str | None:
+        identity = _identity(name)
+        return identity if await self._change(_read, self._volumes / identity) is not None else None
 
     async def delete(self, volume: str) -> None:
         await self._change(self._delete, volume)
