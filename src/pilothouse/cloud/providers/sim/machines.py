@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SIMULATED = "pilothouse.dev/simulated"
 STOPPED = "pilothouse.dev/stopped"
+MACHINE = "sim.pilothouse.dev/machine"
+"""The annotation of nodes that were registered here: the instance that they are."""
 _TICK_S = 1.0
 _UNGROUPED = ""
 
@@ -97,32 +99,22 @@ class Machines:
             await self._account.world.clock.sleep(_TICK_S)
 
     def _remember(self) -> None:
-        """A cloud outlives its controllers: nodes that have an instance's id had it before this start."""
+        """A cloud outlives its controllers: on an empty one, nodes that have an instance's id had it before."""
+        if self._account.machines:
+            return
         for node in self._nodes.list():
             provider_id = (node.get("spec") or {}).get("providerID") or ""
             if provider_id.startswith(f"{SCHEME}/"):
-                identity = provider_id.removeprefix(f"{SCHEME}/")
-                if identity not in self._account.machines:
-                    self._add(
-                        identity,
-                        key_of(node),
-                        _label(node, "topology.kubernetes.io/zone"),
-                        "medium",
-                        _UNGROUPED,
-                    )
-                self._registered.add(identity)
+                zone = _label(node, "topology.kubernetes.io/zone")
+                self._add(provider_id.removeprefix(f"{SCHEME}/"), key_of(node), zone, "medium", _UNGROUPED)
 
     def _give_instances(self) -> None:
         """Nodes that came without us are machines too, spread over the zones."""
         zones = self._account.config.zones
         for number, node in enumerate(sorted(self._nodes.list(), key=key_of)):
-            if (
-                not (node.get("spec") or {}).get("providerID")
-                and self._account.machine_of(key_of(node)) is None
-            ):
+            if not _identity(node) and self._account.machine_of(key_of(node)) is None:
                 zone = _label(node, "topology.kubernetes.io/zone") or zones[number % len(zones)]
-                machine = self._add(self._account.next_id("i"), key_of(node), zone, "medium", _UNGROUPED)
-                self._registered.add(machine.id)
+                self._add(self._account.next_id("i"), key_of(node), zone, "medium", _UNGROUPED)
 
     def _add(
         self, identity: str, node: str, zone: str, kind: str, group: str, starts_s: float = 0.0
@@ -154,11 +146,11 @@ class Machines:
         """Bring the node to what its machine is."""
         node = self._nodes.get(machine.node)
         if machine.gone_s is not None:
-            if node is not None and _is_of(node, machine):
+            if node is not None and _identity(node) in ("", machine.id):
                 await self._stop_kubelet(node)
             else:
                 self._forget(machine)
-        elif machine.id not in self._registered and machine.made_s <= self._account.now_s():
+        elif machine.group and machine.id not in self._registered and machine.made_s <= self._account.now_s():
             await self._register(machine)
 
     def _forget(self, machine: Machine) -> None:
@@ -178,7 +170,7 @@ class Machines:
             "metadata": {
                 "name": machine.node,
                 "labels": {**group.labels, "kubernetes.io/hostname": machine.node},
-                "annotations": {SIMULATED: "true"},
+                "annotations": {SIMULATED: "true", MACHINE: machine.id},
             },
             "spec": {"taints": [taint, *group.taints]},
         }
@@ -195,9 +187,11 @@ class Machines:
             await self._client.patch(NODES, key_of(node), {"metadata": {"annotations": {STOPPED: "true"}}})
 
 
-def _is_of(node: Obj, machine: Machine) -> bool:
-    provider_id = (node.get("spec") or {}).get("providerID") or ""
-    return provider_id in ("", f"{SCHEME}/{machine.id}")
+def _identity(node: Obj) -> str:
+    """The instance that a node is; "" while nobody has said."""
+    provider_id = str((node.get("spec") or {}).get("providerID") or "")
+    told = (node["metadata"].get("annotations") or {}).get(MACHINE) or ""
+    return provider_id.removeprefix(f"{SCHEME}/") or str(told)
 
 
 def _label(node: Obj, key: str) -> str:
