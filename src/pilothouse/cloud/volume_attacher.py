@@ -4,7 +4,8 @@
     deleted ──▶ detached in the cloud ──▶ finalizer gone; or detachError
 
 kube-controller-manager makes and deletes the attachments (persistentvolume-attach-detach-controller). The instance is
-remembered in the attachment: the node's object may be gone before the volume is.
+remembered in the attachment: the node's object may be gone before the volume is. A finalizer of the PersistentVolume
+keeps that until the last attachment has gone: it knows what is to be detached.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pilothouse.cloud.provider import CloudError, Later, Volumes
 
 NODE_ID = "csi.alpha.kubernetes.io/node-id"
 """The annotation with which external-attacher remembers the instance."""
+_VOLUME = "volume/"
+"""A key of a PersistentVolume; those of attachments have no slash."""
 
 
 class VolumeAttacher(Controller):
@@ -34,7 +37,7 @@ class VolumeAttacher(Controller):
         self._finalizer = volume_facts.attacher_finalizer(cloud.driver)
 
     def setup(self) -> None:
-        self._attachments = self.watch(VOLUME_ATTACHMENTS, keys=self._ours)
+        self._attachments = self.watch(VOLUME_ATTACHMENTS, keys=self._of_attachment)
         self._attachments.add_index("volume", _volume_of)
         self._volumes = self.watch(PERSISTENT_VOLUMES, keys=self._of_volume)
         self._nodes = self.informer(NODES)
@@ -42,13 +45,22 @@ class VolumeAttacher(Controller):
     def _ours(self, attachment: Obj) -> Iterable[str]:
         return (key_of(attachment),) if attachment["spec"]["attacher"] == self._cloud.driver else ()
 
+    def _of_attachment(self, attachment: Obj) -> Iterable[str]:
+        """Of the last one that goes its volume may be waiting."""
+        for key in self._ours(attachment):
+            yield key
+            yield _VOLUME + _volume_name(attachment)
+
     def _of_volume(self, volume: Obj) -> Iterable[str]:
         """An attachment may be older than the volume that it names is here."""
-        return [
-            key_of(a) for a in self._attachments.by_index("volume", key_of(volume)) if list(self._ours(a))
-        ]
+        yield _VOLUME + key_of(volume)
+        for attachment in self._attachments.by_index("volume", key_of(volume)):
+            yield from self._ours(attachment)
 
     async def reconcile(self, key: str) -> float | None:
+        if key.startswith(_VOLUME):
+            await self._release(key.removeprefix(_VOLUME))
+            return None
         attachment = self._attachments.get(key)
         if attachment is None:
             return None
@@ -74,6 +86,7 @@ class VolumeAttacher(Controller):
         attachment = await self._mark(attachment, node)
         read_only = volume["spec"].get("accessModes") == ["ReadOnlyMany"]
         try:
+            await self._hold(volume)
             found = await self._cloud.attach(handle, node, read_only=read_only)
         except Later:
             raise
@@ -98,6 +111,28 @@ class VolumeAttacher(Controller):
             "annotations": {NODE_ID: instance},
         }
         return await self.client.patch(VOLUME_ATTACHMENTS, meta["name"], {"metadata": body})
+
+    async def _hold(self, volume: Obj) -> None:
+        name = key_of(volume)
+        if volume["metadata"].get("deletionTimestamp"):
+            raise CloudError(f'PersistentVolume "{name}" is marked for deletion')
+        if self._finalizer not in (volume["metadata"].get("finalizers") or ()):
+            await self._patch_finalizer(name, {"finalizers": [self._finalizer]})
+
+    async def _release(self, name: str) -> None:
+        volume = self._volumes.get(name)
+        if volume is None or not volume["metadata"].get("deletionTimestamp"):
+            return
+        held = self._finalizer in (volume["metadata"].get("finalizers") or ())
+        if held and not self._attachments.by_index("volume", name):
+            await self._patch_finalizer(name, {"$deleteFromPrimitiveList/finalizers": [self._finalizer]})
+
+    async def _patch_finalizer(self, name: str, meta: Obj) -> None:
+        try:
+            await self.client.patch(PERSISTENT_VOLUMES, name, {"metadata": meta}, patch_type="strategic")
+        except ApiError as error:
+            if error.code != 404:
+                raise
 
     async def _detach(self, attachment: Obj) -> None:
         meta = attachment["metadata"]

@@ -59,7 +59,8 @@ class _Machine:
 class Machines:
     """`count` nodes named node-0, node-1, … and those that objects ask for. `is_staged` says of which nodes
     stage files write the status. With `external_cloud`
-    new ones wait for a cloud to describe them."""
+    new ones wait for a cloud to describe them, and adopted ones are told the network that their pods get addresses of,
+    so that the cloud can lead there."""
 
     def __init__(
         self,
@@ -212,6 +213,9 @@ class Machines:
 
     async def _keep(self, name: str, machine: _Machine, node: Obj) -> None:
         await self._renew(node)
+        if self._external_cloud and not (node.get("spec") or {}).get("podCIDRs"):
+            network = addresses.pod_range(machine.index)
+            await self._client.patch(NODES, name, {"spec": {"podCIDR": network, "podCIDRs": [network]}})
         if self._is_staged(NODES.kind, node):
             return
         revision = node["metadata"]["resourceVersion"]

@@ -195,6 +195,33 @@ def test_a_volume_is_attached_while_a_pod_uses_it_and_never_twice(simulate: Simu
     simulate(scenario, Cloud(volumes=volumes))
 
 
+def test_a_volumes_object_stays_until_the_volume_is_off(simulate: Simulate) -> None:
+    """Without it nobody would know what to detach."""
+    volumes = PaperVolumes()
+
+    async def scenario(lab: Lab) -> None:
+        await _zoned_node(lab, "n1", "a")
+        await _class(lab, reclaimPolicy="Retain")
+        await _claim(lab)
+        await lab.wait(3)
+        name = (await _bound(lab))["metadata"]["name"]
+        await lab.create(PODS, _pod("user", "n1"))
+        await lab.wait(3)
+        assert "external-attacher/paper-example-com" in (await _bound(lab))["metadata"]["finalizers"]
+        volumes.failing = CloudError("come again")
+        await lab.client.delete(PODS, "user", "default", {"gracePeriodSeconds": 0})
+        await lab.client.delete(CLAIMS, "data", "default")
+        await lab.wait(3)
+        await lab.client.delete(VOLUMES, name)
+        await lab.wait(3)
+        assert await lab.exists(VOLUMES, name) and volumes.attached
+        volumes.failing = None
+        await lab.wait(60)
+        assert not await lab.exists(VOLUMES, name) and not volumes.attached
+
+    simulate(scenario, Cloud(volumes=volumes))
+
+
 def test_a_node_that_is_gone_lets_go_of_its_volumes(simulate: Simulate) -> None:
     volumes = PaperVolumes()
 

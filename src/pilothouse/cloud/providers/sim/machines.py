@@ -29,6 +29,8 @@ SIMULATED = "pilothouse.dev/simulated"
 STOPPED = "pilothouse.dev/stopped"
 MACHINE = "sim.pilothouse.dev/machine"
 """The annotation of nodes that were registered here: the instance that they are."""
+ATTACHED_BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"
+"""The annotation of every kubelet: volumes are not attached to nodes without it."""
 _TICK_S = 1.0
 _UNGROUPED = ""
 
@@ -170,7 +172,7 @@ class Machines:
             "metadata": {
                 "name": machine.node,
                 "labels": {**group.labels, "kubernetes.io/hostname": machine.node},
-                "annotations": {SIMULATED: "true", MACHINE: machine.id},
+                "annotations": {SIMULATED: "true", MACHINE: machine.id, ATTACHED_BY_CONTROLLER: "true"},
             },
             "spec": {"taints": [taint, *group.taints]},
         }
