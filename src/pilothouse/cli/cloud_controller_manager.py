@@ -21,12 +21,25 @@ _CONCURRENT = {
 
 
 def _run(values: Values) -> None:
+    if values["print-rbac"]:
+        _print_rbac(values[CLOUD_PROVIDER])
+        return
     running.warn(component_flags.warnings(values))
     if not values[CLOUD_PROVIDER]:
         from pilothouse.cloud.registry import known
 
         raise UsageError(f"--{CLOUD_PROVIDER} is needed: one of {', '.join(known())}")
     running.serve(values, _serve(values))
+
+
+def _print_rbac(provider: str) -> None:
+    from pilothouse.cloud.permissions import manifest
+    from pilothouse.cloud.registry import UnknownProvider
+
+    try:
+        print(manifest(provider), end="")
+    except UnknownProvider as error:
+        raise UsageError(str(error)) from None
 
 
 async def _serve(values: Values) -> None:
@@ -100,6 +113,7 @@ COMMAND = Command(
     ),
     examples="""
         pilothouse cloud-controller-manager --kubeconfig FILE --cloud-provider aws --cluster-name blue
+        pilothouse cloud-controller-manager --cloud-provider aws --print-rbac | kubectl apply -f -
         pilothouse cloud-controller-manager --kubeconfig FILE --cloud-provider sim --cloud-config sim.yaml
         pilothouse cloud-controller-manager --kubeconfig FILE --cloud-provider aws --controllers '*,-route'
     """,
@@ -112,6 +126,13 @@ COMMAND = Command(
                     STRING,
                     "",
                     "The cloud: local, sim, aws, or one of an installed package. Needed.",
+                ),
+                Flag(
+                    "print-rbac",
+                    BOOL,
+                    False,
+                    "Print what this component has to be allowed with the chosen cloud, for kubectl apply -f -, and "
+                    "end.",
                 ),
                 Flag("cloud-config", FILE, None, "The provider's own configuration."),
                 Flag("cluster-name", STRING, "kubernetes", "A tag on everything that is made in the cloud."),
