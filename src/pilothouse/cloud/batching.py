@@ -46,15 +46,19 @@ class Batcher(Generic[K, V]):
         self._most = most
         self._window_s = window_s
         self._open: _Batch[K, V] | None = None
+        self._full: _Batch[K, V] | None = None
+        """The last one that took no more keys, until its call begins: who asks for one of its keys may join."""
         self._running: set[asyncio.Task[Mapping[K, V]]] = set()
 
     async def ask(self, key: K) -> V | None:
         """None for a key that the cloud does not know; raises what `describe` raised for its batch."""
-        batch = self._open or self._begin()
-        batch.keys[key] = None
-        if len(batch.keys) == self._most:
-            self._open = None
-            batch.full.set()
+        batch = self._full
+        if batch is None or key not in batch.keys:
+            batch = self._open or self._begin()
+            batch.keys[key] = None
+            if len(batch.keys) == self._most:
+                self._open, self._full = None, batch
+                batch.full.set()
         # Shielded: one who gives up does not take the answer from the others.
         return (await asyncio.shield(batch.task)).get(key)
 
@@ -71,6 +75,8 @@ class Batcher(Generic[K, V]):
         except TimeoutError:
             if self._open is batch:
                 self._open = None
+        if self._full is batch:
+            self._full = None
         return await self._describe(list(batch.keys))
 
     async def close(self) -> None:

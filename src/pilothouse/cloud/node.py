@@ -6,6 +6,7 @@ described already ──▶ every --node-status-update-frequency: addresses
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from prometheus_client import Histogram
@@ -16,8 +17,11 @@ from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import Controller, Environment, TryAgain
 from pilothouse.cloud import node_facts, node_taints
+from pilothouse.cloud.ahead import Ahead
 from pilothouse.cloud.provider import CloudError, Instance, Instances
 from pilothouse.kit.world import parse_timestamp
+
+_FRESH_S = 30.0
 
 
 class CloudNodeController(Controller):
@@ -26,7 +30,7 @@ class CloudNodeController(Controller):
 
     def __init__(self, env: Environment, instances: Instances, status_s: float) -> None:
         super().__init__(env)
-        self._instances = instances
+        self._instances = Ahead(env.world, instances.describe, _FRESH_S)
         self._status_s = status_s
         self._due_s: dict[str, float] = {}
         """When a node's addresses are looked at again, by the world's monotonic clock."""
@@ -39,6 +43,23 @@ class CloudNodeController(Controller):
 
     def setup(self) -> None:
         self._nodes = self.watch(NODES, changed=_matters)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            await super().run()
+        finally:
+            self._instances.close()
+
+    async def _describe(self, node: Obj) -> Instance:
+        return await self._instances.about(node, self._waiting)
+
+    def _waiting(self) -> Iterable[Obj]:
+        now = self.world.clock.monotonic()
+        for node in self._nodes.list():
+            is_new = node_taints.has(node, node_taints.UNINITIALIZED)
+            if is_new or self._due_s.get(key_of(node), 0.0) <= now:
+                yield node
 
     async def reconcile(self, key: str) -> float | None:
         node = self._nodes.get(key)
@@ -55,11 +76,11 @@ class CloudNodeController(Controller):
         return max(self._due_s[key] - self.world.clock.monotonic(), 0.0)
 
     async def _initialise(self, name: str, node: Obj) -> None:
-        instance = await self._instances.describe(node)
+        instance = await self._describe(node)
         wanted = node_facts.described(node, instance)
         node = await self.client.update(NODES, {**wanted, "apiVersion": "v1", "kind": "Node"})
         await self._set_addresses(node, instance)
-        self._due_s[name] = self.world.clock.monotonic() + self._status_s
+        self._due_s[name] = self._next_round_s()
         uid = node["metadata"]["uid"]
         regarding = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}
         self.recorder.event(regarding, "Normal", "Synced", "Node synced successfully")
@@ -69,11 +90,14 @@ class CloudNodeController(Controller):
         labels = node_facts.twins(node["metadata"].get("labels") or {})
         if labels:
             await self.client.patch(NODES, name, {"metadata": {"labels": labels}})
-        now = self.world.clock.monotonic()
-        if self._due_s.get(name, 0.0) > now:
+        if self._due_s.get(name, 0.0) > self.world.clock.monotonic():
             return
-        self._due_s[name] = now + self._status_s
-        await self._set_addresses(node, await self._instances.describe(node))
+        self._due_s[name] = self._next_round_s()
+        await self._set_addresses(node, await self._describe(node))
+
+    def _next_round_s(self) -> float:
+        """All nodes at once, as upstream: they cost few calls together."""
+        return self._status_s * (self.world.clock.monotonic() // self._status_s + 1)
 
     async def _set_addresses(self, node: Obj, instance: Instance) -> None:
         wanted = node_facts.addresses(node, instance)

@@ -6,12 +6,14 @@
                ├─ shut down ─────▶ the shutdown taint comes
                └─ in doubt ──────▶ nothing, and asked again next time
 
-All nodes are asked about together, so that a provider can answer with one call.
+All nodes are asked about together, every --node-monitor-period, so that a provider can answer with few calls.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Iterable
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
@@ -20,6 +22,7 @@ from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.cloud import node_taints
+from pilothouse.cloud.ahead import Ahead
 from pilothouse.cloud.provider import CloudError, Instances
 
 log = logging.getLogger(__name__)
@@ -30,36 +33,63 @@ EXCLUDED = "node.kubernetes.io/exclude-from-lifecycle-management"
 
 class CloudNodeLifecycleController(Controller):
     name: ClassVar[str] = "cloud-node-lifecycle-controller"
-    workers: ClassVar[int] = 50
-    """Questions at once: they become few calls (`cloud.batching`)."""
 
     def __init__(self, env: Environment, instances: Instances, monitor_s: float) -> None:
         super().__init__(env)
         self._instances = instances
+        self._states = Ahead(env.world, self._state, monitor_s)
         self._monitor_s = monitor_s
+        self._due_s: dict[str, float] = {}
+        """When a node that is not ready is asked about, by the world's monotonic clock: all at once, in rounds."""
 
     def setup(self) -> None:
         self._nodes = self.watch(NODES, changed=_readiness_changed)
 
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            await super().run()
+        finally:
+            self._states.close()
+
     async def reconcile(self, key: str) -> float | None:
         node = self._nodes.get(key)
-        if node is None or EXCLUDED in (node["metadata"].get("labels") or {}):
+        if node is None or _is_excluded(node) or _is_ready(node):
+            self._due_s.pop(key, None)
+            if node is not None and not _is_excluded(node):
+                await node_taints.remove(self.client, node, node_taints.SHUTDOWN)
             return None
-        if _is_ready(node):
-            await node_taints.remove(self.client, node, node_taints.SHUTDOWN)
-            return None
-        try:
-            await self._ask(node)
-        except CloudError as error:
-            log.warning("error checking if node %s exists: %s", key, error)
-        return self._until_next_round_s()
+        now = self.world.clock.monotonic()
+        if self._due_s.setdefault(key, self._next_round_s()) <= now:
+            self._due_s[key] = self._next_round_s()
+            try:
+                await self._ask(node)
+            except CloudError as error:
+                log.warning("error checking if node %s exists: %s", key, error)
+        return max(self._due_s[key] - self.world.clock.monotonic(), 0.0)
 
     async def _ask(self, node: Obj) -> None:
-        if not await self._instances.exists(node):
+        exists, is_shut_down = await self._states.about(node, self._waiting)
+        if not exists:
             await self._delete(node)
-        elif await self._instances.is_shut_down(node):
+        elif is_shut_down:
             taint = {"key": node_taints.SHUTDOWN, "effect": "NoSchedule"}
             await node_taints.add(self.client, node, taint)
+
+    async def _state(self, node: Obj) -> tuple[bool, bool]:
+        """Whether the instance exists, and whether it is shut down: asked together, one call answers both."""
+        exists, is_shut_down = await asyncio.gather(
+            self._instances.exists(node), self._instances.is_shut_down(node), return_exceptions=True
+        )
+        if isinstance(exists, BaseException):
+            raise exists
+        if exists and isinstance(is_shut_down, BaseException):
+            raise is_shut_down
+        return exists, is_shut_down is True
+
+    def _waiting(self) -> Iterable[Obj]:
+        now = self.world.clock.monotonic()
+        return (node for node in self._nodes.list() if self._due_s.get(key_of(node), now + 1.0) <= now)
 
     async def _delete(self, node: Obj) -> None:
         name, uid = key_of(node), node["metadata"]["uid"]
@@ -75,8 +105,12 @@ class CloudNodeLifecycleController(Controller):
             why = f"Failed deleting node {name}: {error}"
             self.recorder.event(regarding, "Warning", "DeletingNodeFailed", why)
 
-    def _until_next_round_s(self) -> float:
-        return self._monitor_s - self.world.clock.monotonic() % self._monitor_s
+    def _next_round_s(self) -> float:
+        return self._monitor_s * (self.world.clock.monotonic() // self._monitor_s + 1)
+
+
+def _is_excluded(node: Obj) -> bool:
+    return EXCLUDED in (node["metadata"].get("labels") or {})
 
 
 def _is_ready(node: Obj) -> bool:

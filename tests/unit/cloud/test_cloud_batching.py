@@ -38,6 +38,16 @@ def test_a_thousand_questions_are_ten_calls() -> None:
     run_virtual(run())
 
 
+def test_two_questions_about_each_of_many_cost_no_more_calls_than_one() -> None:
+    async def run() -> None:
+        cloud = Cloud()
+        batcher = Batcher(simulated_world(1), cloud.describe, 100)
+        await asyncio.gather(*(batcher.ask(2 * (n // 2)) for n in range(2000)))
+        assert [len(keys) for keys in cloud.calls] == [100] * 10
+
+    run_virtual(run())
+
+
 def test_the_same_key_is_asked_for_once_and_an_unknown_one_is_none() -> None:
     async def run() -> None:
         cloud = Cloud()
