@@ -30,6 +30,7 @@ from pilothouse.api.types import Obj
 from pilothouse.cloud.manager import Settings
 from pilothouse.cloud.providers.sim.account import Account
 from pilothouse.cloud.providers.sim.config import Config, Failures, InstanceHabits, NodeGroup, VolumeHabits
+from pilothouse.cloud.providers.sim.machines import MACHINE
 from pilothouse.cloud.providers.sim.provider import SimProvider
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.components.cloud_controller_manager import CloudControllerManager
@@ -158,8 +159,7 @@ class Storm:
         """Nobody deletes a node here but the controller, and it may only when the machine is gone."""
         async for batch in self.client.watch(NODES):
             for event in batch:
-                provider_id = (event.object.get("spec") or {}).get("providerID") or ""
-                machine = self.account.machines.get(provider_id.removeprefix("sim:///"))
+                machine = self.account.machines.get(event.object["metadata"]["annotations"][MACHINE])
                 if event.type == "DELETED" and machine is not None and machine.gone_s is None:
                     self.wrong.append(
                         f"node {event.object['metadata']['name']} was deleted, and {machine.id} is there"

@@ -24,11 +24,15 @@ from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.cloud import node_taints
 from pilothouse.cloud.ahead import Ahead
 from pilothouse.cloud.provider import CloudError, Instances
+from pilothouse.kit.world import parse_timestamp
 
 log = logging.getLogger(__name__)
 
 EXCLUDED = "node.kubernetes.io/exclude-from-lifecycle-management"
 """The label of nodes that are left alone."""
+YOUNG_S = 60.0
+"""Clouds show a new instance late to who asks by its name: a node that was not described yet is not deleted so soon after
+it came."""
 
 
 class CloudNodeLifecycleController(Controller):
@@ -71,7 +75,8 @@ class CloudNodeLifecycleController(Controller):
     async def _ask(self, node: Obj) -> None:
         exists, is_shut_down = await self._states.about(node, self._waiting)
         if not exists:
-            await self._delete(node)
+            if not self._is_young(node):
+                await self._delete(node)
         elif is_shut_down:
             taint = {"key": node_taints.SHUTDOWN, "effect": "NoSchedule"}
             await node_taints.add(self.client, node, taint)
@@ -104,6 +109,10 @@ class CloudNodeLifecycleController(Controller):
                 return
             why = f"Failed deleting node {name}: {error}"
             self.recorder.event(regarding, "Warning", "DeletingNodeFailed", why)
+
+    def _is_young(self, node: Obj) -> bool:
+        age_s = self.world.now() - parse_timestamp(node["metadata"]["creationTimestamp"])
+        return not (node.get("spec") or {}).get("providerID") and age_s < YOUNG_S
 
     def _next_round_s(self) -> float:
         return self._monitor_s * (self.world.clock.monotonic() // self._monitor_s + 1)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -56,3 +55,47 @@ def test_an_installed_provider_is_known_to_commands(rack: Path) -> None:
     assert 'unknown cloud provider "nowhere"; there are aws, local, rack, sim' in unknown.stderr
     known = _run(rack, "pilothouse", "cloud-controller-manager", "--print-rbac", "--cloud-provider=rack")
     assert known.returncode == 0 and "system:cloud-controller-manager" in known.stdout
+
+
+def test_a_storm_of_the_simulated_cloud_prints_what_its_page_says(tmp_path: Path) -> None:
+    [config] = _blocks("cloud-sim.md", "yaml")
+    [program] = _blocks("cloud-sim.md", "python")
+    [printed] = _blocks("cloud-sim.md", "text")
+    (tmp_path / "sim.yaml").write_text(config)
+    (tmp_path / "storm.py").write_text(program)
+    done = _run(tmp_path, "storm")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed
+
+
+def test_the_local_clouds_configuration(tmp_path: Path) -> None:
+    from ipaddress import ip_network
+
+    from pilothouse.cloud.providers.local.config import Config, read
+
+    [config] = _blocks("cloud-local.md", "yaml")
+    (tmp_path / "local.yaml").write_text(config)
+    assert read(tmp_path / "local.yaml") == Config(ip_network("127.42.0.0/16"), "", 100 * 2**30)
+    assert read(tmp_path / "local.yaml") == Config(), "the page shows the defaults"
+
+
+def test_the_policy_for_aws_allows_the_calls_that_are_made_and_no_others() -> None:
+    boto3 = pytest.importorskip("boto3")
+    [policy] = _blocks("cloud-aws.md", "json")
+    allowed = {action for statement in json.loads(policy)["Statement"] for action in statement["Action"]}
+    calls: set[str] = set()
+    for service, prefix in (("ec2", "ec2"), ("elbv2", "elasticloadbalancing")):
+        client = boto3.client(service, region_name="eu-west-1")
+        methods = client.meta.method_to_api_mapping
+        calls |= {f"{prefix}:{methods[word]}" for word in _words() if word in methods}
+    assert allowed - calls == {"ec2:CreateTags", "elasticloadbalancing:AddTags"}, "what is made carries tags"
+    assert calls <= allowed
+
+
+def _words() -> set[str]:
+    """The string literals of the provider's modules."""
+    source = Path(__file__).parents[3] / "src" / "pilothouse" / "cloud" / "providers" / "aws"
+    trees = [ast.walk(ast.parse(file.read_text())) for file in source.glob("*.py")]
+    return {
+        n.value for tree in trees for n in tree if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    }

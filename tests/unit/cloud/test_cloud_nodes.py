@@ -132,6 +132,19 @@ def test_nothing_is_deleted_in_doubt_or_by_label(simulate: Simulate) -> None:
     simulate(scenario)
 
 
+def test_a_new_node_is_not_deleted_because_the_cloud_does_not_show_its_instance_yet(
+    simulate: Simulate,
+) -> None:
+    async def scenario(lab: Lab) -> None:
+        await lab.node("n1", ready="False")
+        await lab.wait(50)
+        assert await lab.exists(NODES, "n1")
+        await lab.wait(20)
+        assert not await lab.exists(NODES, "n1")
+
+    simulate(scenario)
+
+
 def test_a_stopped_instance_taints_its_node_until_it_is_ready_again(simulate: Simulate) -> None:
     async def scenario(lab: Lab) -> None:
         lab.machines.known["n1"] = _M5

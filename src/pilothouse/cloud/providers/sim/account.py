@@ -46,6 +46,8 @@ class Machine(Thing):
     group: str = ""
     state: str = "running"
     """running or stopped."""
+    started_s: float = 0.0
+    """When its kubelet starts; the cloud knows it before that."""
 
 
 @dataclass(slots=True)

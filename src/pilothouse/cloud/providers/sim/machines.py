@@ -121,7 +121,8 @@ class Machines:
     def _add(
         self, identity: str, node: str, zone: str, kind: str, group: str, starts_s: float = 0.0
     ) -> Machine:
-        made = Machine(identity, self._account.now_s() + starts_s, None, node, zone, kind, group)
+        now = self._account.now_s()
+        made = Machine(identity, now, None, node, zone, kind, group, started_s=now + starts_s)
         self._account.machines[identity] = made
         return made
 
@@ -152,7 +153,11 @@ class Machines:
                 await self._stop_kubelet(node)
             else:
                 self._forget(machine)
-        elif machine.group and machine.id not in self._registered and machine.made_s <= self._account.now_s():
+        elif (
+            machine.group
+            and machine.id not in self._registered
+            and machine.started_s <= self._account.now_s()
+        ):
             await self._register(machine)
 
     def _forget(self, machine: Machine) -> None:
