@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 EXCLUDED = "node.kubernetes.io/exclude-from-lifecycle-management"
 """The label of nodes that are left alone."""
 YOUNG_S = 60.0
-"""Clouds show a new instance late to who asks by its name: a node that was not described yet is not deleted so soon after
-it came."""
+"""Clouds show a new instance late to who asks by its name: a node that was not described yet is not deleted so soon
+after it came."""
 
 
 class CloudNodeLifecycleController(Controller):
