@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from pilothouse.controllers.horizontal_pod_autoscaler import Autoscaling
     from pilothouse.nodes.stages.read import StageSet
 
+_CLOUDS_OF_SIMULATED_NODES = ("local", "sim")
+"""Providers that know the simulated nodes, which then wait to be described (as kubelets with
+--cloud-provider=external)."""
 _COMPONENTS = ("controller_manager", "scheduler", "simulated_nodes", "turns")
 
 
@@ -52,7 +55,8 @@ class ClusterOptions:
     seldom set; the fields beside it go first. `scheduler` is a complete KubeSchedulerConfiguration, `scheduler_port`
     where it serves health, metrics and explanations (0: nowhere), `features` its feature gates that are on.
     `metrics_api` says whether metrics.k8s.io is served: "auto" as soon as a pod or a file says what containers use,
-    "true", "false". `autoscaling` None is as upstream."""
+    "true", "false". `autoscaling` None is as upstream. `cloud` is a provider's name ("" for none), `cloud_config` a
+    file of its own format."""
 
     data_dir: Path | None = None
     bind_address: str = "127.0.0.1"
@@ -67,6 +71,8 @@ class ClusterOptions:
     scheduler: Obj | None = None
     scheduler_port: int = 0
     features: tuple[str, ...] = ()
+    cloud: str = ""
+    cloud_config: Path | None = None
     server: Options = field(default_factory=Options)
     serving: Serving = field(default_factory=Serving)
 
@@ -127,6 +133,8 @@ class Cluster:
         self._start_controllers()
         self._start_scheduler()
         self._start_nodes()
+        if self.options.cloud:
+            self._start_cloud()
 
     async def open_scheduler_port(self) -> None:
         """If it is wanted, once the components are started. OSError when it is taken."""
@@ -229,6 +237,7 @@ class Cluster:
                 stages=self._stages,
                 usages=usages,
                 on_described=on_described,
+                external_cloud=options.cloud in _CLOUDS_OF_SIMULATED_NODES,
             )
             self.api.kubelets = nodes.kubelets
             return nodes
@@ -246,6 +255,28 @@ class Cluster:
             metrics.announce()
             return None
         return metrics.announce
+
+    def _start_cloud(self) -> None:
+        from pilothouse.cloud.manager import Settings
+        from pilothouse.cloud.registry import find
+        from pilothouse.components.cloud_controller_manager import USER, CloudControllerManager
+        from pilothouse.nodes import addresses
+
+        client = self.client(USER, (MASTERS,))
+
+        def make() -> CloudControllerManager:
+            return CloudControllerManager(
+                client,
+                self._account_client,
+                self.world,
+                self.metrics,
+                Settings(cluster_cidrs=(addresses.PODS,)),
+                open_provider=find(self.options.cloud),
+                config=self.options.cloud_config,
+                directory=self._served.directory / "cloud",
+            )
+
+        self._run("cloud-controller-manager", client, make)
 
     def _run(self, name: str, client: ResourceClient, make: Callable[[], Component]) -> None:
         """On an etcd that others may run on, too, one of them at a time does the work."""

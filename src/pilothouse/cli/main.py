@@ -23,6 +23,10 @@ _COMMANDS = {
     "kube-apiserver": ("pilothouse.cli.kube_apiserver", "The API server alone."),
     "kube-controller-manager": ("pilothouse.cli.kube_controller_manager", "The controllers alone."),
     "kube-scheduler": ("pilothouse.cli.kube_scheduler", "The scheduler alone."),
+    "cloud-controller-manager": (
+        "pilothouse.cli.cloud_controller_manager",
+        "The loops that talk to a cloud, alone.",
+    ),
     "etcd": ("pilothouse.cli.etcd.main", "The store alone, as etcd v3; or what an operator does with one."),
     "snapshot": (
         "pilothouse.cli.etcd.snapshot",

@@ -25,6 +25,8 @@ _EVENTS = ("none", "warnings", "all")
 def _run(values: Values) -> None:
     if values["events"] not in _EVENTS:
         raise UsageError(f"--events: choose one of {', '.join(_EVENTS)}")
+    if values["cloud-provider"] not in ("", "external"):
+        raise UsageError("--cloud-provider: 'external', or nothing for nodes that no cloud describes")
     running.serve(values, _serve(values))
 
 
@@ -39,7 +41,14 @@ async def _serve(values: Values) -> None:
     stages = _stages(values, world)
     stop = running.Stop()
     clients = component_flags.clients(values, world, "kubelet")
-    nodes = SimulatedNodes(clients.own, world, count=values["count"], events=values["events"], stages=stages)
+    nodes = SimulatedNodes(
+        clients.own,
+        world,
+        count=values["count"],
+        events=values["events"],
+        stages=stages,
+        external_cloud=values["cloud-provider"] == "external",
+    )
     garbage.settle()
     try:
         await stop.or_crash(nodes.run())
@@ -73,6 +82,12 @@ COMMAND = Command(
             (
                 Flag("count", COUNT, 3, "How many: node-0, node-1, …"),
                 STAGE_FILE,
+                Flag(
+                    "cloud-provider",
+                    STRING,
+                    "",
+                    "'external': nodes wait until a cloud-controller-manager has described them.",
+                ),
                 Flag("events", STRING, "warnings", f"Which events they write: {', '.join(_EVENTS)}."),
             ),
         ),

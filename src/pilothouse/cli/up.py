@@ -19,7 +19,6 @@ from pilothouse.cli.flags import (
     Group,
     UsageError,
     Values,
-    refused,
     verbosity,
 )
 from pilothouse.cli.kinds import BOOL, COUNT, FILE, PATH, PORT, STRING, STRINGS
@@ -101,6 +100,8 @@ async def _serve(values: Values, home: Path, scheduler: Obj | None) -> None:
         features=_features(values),
         metrics_api=values["metrics-api"],
         autoscaling=autoscaling_flags.settings(values) if _scales(values) else None,
+        cloud="" if values["cloud-provider"] == "none" else values["cloud-provider"],
+        cloud_config=values["cloud-config"],
     )
     stop = running.Stop()
     etcd = await managing.start(values, home) if managing.wanted(values, home) else None
@@ -214,8 +215,14 @@ _CLUSTER = Group(
             "stage file say what containers use, true from the start, false never.",
         ),
         Flag("detach", BOOL, False, "Run in the background; return when it is ready.", short="d"),
-        refused("cloud-provider", "leave it out; there is no cloud to talk to yet", STRING, "none"),
-        refused("cloud-config", "it belongs to --cloud-provider"),
+        Flag(
+            "cloud-provider",
+            STRING,
+            "local",
+            "The cloud behind services, nodes and volumes: local (this machine), sim, aws, one of an installed "
+            "package, or none.",
+        ),
+        Flag("cloud-config", FILE, None, "The cloud provider's own configuration."),
         verbosity(),
     ),
 )

@@ -19,6 +19,9 @@ ADMIN = Identity("kubeconfig", "admin", "kubernetes-admin", (MASTERS,))
 _COMPONENTS = (
     Identity("kube-controller-manager.kubeconfig", "controller-manager", "system:kube-controller-manager"),
     Identity("kube-scheduler.kubeconfig", "scheduler", "system:kube-scheduler"),
+    Identity(
+        "cloud-controller-manager.kubeconfig", "cloud-controller-manager", "system:cloud-controller-manager"
+    ),
     Identity("nodes.kubeconfig", "nodes", "system:nodes:simulated", (MASTERS,)),
 )
 

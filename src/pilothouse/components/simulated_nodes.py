@@ -28,7 +28,8 @@ def usages_of(stages: StageSet | None) -> Usages:
 
 
 class SimulatedNodes:
-    """`count` nodes, and those that annotated node objects ask for; `stages` say what becomes of what they select.
+    """`count` nodes, and those that annotated node objects ask for; `stages` say what becomes of what they select. With
+    `external_cloud` they register as kubelets with --cloud-provider=external: a cloud has to describe them first.
     `kubelets` is the nodes' door for logs and exec, for an API server in the same process."""
 
     def __init__(
@@ -41,13 +42,21 @@ class SimulatedNodes:
         stages: StageSet | None = None,
         usages: Usages | None = None,
         on_described: Callable[[], None] | None = None,
+        external_cloud: bool = False,
     ) -> None:
         """`usages` knows what containers use; `on_described` is called as soon as a pod says so itself."""
         self._tasks = Tasks("simulated nodes")
         self.informers = Informers(client, world)
         self._recorder = EventRecorder(client, "kubelet", world)
         self._fleet = Fleet(
-            client, self.informers, world, self._recorder, count=count, events=events, stages=stages
+            client,
+            self.informers,
+            world,
+            self._recorder,
+            count=count,
+            events=events,
+            stages=stages,
+            external_cloud=external_cloud,
         )
         if on_described is not None:
             self.informers.informer(PODS).add_handler(_Described(on_described))

@@ -92,9 +92,12 @@ class AttachDetachController(Controller):
             return None
         name = key.removeprefix(_VOLUME)
         volume = self._volumes.get(name)
+        if volume is None:
+            await self._let_go(name)
+            return None
         drivers = {key_of(d): rules.wants_attachment(d) for d in self._drivers.list()}
         found = rules.attachable(volume, drivers) if volume is not None else None
-        if volume is None or found is None:
+        if found is None:
             return None
         wanted = self._wanted(volume)
         delays = [
@@ -221,15 +224,24 @@ class AttachDetachController(Controller):
             else:
                 self._force(name, node_name, "timeout")
         await self._report(node_name, without=rules.unique_name(found))
+        await self._delete(attachment)
+        for mark in (self._unwanted_since, self._told):
+            mark.pop((name, node_name), None)
+        self._made.pop(attachment["metadata"]["name"], None)
+        return None
+
+    async def _let_go(self, volume: str) -> None:
+        """What is attached outlives its volume's object never: a driver's finalizer holds that. So these are not."""
+        for attachment in self._attached_to(volume).values():
+            if rules.is_made_here(attachment) and not is_terminating(attachment):
+                await self._delete(attachment)
+
+    async def _delete(self, attachment: Obj) -> None:
         try:
             await self.client.delete(VOLUME_ATTACHMENTS, attachment["metadata"]["name"])
         except ApiError as error:
             if error.code != 404:
                 raise
-        for mark in (self._unwanted_since, self._told):
-            mark.pop((name, node_name), None)
-        self._made.pop(attachment["metadata"]["name"], None)
-        return None
 
     def _force(self, volume: str, node: str, reason: str) -> None:
         log.warning("%s: force detaching volume %s from node %s: %s", self.name, volume, node, reason)

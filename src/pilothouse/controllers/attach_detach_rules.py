@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 
 from pilothouse.api import csi_migration
@@ -13,6 +14,7 @@ from pilothouse.controllers.pods import condition, is_terminal, is_terminating
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
 _SHARED = ("ReadOnlyMany", "ReadWriteMany")
+_MADE_HERE = re.compile("csi-[0-9a-f]{64}")
 
 
 def attachable(volume: Obj, drivers: Mapping[str, bool]) -> Attachable | None:
@@ -34,6 +36,11 @@ def unique_name(volume: Attachable) -> str:
 def attachment_name(volume: Attachable, node: str) -> str:
     """The VolumeAttachment's: a second attempt finds the first one's."""
     return "csi-" + hashlib.sha256(f"{volume.handle}{volume.driver}{node}".encode()).hexdigest()
+
+
+def is_made_here(attachment: Obj) -> bool:
+    """Whether `attachment_name` named it; somebody else's is left alone."""
+    return _MADE_HERE.fullmatch(attachment["metadata"]["name"]) is not None
 
 
 def needs_volumes(pod: Obj) -> bool:

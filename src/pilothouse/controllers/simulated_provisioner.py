@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from pilothouse.api import volumes
 from pilothouse.api.errors import ApiError
+from pilothouse.api.provisioning import allowed_terms, term_of, volume_for, volume_name
 from pilothouse.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from pilothouse.api.types import Obj
 from pilothouse.api.volumes import PROVISIONED_BY, PROVISIONER, SELECTED_NODE, annotations_of
@@ -95,63 +96,20 @@ class SimulatedProvisioner(Controller):
                 raise
 
 
-def volume_name(claim: Obj) -> str:
-    return f"pvc-{claim['metadata']['uid']}"
-
-
 def made_for(claim: Obj, storage_class: Obj, node: Obj | None) -> Obj:
-    """The volume for a claim, reserved for it. Which nodes it reaches: those of `node`'s part of the topology where the
-    class names a key for that, otherwise those of the class's allowedTopologies, otherwise all."""
-    meta = claim["metadata"]
-    name = volume_name(claim)
-    spec: Obj = {
-        "capacity": {"storage": claim["spec"]["resources"]["requests"]["storage"]},
-        "accessModes": claim["spec"]["accessModes"],
-        "volumeMode": volumes.volume_mode(claim),
-        "storageClassName": volumes.class_of(claim),
-        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
-        "csi": {"driver": DRIVER, "volumeHandle": name},
-        "claimRef": {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": meta["namespace"],
-            "name": meta["name"],
-            "uid": meta["uid"],
-            "resourceVersion": meta["resourceVersion"],
-        },
-    }
-    terms = _terms(storage_class, node)
-    if terms:
-        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
-    for field, value in (
-        ("mountOptions", storage_class.get("mountOptions")),
-        ("volumeAttributesClassName", claim["spec"].get("volumeAttributesClassName")),
-    ):
-        if value:
-            spec[field] = value
-    annotations = {PROVISIONED_BY: storage_class["provisioner"]}
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": annotations},
-        "spec": spec,
-    }
+    """The volume for a claim. Which nodes it reaches: those of `node`'s part of the topology where the class names a
+    key for that, otherwise those of the class's allowedTopologies, otherwise all."""
+    csi = {"driver": DRIVER, "volumeHandle": volume_name(claim)}
+    size = claim["spec"]["resources"]["requests"]["storage"]
+    return volume_for(claim, storage_class, csi, size, _terms(storage_class, node))
 
 
 def _terms(storage_class: Obj, node: Obj | None) -> list[Obj]:
     key = (storage_class.get("parameters") or {}).get(TOPOLOGY_KEY)
     labels = (node["metadata"].get("labels") or {}) if node is not None else {}
     if key and key in labels:
-        return [{"matchExpressions": [{"key": key, "operator": "In", "values": [labels[key]]}]}]
-    return [
-        {
-            "matchExpressions": [
-                {"key": e["key"], "operator": "In", "values": e["values"]}
-                for e in term.get("matchLabelExpressions") or ()
-            ]
-        }
-        for term in storage_class.get("allowedTopologies") or ()
-    ]
+        return [term_of({key: labels[key]})]
+    return allowed_terms(storage_class)
 
 
 def _ours(claim: Obj) -> Iterable[str]:

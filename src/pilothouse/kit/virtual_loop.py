@@ -17,6 +17,7 @@ world are looked at, but never waited for.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -62,6 +63,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now_s
+
+    @property
+    def _clock_resolution(self) -> float:
+        """By how much timers may fire early: not at all. asyncio's nanosecond would never pass for a loop that waits
+        for a moment less than that away: its timer fires, and the clock has not moved."""
+        return math.ulp(self._jumping.now_s)
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, seconds: float) -> None:
+        """asyncio sets what a real clock has."""
 
     def run_in_executor(  # type: ignore[override]  # the stubs bind func's parameters to args
         self, executor: Executor | None, func: Callable[..., T], *args: Any

@@ -12,6 +12,8 @@ _FIRST = int(ipaddress.ip_address("10.244.0.0"))
 _SECOND = int(ipaddress.ip_address("10.128.0.0"))
 _FIRST_COUNT = 3072
 _RANGE = 256
+PODS = "10.128.0.0/9"
+"""The network that has the pods of all nodes."""
 _LAST = 254
 
 

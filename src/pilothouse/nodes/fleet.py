@@ -37,11 +37,12 @@ class Fleet:
         count: int = 3,
         events: str = kubelet_events.WARNINGS,
         stages: StageSet | None = None,
+        external_cloud: bool = False,
     ) -> None:
         self._nodes = informers.informer(NODES)
         self._pod_informer = informers.informer(PODS)
         told = KubeletEvents(recorder, events)
-        self.machines = Machines(client, self._nodes, world, told, count, self._is_staged)
+        self.machines = Machines(client, self._nodes, world, told, count, self._is_staged, external_cloud)
         self.pods = Pods(client, self._pod_informer, self.machines, world, told, self._is_staged)
         self._csi = SimulatedCsi(client, informers, self._pod_informer, self.machines, world, recorder)
         self._devices = Publisher(client, self._nodes, world, told, self.machines.__contains__)

@@ -39,6 +39,12 @@ _AT_ONCE = 100
 LEASE_NAMESPACE = "kube-node-lease"
 _ADOPTED = (("kwok.x-k8s.io/node", "fake"), (f"{PREFIX}simulated", "true"))
 _STOPPED = f"{PREFIX}stopped"
+_UNINITIALIZED = {
+    "key": "node.cloudprovider.kubernetes.io/uninitialized",
+    "value": "true",
+    "effect": "NoSchedule",
+}
+"""What a kubelet with --cloud-provider=external registers with: a cloud controller manager takes it away."""
 
 
 @dataclass(slots=True)
@@ -54,7 +60,9 @@ class _Machine:
 
 class Machines:
     """`count` nodes named node-0, node-1, … and those that objects ask for. `is_staged` says of which nodes
-    stage files write the status."""
+    stage files write the status. With `external_cloud`
+    new ones wait for a cloud to describe them, and adopted ones are told the network that their pods get addresses of,
+    so that the cloud can lead there."""
 
     def __init__(
         self,
@@ -64,12 +72,14 @@ class Machines:
         events: KubeletEvents,
         count: int,
         is_staged: Callable[[str, Obj], bool],
+        external_cloud: bool = False,
     ) -> None:
         self._client = client
         self._informer = informer
         self._world = world
         self._events = events
         self._is_staged = is_staged
+        self._external_cloud = external_cloud
         self._own = [f"node-{i}" for i in range(count)]
         self._machines = {name: _Machine(i) for i, name in enumerate(self._own)}
         self._adopted: list[str] = []
@@ -168,6 +178,8 @@ class Machines:
         node = self._informer.get(name)
         if node is None:
             fresh = node_status.new_node(name, machine.index, self._world.uid(), now)
+            if self._external_cloud:
+                fresh["spec"]["taints"] = [dict(_UNINITIALIZED)]
             bare = {k: v for k, v in fresh.items() if k != "status"}
             if self._is_staged(NODES.kind, bare):
                 fresh = bare
@@ -203,6 +215,9 @@ class Machines:
 
     async def _keep(self, name: str, machine: _Machine, node: Obj) -> None:
         await self._renew(machine, node)
+        if self._external_cloud and not (node.get("spec") or {}).get("podCIDRs"):
+            network = addresses.pod_range(machine.index)
+            await self._client.patch(NODES, name, {"spec": {"podCIDR": network, "podCIDRs": [network]}})
         if self._is_staged(NODES.kind, node):
             return
         revision = node["metadata"]["resourceVersion"]

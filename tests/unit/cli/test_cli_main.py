@@ -46,7 +46,7 @@ def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> No
         (["up", "--ephemeral", "--etcd-servers=https://h:1"], "give one of them"),
         (["up", "--storage-media-type=application/vnd.kubernetes.protobuf"], "objects are written as JSON"),
         (["up", "--endpoint-reconciler-type=master-count"], "choose lease or none"),
-        (["up", "--cloud-provider=aws"], "--cloud-provider is not served yet"),
+        (["up", "--cloud-provider=nowhere"], 'unknown cloud provider "nowhere"'),
         (["kube-scheduler"], "--kubeconfig is needed"),
         (["kube-controller-manager", "--kubeconfig=/nowhere"], '--kubeconfig: "/nowhere": no such file'),
     ],

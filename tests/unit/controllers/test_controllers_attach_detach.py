@@ -182,6 +182,22 @@ def test_a_manager_that_starts_anew_detaches_what_nobody_wants(simulate: Any) ->
     simulate(scenario)
 
 
+def test_an_attachment_does_not_outlive_its_volumes_object(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await dead_node(lab)
+        source = {"persistentVolumeName": "never-there"}
+        spec = {"attacher": "x.io", "nodeName": "node-9", "source": source}
+        await lab.create(VOLUME_ATTACHMENTS, {"metadata": {"name": "by-hand"}, "spec": spec})
+        # Claim and volume go before the six minutes are over.
+        await lab.delete(PERSISTENT_VOLUME_CLAIMS, "data")
+        await lab.wait(30)
+        assert await lab.list(PERSISTENT_VOLUMES) == []
+        left = [a["metadata"]["name"] for a in await lab.list(VOLUME_ATTACHMENTS)]
+        assert left == ["by-hand"], "that one is somebody else's"
+
+    simulate(scenario)
+
+
 def test_texts_of_multi_attach_errors() -> None:
     def one(namespace: str, name: str) -> Obj:
         return {"metadata": {"namespace": namespace, "name": name}}

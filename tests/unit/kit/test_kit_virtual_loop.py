@@ -77,3 +77,23 @@ def test_what_is_left_behind_is_cancelled() -> None:
 
     run_virtual(main())
     assert ended == ["yes"]
+
+
+def test_a_timer_fires_at_its_time_and_never_before() -> None:
+    """Two that wait for the same moment keep each other awake where one fires early."""
+
+    async def until(moment: float, first_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(first_s)
+        rounds = 0
+        while (left_s := moment - loop.time()) > 0:
+            await asyncio.sleep(left_s)
+            rounds += 1
+            assert rounds < 10, "the clock does not come to it"
+
+    async def main() -> None:
+        await asyncio.sleep(600)
+        moment = 600 + 7e-10
+        await asyncio.gather(*(until(moment, n * 1e-10) for n in range(5)))
+
+    run_virtual(main())

@@ -99,6 +99,17 @@ def test_key_delays_stop_at_the_maximum() -> None:
     assert delays[-1] == 1000.0
 
 
+def test_a_limiter_of_ones_own_is_used_from_the_first_failure_on() -> None:
+    async def main() -> None:
+        world = simulated_world(1)
+        queue: RateLimitedQueue[str] = RateLimitedQueue("test", world, limiter=ExponentialLimiter(5.0, 300.0))
+        queue.add_rate_limited("a")
+        assert await queue.get() == "a"
+        assert world.clock.monotonic() == pytest.approx(5.0)
+
+    run_virtual(main())
+
+
 def test_the_bucket_lends_tokens() -> None:
     bucket = Bucket()
     assert [bucket.delay_s(0) for _ in range(100)] == [0.0] * 100

@@ -1,0 +1,1 @@
+"""The clouds themselves, a package each: `open_provider(setting)` makes one."""
