@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
+
+from pilothouse.kit import selection
 
 ALIASES = {
     "attachdetach": "persistentvolume-attach-detach-controller",
@@ -139,29 +140,8 @@ def select(spec: Iterable[str], served: Collection[str], features: Mapping[str, 
 
 
 def selected(spec: Iterable[str], served: Collection[str]) -> list[str]:
-    """Those of `served`, in their order, that --controllers selects: `*` all that are on by default, `name` one more,
-    `-name` one less; the first mention of a name counts. ValueError for a name that upstream has not, or that is
-    asked for and not served."""
-    wanted: dict[str, bool] = {}
-    everything = False
-    for part in spec:
-        if part == "*":
-            everything = True
-            continue
-        name = _canonical(part.removeprefix("-"), served)
-        on = not part.startswith("-")
-        if on and name not in served and name not in CLOUD:
-            raise ValueError(
-                f"--controllers: {name} is not served yet; served are {', '.join(sorted(served))}"
-            )
-        wanted.setdefault(name, on)
-    return [name for name in served if wanted.get(name, everything and name not in OFF_BY_DEFAULT)]
-
-
-def _canonical(name: str, served: Collection[str]) -> str:
-    found = ALIASES.get(name, name)
-    if found in UPSTREAM or found in served:
-        return found
-    near = difflib.get_close_matches(name, [*UPSTREAM, *ALIASES, *served], n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f'--controllers: "{name}" is not in the list of known controllers{hint}')
+    """Those of `served`, in their order, that --controllers selects. ValueError for a name that upstream has not, or
+    that is asked for and not served."""
+    return selection.selected(
+        spec, served, known=UPSTREAM, aliases=ALIASES, off=OFF_BY_DEFAULT, elsewhere=CLOUD
+    )

@@ -14,10 +14,11 @@ def selected(
     known: Collection[str],
     aliases: Mapping[str, str],
     off: Collection[str] = (),
+    elsewhere: Collection[str] = (),
 ) -> list[str]:
     """Those of `served`, in their order, that `spec` selects: `*` all but those `off` by default, `name` one more,
     `-name` one less; the first mention of a name counts. ValueError for a name that is not `known`, or that is asked
-    for and not served."""
+    for and not served, unless it runs `elsewhere`."""
     wanted: dict[str, bool] = {}
     everything = False
     for part in spec:
@@ -26,7 +27,7 @@ def selected(
             continue
         name = _canonical(part.removeprefix("-"), {*known, *served}, aliases)
         on = not part.startswith("-")
-        if on and name not in served:
+        if on and name not in served and name not in elsewhere:
             raise ValueError(
                 f"--controllers: {name} is not served yet; served are {', '.join(sorted(served))}"
             )
