@@ -80,10 +80,16 @@ async def _serve(values: Values) -> None:
         component_flags.election(values),
         component_flags.endpoint(values, _NAME),
         component_flags.reviewers(values, world, _NAME),
+        flags=component_flags.shown(values, COMMAND),
     )
+
+    async def work() -> None:
+        standalone.watch_over(manager.checks())
+        await manager.run()
+
     garbage.settle()
     try:
-        await stop.or_crash(standalone.run(manager.run))
+        await stop.or_crash(standalone.run(work))
     except LeadershipLost as lost:
         raise Failure(f"leaderelection lost: {lost}; start it again to wait for the lease") from None
 

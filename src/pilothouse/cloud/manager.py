@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from pilothouse.client.reconciler import Controller, Environment
@@ -20,6 +21,7 @@ from pilothouse.cloud.service import ServiceController
 from pilothouse.cloud.volume_attacher import VolumeAttacher
 from pilothouse.cloud.volume_provisioner import VolumeProvisioner
 from pilothouse.cloud.volume_resizer import VolumeResizer
+from pilothouse.kit.metrics import gauge
 from pilothouse.kit.selection import selected
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ def _volumes(make: Callable[[Environment, Volumes], Controller]) -> Factory:
     return found
 
 
+_MANAGED = "running_managed_controllers"
+_MANAGED_HELP = "Indicates where instances of a controller are currently running"
 AS_MANAGER = ""
 """The account of loops for which upstream's policy has no role: they act as the component itself."""
 
@@ -123,18 +127,39 @@ class Manager:
         wanted: Iterable[str] = ("*",),
     ) -> None:
         self.controllers: list[Controller] = []
+        self._running: set[str] = set()
         for name in chosen(wanted):
             entry = TABLE[name]
-            controller = entry.make(environment(entry.account, entry.component), provider, settings)
+            env = environment(entry.account, entry.component)
+            controller = entry.make(env, provider, settings)
             if controller is None:
                 log.warning("%s does not run: provider %s has nothing for it", name, provider.name)
                 continue
             controller.worker_count = settings.workers.get(name, controller.workers)
             controller.setup()
             self.controllers.append(controller)
+            managed = gauge(env.metrics, _MANAGED, _MANAGED_HELP, ("name", "manager"))
+            managed.labels(name, "cloud-controller-manager").set_function(partial(self._is_running, name))
+
+    def checks(self) -> dict[str, Callable[[], str]]:
+        """A health check of each loop by its name: what is wrong with it, "" for nothing."""
+        return {one.name: partial(self._problem, one) for one in self.controllers}
+
+    def _is_running(self, name: str) -> float:
+        return float(name in self._running)
+
+    def _problem(self, controller: Controller) -> str:
+        return controller.problem() if controller.name in self._running else "it does not run"
 
     async def run(self) -> None:
         """Until cancelled; a loop that dies takes the others with it, so that nobody misses it."""
         async with asyncio.TaskGroup() as group:
             for controller in self.controllers:
-                group.create_task(controller.run(), name=controller.name)
+                group.create_task(self._run(controller), name=controller.name)
+
+    async def _run(self, controller: Controller) -> None:
+        self._running.add(controller.name)
+        try:
+            await controller.run()
+        finally:
+            self._running.discard(controller.name)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from prometheus_client import Histogram
-
 from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import NODES
 from pilothouse.api.types import Obj
@@ -19,6 +17,7 @@ from pilothouse.client.reconciler import Controller, Environment, TryAgain
 from pilothouse.cloud import node_facts, node_taints
 from pilothouse.cloud.ahead import Ahead
 from pilothouse.cloud.provider import CloudError, Instance, Instances
+from pilothouse.kit.metrics import exponential_buckets, histogram
 from pilothouse.kit.world import parse_timestamp
 
 _FRESH_S = 30.0
@@ -34,11 +33,11 @@ class CloudNodeController(Controller):
         self._status_s = status_s
         self._due_s: dict[str, float] = {}
         """When a node's addresses are looked at again, by the world's monotonic clock."""
-        self._delay = Histogram(
+        self._delay = histogram(
+            env.metrics,
             "node_controller_initial_node_sync_delay_seconds",
             "Number of seconds after node creation when the initial synchronization of the node finished.",
-            buckets=tuple(2.0**n for n in range(15)),
-            registry=env.metrics,
+            buckets=exponential_buckets(1.0, 2.0, 15),
         )
 
     def setup(self) -> None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+
+from prometheus_client import CollectorRegistry
 
 from pilothouse.client.client import Client
 from pilothouse.client.informer import Informers
 from pilothouse.cloud.provider import Provider
+from pilothouse.kit.metrics import new_registry
 from pilothouse.kit.world import World
 
 ENTRY_POINTS = "pilothouse.cloud_providers"
@@ -45,6 +48,8 @@ class Setting:
     informers: Informers
     directory: Path
     """Where a provider may keep files of its own; private to the cluster, and there as long as its data is."""
+    metrics: CollectorRegistry = field(default_factory=new_registry)
+    """What the component shows on /metrics."""
 
 
 Open = Callable[[Setting], Provider]

@@ -21,6 +21,7 @@ from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import Controller, Environment, TryAgain
 from pilothouse.cloud import balanced
 from pilothouse.cloud.provider import CloudError, Ingress, Later, LoadBalancers
+from pilothouse.cloud.service_metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class ServiceController(Controller):
     def __init__(self, env: Environment, balancers: LoadBalancers) -> None:
         super().__init__(env)
         self._balancers = balancers
+        self._metrics = ServiceMetrics(env.metrics)
         self._made: dict[str, Obj] = {}
         """Services as they were when their load balancer was last asked for."""
         self._ensured: dict[str, tuple[Any, ...]] = {}
@@ -87,10 +89,16 @@ class ServiceController(Controller):
         names = [key_of(node) for node in nodes]
         essence = balanced.essence(service)
         if self._ensured.get(key) != essence:
+            self._metrics.synced.inc()
             await self._ensure(service, nodes)
             self._ensured[key] = essence
         elif self._behind.get(key) != names:
+            self._metrics.synced.inc()
+            began_s = self.world.clock.monotonic()
             await self._update(service, nodes)
+            took_s = self.world.clock.monotonic() - began_s
+            self._metrics.nodes_synced_s.observe(took_s)
+            self._metrics.updated_s.observe(took_s)
         self._behind[key] = names
 
     # -- one load balancer --------------------------------------------------------------------------------
@@ -119,6 +127,7 @@ class ServiceController(Controller):
             names = ", ".join(key_of(node) for node in nodes)
             what = f"Error updating load balancer with new hosts [{names}]: {error}"
             self._warn(service, "UpdateLoadBalancerFailed", what)
+            self._metrics.nodes_failed.inc()
             raise
         if nodes:
             self._tell(service, "UpdatedLoadBalancer", "Updated load balancer with new hosts")

@@ -43,9 +43,15 @@ class CloudControllerManager:
         self._tasks = Tasks("cloud-controller-manager")
         self._recorders: list[EventRecorder] = []
         self.informers = Informers(client, world)
-        setting = registry.Setting(settings.cluster_name, config, world, client, self.informers, directory)
+        setting = registry.Setting(
+            settings.cluster_name, config, world, client, self.informers, directory, metrics
+        )
         self.provider = open_provider(setting)
         self.manager = Manager(self._environment, self.provider, settings, names)
+
+    def checks(self) -> dict[str, Callable[[], str]]:
+        """Health checks, one for each loop."""
+        return self.manager.checks()
 
     def _environment(self, account: str, component: str) -> Environment:
         client = self._account(account) if account != AS_MANAGER else self._client

@@ -7,6 +7,7 @@ It does what external-attacher, external-resizer and the kubelets' volume manage
     VolumeAttachment made                      ──▶ status.attached
     claim asks for more than its volume holds  ──▶ volume's capacity, then the claim's
     pod with a driver's volume comes or goes   ──▶ node's status.volumesInUse
+    FileSystemResizePending, of any driver     ──▶ claim's capacity, once a pod here runs with it (the kubelet's part)
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class SimulatedCsi:
         """The revisions of claims that we have grown, until the informer has them."""
         pods.add_index("claims by node", _node_of_claims)
         pods.add_index("claim", volumes.claims_of)
-        pods.add_handler(_Keys(self._queue.add, lambda pod: (("node", n) for n in _node_of_claims(pod))))
+        pods.add_handler(_Keys(self._queue.add, _keys_of_pod))
         self._attachments.add_handler(_Keys(self._queue.add, lambda a: (("attachment", key_of(a)),)))
         self._claims.add_handler(_Keys(self._queue.add, self._claim_keys))
         self._volumes.add_handler(_Keys(self._queue.add, _claim_of_volume))
@@ -117,7 +118,10 @@ class SimulatedCsi:
     async def _resize(self, key: str) -> None:
         claim = self._claims.get(key)
         volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
-        if claim is None or volume is None or not _is_ours(volume) or not volumes.is_bound_to(volume, claim):
+        if claim is None or volume is None or not volumes.is_bound_to(volume, claim):
+            return
+        if not _is_ours(volume):
+            await self._grow_file_system(key, claim, volume)
             return
         if _revision(claim) < self._grown.get(key, 0):
             return  # the informer does not show yet what we wrote
@@ -150,6 +154,31 @@ class SimulatedCsi:
             typed, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded", component=_RESIZER
         )
 
+    async def _grow_file_system(self, key: str, claim: Obj, volume: Obj) -> None:
+        """A driver has grown the volume and leaves the rest to the node (NodeExpandVolume)."""
+        status = claim.get("status") or {}
+        state = (status.get("allocatedResourceStatuses") or {}).get("storage")
+        pods = [pod for pod in self._pods.by_index("claim", key) if self._runs_here(pod)]
+        if state not in _ON_NODE or not pods:
+            return
+        size = (status.get("allocatedResources") or {})["storage"]
+        others = [c for c in status.get("conditions") or () if c["type"] not in _RESIZE_CONDITIONS]
+        done: Obj = {
+            "capacity": {"storage": size},
+            "conditions": others or None,
+            "allocatedResourceStatuses": None,
+        }
+        await self._status(PERSISTENT_VOLUME_CLAIMS, key, done)
+        name, node = volume["metadata"]["name"], pods[0]["spec"]["nodeName"]
+        message = f'MountVolume.NodeExpandVolume succeeded for volume "{name}" {node}'
+        for kind, obj in (("Pod", pods[0]), ("PersistentVolumeClaim", claim)):
+            typed = {**obj, "apiVersion": "v1", "kind": kind}
+            self._recorder.event(typed, "Normal", "FileSystemResizeSuccessful", message)
+
+    def _runs_here(self, pod: Obj) -> bool:
+        running = (pod.get("status") or {}).get("phase") == "Running"
+        return running and pod["spec"].get("nodeName") in self._machines
+
     async def _status(self, resource: Resource, key: str, status: Obj) -> Obj:
         namespace, name = split_key(key)
         return await self._client.patch(resource, name, {"status": status}, namespace, subresource="status")
@@ -163,6 +192,7 @@ class SimulatedCsi:
 
 
 _RESIZE_CONDITIONS = ("Resizing", "FileSystemResizePending", "ControllerResizeError", "NodeResizeError")
+_ON_NODE = ("NodeResizePending", "NodeResizeInProgress")
 
 
 class _Keys:
@@ -182,6 +212,14 @@ class _Keys:
 
     def on_delete(self, obj: Obj) -> None:
         self.on_add(obj)
+
+
+def _keys_of_pod(pod: Obj) -> Iterable[_Key]:
+    """The node that has its volumes, and the claims that may wait for it to run."""
+    for node in _node_of_claims(pod):
+        yield "node", node
+        for claim in volumes.claims_of(pod):
+            yield "claim", claim
 
 
 def _node_of_claims(pod: Obj) -> Iterable[str]:

@@ -77,11 +77,16 @@ class Lab:
         self.world = world
         self.cloud = cloud
         self.client = cluster.client()
+        self.metrics = new_registry()
+        self.checks: dict[str, Callable[[], str]] = {}
 
     @property
     def machines(self) -> Machines:
         assert self.cloud.instances is not None
         return self.cloud.instances
+
+    def metric(self, name: str, /, **labels: str) -> float | None:
+        return self.metrics.get_sample_value(name, labels)
 
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -142,11 +147,12 @@ def simulate(tmp_path: Path) -> Simulate:
         options = ClusterOptions(secure_port=None, nodes=0, controllers=("*", "-node-lifecycle-controller"))
         async with Cluster(options, world) as cluster:
             client = cluster.client()
+            lab = Lab(cluster, cloud, world)
             manager = CloudControllerManager(
                 client,
                 lambda account: client,
                 world,
-                new_registry(),
+                lab.metrics,
                 settings,
                 open_provider=lambda setting: cloud,
                 config=None,
@@ -154,7 +160,8 @@ def simulate(tmp_path: Path) -> Simulate:
             )
             async with Tasks("test") as tasks:
                 running = tasks.start("cloud", manager.run())
-                await scenario(Lab(cluster, cloud, world))
+                lab.checks = manager.checks()
+                await scenario(lab)
                 running.cancel()
         assert cloud.closed
 

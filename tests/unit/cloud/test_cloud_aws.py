@@ -97,11 +97,12 @@ async def lab(emulated: Account, tmp_path: Path) -> AsyncIterator[AwsLab]:
     options = ClusterOptions(secure_port=None, nodes=0, controllers=("*", "-node-lifecycle-controller"))
     async with Cluster(options, world) as cluster:
         client = cluster.client()
+        metrics = new_registry()
         manager = CloudControllerManager(
             client,
             lambda account: client,
             world,
-            new_registry(),
+            metrics,
             _SETTINGS,
             open_provider=aws.open_provider,
             config=None,
@@ -109,7 +110,9 @@ async def lab(emulated: Account, tmp_path: Path) -> AsyncIterator[AwsLab]:
         )
         async with Tasks("test") as tasks:
             running = tasks.start("cloud", manager.run())
-            yield AwsLab(cluster, manager.provider, world, emulated)
+            found = AwsLab(cluster, manager.provider, world, emulated)
+            found.metrics = metrics
+            yield found
             running.cancel()
 
 
@@ -123,6 +126,9 @@ async def test_a_node_is_its_instance(lab: AwsLab) -> None:
     kinds = {a["type"]: a["address"] for a in node["status"]["addresses"]}
     assert kinds["InternalIP"].startswith("10.0.0.")
     assert kinds["InternalDNS"] == kinds["Hostname"] == name
+
+    took = "cloudprovider_aws_api_request_duration_seconds_count"
+    assert (lab.metric(took, request="DescribeInstances") or 0) > 0
 
     await asyncio.to_thread(lab.account.ec2.stop_instances, InstanceIds=[instance])
     await lab.set_ready(name, "Unknown")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pilothouse.api.resources import NODES, SERVICES
 from pilothouse.api.types import Obj
+from pilothouse.cloud.manager import Settings
 from pilothouse.cloud.provider import CloudError, Ingress, Instance, Later
+from pilothouse.components.cloud_controller_manager import CloudControllerManager
+from pilothouse.kit.metrics import new_registry
+from pilothouse.kit.virtual_loop import run_virtual
+from pilothouse.kit.world import simulated_world
 from tests.unit.cloud.conftest import Cloud, Lab, Simulate
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
@@ -226,3 +232,58 @@ def test_a_load_balancer_goes_with_a_service_whose_finalizer_was_taken_away(simu
         assert balancers.made == {}
 
     simulate(scenario, Cloud(load_balancers=balancers))
+
+
+def test_what_is_counted_has_upstreams_names(simulate: Simulate) -> None:
+    balancers = Balancers()
+
+    async def scenario(lab: Lab) -> None:
+        await _with_node(lab, "n1")
+        await lab.create(SERVICES, _service())
+        await lab.wait(1)
+        await _with_node(lab, "n2")
+        await lab.wait(1)
+        assert lab.metric("service_controller_loadbalancer_sync_total") == 2
+        assert lab.metric("service_controller_nodesync_latency_seconds_count") == 1
+        assert lab.metric("service_controller_update_loadbalancer_host_latency_seconds_count") == 1
+        assert lab.metric("service_controller_nodesync_error_total") == 0
+        assert lab.metric("node_controller_initial_node_sync_delay_seconds_count") == 2
+
+    simulate(scenario, Cloud(load_balancers=balancers))
+
+
+def test_each_loop_has_a_health_check_and_says_that_it_runs(simulate: Simulate) -> None:
+    async def scenario(lab: Lab) -> None:
+        assert lab.checks["service-lb-controller"]() == "it does not run"
+        await lab.wait(1)
+        assert set(lab.checks) == {
+            "cloud-node-controller",
+            "cloud-node-lifecycle-controller",
+            "service-lb-controller",
+        }
+        assert all(check() == "" for check in lab.checks.values())
+        labels = {"name": "service-lb-controller", "manager": "cloud-controller-manager"}
+        assert lab.metric("running_managed_controllers", **labels) == 1
+
+    simulate(scenario, Cloud(load_balancers=Balancers()))
+
+
+def test_a_component_that_leads_again_counts_on(tmp_path: Path) -> None:
+    """One process, one registry, and a new component for each turn at leading."""
+    world, metrics = simulated_world(1), new_registry()
+    client: Any = None
+
+    async def run() -> None:
+        for _ in range(2):
+            CloudControllerManager(
+                client,
+                lambda account: client,
+                world,
+                metrics,
+                Settings(),
+                open_provider=lambda setting: Cloud(load_balancers=Balancers()),
+                config=None,
+                directory=tmp_path,
+            )
+
+    run_virtual(run())

@@ -232,6 +232,41 @@ def test_a_claim_grows(simulate: Any) -> None:
     simulate(scenario)
 
 
+def test_a_node_grows_the_file_system_of_another_drivers_volume(simulate: Any) -> None:
+    """What a driver's resizer leaves to the kubelet (FileSystemResizePending), when a pod runs with the claim."""
+
+    async def scenario(lab: Any) -> None:
+        source = {"csi": {"driver": "disks.example.com", "volumeHandle": "d-1"}}
+        spec = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            **source,
+        }
+        await lab.create(PERSISTENT_VOLUMES, {"metadata": {"name": "disk"}, "spec": spec})
+        await lab.create(PERSISTENT_VOLUME_CLAIMS, claim("data", "", volumeName="disk"))
+        await lab.wait(3)
+        status = {
+            "allocatedResources": {"storage": "3Gi"},
+            "allocatedResourceStatuses": {"storage": "NodeResizePending"},
+            "conditions": [{"type": "FileSystemResizePending", "status": "True"}],
+        }
+        await lab.patch(PERSISTENT_VOLUME_CLAIMS, "data", {"status": status}, subresource="status")
+        await lab.wait(3)
+        before = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
+        assert before["capacity"] == {"storage": "1Gi"}, "nothing runs with it"
+        await lab.create(PODS, on("node-0", "p"))
+        await lab.wait(5)
+        after = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
+        assert after["capacity"] == {"storage": "3Gi"}
+        assert "allocatedResourceStatuses" not in after and "conditions" not in after
+        message = 'MountVolume.NodeExpandVolume succeeded for volume "disk" node-0'
+        told = [event[:3] for event in await lab.events("p")]
+        assert ("Normal", "FileSystemResizeSuccessful", message) in told
+
+    simulate(scenario)
+
+
 def test_an_attributes_class_stays_while_a_claim_names_it(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         fast = {"metadata": {"name": "fast"}, "driverName": SIMULATED_DRIVER, "parameters": {"iops": "9"}}

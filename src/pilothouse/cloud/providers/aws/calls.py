@@ -18,10 +18,12 @@ from typing import Any
 import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from prometheus_client import CollectorRegistry
 
 from pilothouse.client.throttle import TokenBucket
 from pilothouse.cloud.provider import CloudError, NoRoom, NotFound
 from pilothouse.cloud.providers.aws.config import Config
+from pilothouse.cloud.providers.aws.metrics import Metrics
 from pilothouse.kit.world import World
 
 CONNECT_S = 5
@@ -35,8 +37,9 @@ Answer = dict[str, Any]
 class Aws:
     """One account and region. `call` and `pages` take a service ("ec2", "elbv2") and a method of boto3's client."""
 
-    def __init__(self, config: Config, world: World) -> None:
+    def __init__(self, config: Config, world: World, metrics: CollectorRegistry) -> None:
         self._config = config
+        self._metrics = Metrics(metrics)
         self._world = world
         self._boto = BotoConfig(
             connect_timeout=CONNECT_S,
@@ -63,7 +66,7 @@ class Aws:
 
     async def call(self, service: str, method: str, **arguments: Any) -> Answer:
         client = self._client(service)
-        answer: Answer = await self._run(service, lambda: getattr(client, method)(**arguments))
+        answer: Answer = await self._run(service, method, lambda: getattr(client, method)(**arguments))
         return answer
 
     async def pages(self, service: str, method: str, key: str, **arguments: Any) -> list[Any]:
@@ -73,7 +76,7 @@ class Aws:
             return list((await self.call(service, method, **arguments))[key])
         pages = iter(client.get_paginator(method).paginate(**arguments))
         found: list[Any] = []
-        while (page := await self._run(service, lambda: next(pages, None))) is not None:
+        while (page := await self._run(service, method, lambda: next(pages, None))) is not None:
             found += page[key]
         return found
 
@@ -87,10 +90,12 @@ class Aws:
             self._buckets[service] = TokenBucket(calls, max(1, int(calls)), self._world)
         return self._clients[service]
 
-    async def _run(self, service: str, work: Any) -> Any:
+    async def _run(self, service: str, method: str, work: Any) -> Any:
         await self._buckets[service].wait()
+        action = self._clients[service].meta.method_to_api_mapping[method]
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            with self._metrics.call(action, self._world):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except ClientError as error:
             raise translated(error) from error
         except BotoCoreError as error:

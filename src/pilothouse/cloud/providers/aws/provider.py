@@ -21,7 +21,7 @@ class AwsProvider:
 
     def __init__(self, setting: Setting) -> None:
         found = config.read(setting.config)
-        self._aws = Aws(found, setting.world)
+        self._aws = Aws(found, setting.world, setting.metrics)
         nodes = NodeIndex(setting.informers)
         self.instances = AwsInstances(self._aws, setting.world)
         self.load_balancers = AwsLoadBalancers(self._aws, setting.cluster, self.instances)
