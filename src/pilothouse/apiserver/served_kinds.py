@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
@@ -39,12 +40,15 @@ class ServedKinds:
         target = self._scope(resource)
         if target is None:
             raise errors.internal(f"unable to convert to {resource.group_version}: unknown kind")
+        group, _, name = version.rpartition("/")
+        source = self._router().scope(group, name, resource.plural)
         if target.rest.view is not None:
+            # By way of the version that is stored: views convert from and to that one.
+            if source is not None and source.rest.view is not None:
+                obj = await source.rest.view.final(deepcopy(obj))
             await target.rest.view.ready((obj,))
             return target.rest.view.seen(obj)
         obj = {**obj, "metadata": dict(obj["metadata"])}
-        group, _, name = version.rpartition("/")
-        source = self._router().scope(group, name, resource.plural)
         if source is not None and source.kind.to_storage is not None:
             obj = source.kind.to_storage(obj)
         return obj if target.kind.from_storage is None else target.kind.from_storage(obj)
