@@ -27,6 +27,12 @@ class Webhooks(Plugin):
     step: ClassVar[Step]
 
     def __init__(self, env: Environment) -> None:
+        """ValueError for a configuration: none of what it may hold is served."""
+        if {*env.configuration.get(self.name, {})} - {"apiVersion", "kind"}:
+            raise ValueError(
+                f"{self.name}: credentials for webhooks (kubeConfigFile) and static manifests are not served yet: take "
+                "them out of --admission-control-config-file"
+            )
         self._env = env
         self._hooks = Hooks(env.lister, self.resource)
         self._matcher = Matcher(env)

@@ -77,7 +77,14 @@ class Matcher:
         a: Attributes,
         request: Request,
     ) -> Match | None:
-        """A selector that cannot be told is an error only for what the rules are about."""
+        """Rules first, which are cheap: most requests are none of a webhook's business. A selector that cannot be told
+        is an error unless the other one says no."""
+        if wanted or "rules" in selectors:
+            found = self._by_rules(wanted or (), match_policy, a, request)
+        else:
+            found = request.match(request.resource)
+        if found is None:
+            return None
         failed: errors.ApiError | None = None
         for selected in (self._in_namespaces, self._of_objects):
             try:
@@ -85,11 +92,7 @@ class Matcher:
                     return None
             except errors.ApiError as error:
                 failed = failed or error
-        if wanted or "rules" in selectors:
-            found = self._by_rules(wanted or (), match_policy, a, request)
-        else:
-            found = request.match(request.resource)
-        if found is not None and failed is not None:
+        if failed is not None:
             raise failed
         return found
 
