@@ -74,10 +74,14 @@ class Bindings(Generic[T]):
         self._compile = compile_
         self._revisions = (-1, -1)
         self._bound: list[Bound[T]] = []
+        self._has_bindings = False
         self._compiled: dict[str, tuple[str, T]] = {}
 
     def none(self) -> bool:
-        return not self.now()
+        """Asked for every write: one look at a revision when there is no binding, whatever policies there are."""
+        if self._has_bindings:
+            return not self.now()
+        return self._revisions[1] == self._lister.revision(self._resource) or not self.now()
 
     def now(self) -> list[Bound[T]]:
         """By name."""
@@ -91,6 +95,7 @@ class Bindings(Generic[T]):
         by_policy: dict[str, list[Obj]] = {}
         for binding in sorted(self._lister.list(self._resource), key=_name):
             by_policy.setdefault(binding["spec"].get("policyName", ""), []).append(binding)
+        self._has_bindings = bool(by_policy)
         if not by_policy:
             self._compiled.clear()
             return []
