@@ -21,8 +21,22 @@ class ServedKinds:
     def __init__(self, router: Callable[[], Router], builtins: Callable[[], Builtins]) -> None:
         self._router = router
         self._builtins = builtins
+        self._generation = -1
+        self._equivalents: dict[tuple[Resource, str], Sequence[Resource]] = {}
 
     def equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
+        """Kept until a kind comes or goes: every write asks for every webhook that no rule of names it."""
+        generation = self._router().generation
+        if generation != self._generation:
+            self._equivalents.clear()
+            self._generation = generation
+        key = (resource, subresource)
+        found = self._equivalents.get(key)
+        if found is None:
+            found = self._equivalents[key] = self._find_equivalents(resource, subresource)
+        return found
+
+    def _find_equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
         own = self._scope(resource)
         if own is None:
             return (resource,)

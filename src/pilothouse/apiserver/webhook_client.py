@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import ssl
@@ -64,38 +65,31 @@ class WebhookClient:
         told how long it has, as `?timeout=10s`."""
         target = self._target(config, f"timeout={timeout_s:g}s" if tell_timeout else "")
         try:
-            return await self._send(target, config, body, timeout_s)
-        except aiohttp.ServerDisconnectedError:
-            # A kept connection that the other side had closed: Go's client opens another one, too.
-            pass
-        except ssl.SSLError as error:
-            raise WebhookError(f'Post "{target.shown}": unable to load root certificates: {error}') from None
-        try:
-            return await self._send(target, config, body, timeout_s)
-        except aiohttp.ServerDisconnectedError:
-            raise WebhookError(f'Post "{target.shown}": EOF') from None
-
-    async def _send(self, target: _Target, config: Obj, body: bytes, timeout_s: float) -> bytes:
-        if self._session is None:
-            self._session = aiohttp.ClientSession()
-        try:
-            async with self._session.post(
-                target.url,
-                data=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json, */*"},
-                ssl=_tls(config.get("caBundle") or ""),
-                server_hostname=target.server_name,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-            ) as response:
-                answer = await response.content.read(_ANSWER_BYTES_MAX)
+            async with asyncio.timeout(timeout_s):
+                try:
+                    return await self._send(target, config, body)
+                except aiohttp.ServerDisconnectedError:
+                    # A kept connection that the other side had closed: Go's client opens another one, too.
+                    return await self._send(target, config, body)
         except TimeoutError:
-            raise WebhookError(f'Post "{target.shown}": context deadline exceeded') from None
+            why = "context deadline exceeded"
         except aiohttp.ServerDisconnectedError:
-            raise
+            why = "EOF"
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):
-                raise
-            raise WebhookError(f'Post "{target.shown}": {_reason(error)}') from None
+            why = _reason(error)
+        raise WebhookError(f'Post "{target.shown}": {why}')
+
+    async def _send(self, target: _Target, config: Obj, body: bytes) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        async with self._session.post(
+            target.url,
+            data=body,
+            headers={"Content-Type": "application/json", "Accept": "application/json, */*"},
+            ssl=_tls(config.get("caBundle") or ""),
+            server_hostname=target.server_name,
+        ) as response:
+            answer = await response.content.read(_ANSWER_BYTES_MAX)
         if response.status not in (200, 201):
             raise WebhookError(_status_text(response.status, answer), response.status)
         return answer
@@ -149,7 +143,7 @@ def _tls(ca_bundle: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=base64.b64decode(ca_bundle).decode())
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise ssl.SSLError(str(error)) from None
+        raise ssl.SSLError(f"unable to load root certificates: {error}") from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context

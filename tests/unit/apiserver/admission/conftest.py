@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pilothouse.apiserver.webhook_client import WebhookClient
+from pilothouse.apiserver.webhook_client import WebhookClient, WebhookError
 from pilothouse.components.api_server import ServedApi, Serving
 from pilothouse.kit.virtual_loop import VirtualLoop
 from pilothouse.kit.world import simulated_world
@@ -48,8 +48,11 @@ class Webhooks:
         self.reviews.append(review)
         response = self.answers[config["url"]](review["request"])
         if isinstance(response, float):
+            if response > timeout_s:
+                await asyncio.sleep(timeout_s)
+                raise WebhookError(f'Post "{config["url"]}": context deadline exceeded')
             await asyncio.sleep(response)
-            response = {"allowed": True}
+            response = ALLOWED
         if isinstance(response, Exception):
             raise response
         if isinstance(response, bytes):

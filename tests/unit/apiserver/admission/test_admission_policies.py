@@ -410,3 +410,15 @@ def test_custom_resources_are_shown_in_the_version_of_the_rule(server: Dynamic) 
     deleted = server.webhooks.reviews[-1]["request"]
     assert (deleted["operation"], deleted["oldObject"]["apiVersion"]) == ("DELETE", f"{group}/v2")
     assert json.dumps(deleted["oldObject"]["data"]) == json.dumps(made.body["data"])
+    server.api("DELETE", f"{CONFIGURATIONS}/mutatingwebhookconfigurations/m")
+
+    # Custom resources are parameters, too, whatever version they were written in.
+    server.api("POST", path, {**thing, "metadata": {"name": "limit"}, "data": {"a": "blue"}})
+    validating(
+        server,
+        {"expression": "params.apiVersion.endsWith('/v1') && object.data.color == params.data.a"},
+        paramKind={"apiVersion": f"{group}/v1", "kind": "Thing"},
+        binding_paramRef={"name": "limit", "parameterNotFoundAction": "Deny"},
+    )
+    codes = [server.api("POST", MAPS, config_map(color, color=color)).code for color in ("blue", "red")]
+    assert codes == [201, 422]

@@ -4,17 +4,23 @@ upstream's test/e2e/apimachinery/webhook.go is the checklist)."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pilothouse.api.resources import CONFIG_MAPS, MUTATING_WEBHOOK_CONFIGURATIONS
+from pilothouse.apiserver.admission.chain import chain
+from pilothouse.apiserver.admission.mutating_webhook import MutatingAdmissionWebhook
 from pilothouse.apiserver.request import UserInfo
 from pilothouse.apiserver.webhook_client import WebhookError
+from tests.admission import Bench, attributes
 from tests.unit.apiserver.admission.conftest import (
     ALLOWED,
     CONFIGURATIONS,
     MAPS,
     Dynamic,
+    Webhooks,
     config_map,
     hook,
     patch,
@@ -316,7 +322,7 @@ def _broken(response: Any) -> Any:
             {"allowed": True, "patch": "e30=", "patchType": "JSONPatch"},
             "received undecodable patch in webhook response: ",
         ),
-        (60.0, "failed to call webhook: "),
+        (60.0, 'failed to call webhook: Post "https://bad": context deadline exceeded'),
     ],
 )
 def test_a_webhook_that_fails_keeps_requests_out_or_lets_them_in(
@@ -434,3 +440,61 @@ def test_a_deletion_of_many_asks_about_each(server: Dynamic) -> None:
     assert server.api("DELETE", maps).code == 400
     left = server.api("GET", maps).body["items"]
     assert [item["metadata"]["name"] for item in left] == ["keep"]
+
+
+def test_a_connection_into_a_pod_may_be_refused(server: Dynamic) -> None:
+    """e2e "should be able to deny attaching pod"."""
+    server.webhooks.answers["https://no"] = lambda request: {"allowed": request["subResource"] != "attach"}
+    server.configure("validating", "v", hook("no", rule("pods/attach", operations="CONNECT")))
+    assert server.api("POST", PODS, pod("attached")).code == 201
+    answer = server.api("GET", f"{PODS}/attached/attach?container=c&stdin=true")
+    assert answer.message == 'admission webhook "no.example.com" denied the request without explanation'
+    (review,) = server.webhooks.reviews
+    assert review["request"]["object"] == {
+        "kind": "PodAttachOptions", "apiVersion": "v1", "stdin": True, "container": "c",
+    }  # fmt: skip
+    assert review["request"]["options"] is None
+
+
+def test_older_reviews_are_spoken_to_those_who_know_no_other(server: Dynamic) -> None:
+    server.webhooks.answers["https://old"] = lambda request: {**ALLOWED, "uid": ""}
+    server.configure("validating", "v", hook("old", admissionReviewVersions=["v9", "v1beta1", "v1"]))
+    assert server.api("POST", MAPS, config_map("old-review")).code == 201
+    assert server.webhooks.reviews[0]["apiVersion"] == "admission.k8s.io/v1beta1"
+
+
+async def test_the_audit_event_is_told_what_webhooks_did() -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#monitoring-admission-
+    webhooks: mutation and patch by round and index, and what the webhook itself has to say."""
+    bench, webhooks = Bench(), Webhooks()
+    one, two = hook("one", failurePolicy="Ignore"), hook("two")
+    bench.store(MUTATING_WEBHOOK_CONFIGURATIONS, {"metadata": {"name": "m"}, "webhooks": [one, two]})
+    webhooks.answers["https://one"] = lambda request: WebhookError("away")
+    operation = put("/data/a", "b")
+    webhooks.answers["https://two"] = lambda request: {**patch(operation), "auditAnnotations": {"k": "v"}}
+    plugin = MutatingAdmissionWebhook(replace(bench.env(), post=webhooks.post))
+    a = attributes("CREATE", {"metadata": {"name": "m", "namespace": "ns"}, "data": {}}, resource=CONFIG_MAPS)
+    await plugin.admit(a)
+    assert a.obj is not None and a.obj["data"] == {"a": "b"}
+    found = {
+        key: json.loads(value) if value[0] == "{" else value for key, value in (a.annotations or {}).items()
+    }
+    who = {"configuration": "m", "webhook": "two.example.com"}
+    assert found == {
+        "mutation.webhook.admission.k8s.io/round_0_index_0": {
+            "configuration": "m", "webhook": "one.example.com", "mutated": False,
+        },
+        "failed-open.mutation.webhook.admission.k8s.io/round_0_index_0": "one.example.com",
+        "mutation.webhook.admission.k8s.io/round_0_index_1": {**who, "mutated": True},
+        "patch.webhook.admission.k8s.io/round_0_index_1": {**who, "patch": [operation], "patchType": "JSONPatch"},
+        "two.example.com/k": "v",
+    }  # fmt: skip
+    assert plugin.idle is not None and not plugin.idle()
+
+
+def test_credentials_for_webhooks_are_refused_rather_than_forgotten() -> None:
+    configuration = {
+        "MutatingAdmissionWebhook": {"kind": "WebhookAdmissionConfiguration", "kubeConfigFile": "x"}
+    }
+    with pytest.raises(ValueError, match=r"credentials for webhooks .* are not served yet"):
+        chain(Bench().env(configuration))

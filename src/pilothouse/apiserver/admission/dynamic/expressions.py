@@ -83,6 +83,10 @@ def run(expression: Expression, variables: Mapping[str, Any], budget: Budget) ->
         why = "operation cancelled: actual cost limit exceeded"
     except RecursionError:
         why = "the expression is nested too deeply"
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        why = str(
+            error
+        )  # of a function that met what it was not made for: the expression's fault, not the server's
     finally:
         budget.left = max(0, budget.left - metered.spent)
     raise Failed(f"expression '{expression.text}' resulted in error: {why}")
