@@ -68,7 +68,7 @@ class WebhookClient:
             async with asyncio.timeout(timeout_s):
                 try:
                     return await self._send(target, config, body)
-                except aiohttp.ServerDisconnectedError:
+                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
                     # A kept connection that the other side had closed: Go's client opens another one, too.
                     return await self._send(target, config, body)
         except TimeoutError:
@@ -89,7 +89,7 @@ class WebhookClient:
             ssl=_tls(config.get("caBundle") or ""),
             server_hostname=target.server_name,
         ) as response:
-            answer = await response.content.read(_ANSWER_BYTES_MAX)
+            answer = await _read(response)
         if response.status not in (200, 201):
             raise WebhookError(_status_text(response.status, answer), response.status)
         return answer
@@ -134,6 +134,18 @@ class WebhookClient:
         raise WebhookError(f'no endpoints available for service "{name}"')
 
 
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body: `content.read(n)` would give what is there so far."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _ANSWER_BYTES_MAX:
+            raise WebhookError(f"the answer is larger than {_ANSWER_BYTES_MAX} bytes")
+    return b"".join(parts)
+
+
 @lru_cache(_BUNDLES_KEPT)
 def _tls(ca_bundle: str) -> ssl.SSLContext:
     """The system's authorities, or the bundle's alone. Kept, so that connections are, too. As Go does, trust whatever
@@ -142,14 +154,14 @@ def _tls(ca_bundle: str) -> ssl.SSLContext:
         return ssl.create_default_context()
     try:
         context = ssl.create_default_context(cadata=base64.b64decode(ca_bundle).decode())
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise ssl.SSLError(f"unable to load root certificates: {error}") from None
+    except (binascii.Error, UnicodeDecodeError, ValueError, ssl.SSLError):
+        raise WebhookError("unable to load root certificates: unable to parse bytes as PEM block") from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
-_UNKNOWN_AUTHORITY = frozenset((18, 19, 20, 21))
+_UNKNOWN_AUTHORITY = frozenset((7, 18, 19, 20, 21))
 _EXPIRED = 10
 """OpenSSL's X509_V_ERR_…"""
 
