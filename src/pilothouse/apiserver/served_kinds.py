@@ -24,6 +24,9 @@ class ServedKinds:
         self._generation = -1
         self._equivalents: dict[tuple[Resource, str], Sequence[Resource]] = {}
 
+    def generation(self) -> int:
+        return self._router().generation
+
     def equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
         """Kept until a kind comes or goes: every write asks for every webhook that no rule of names it."""
         generation = self._router().generation

@@ -6,6 +6,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10, 25)
+_POLICY_BUCKETS_S = (0.0000005, 0.001, 0.01, 0.1, 1.0)
 _CODE_MAX = 600
 """Codes beyond are counted as this one, so that no webhook makes labels without end."""
 
@@ -68,6 +69,21 @@ class DynamicMetrics:
             "enforcement action taken.",
             "policy", "policy_binding", "error_type", "enforcement_action",
         )  # fmt: skip
+        self._validating_time = Histogram(
+            "apiserver_validating_admission_policy_check_duration_seconds",
+            "Validation admission latency for individual validation expressions in seconds, labeled by policy and "
+            "further including binding and enforcement action taken.",
+            ("policy", "policy_binding", "error_type", "enforcement_action"),
+            registry=registry,
+            buckets=_POLICY_BUCKETS_S,
+        )
+        self._mutating_time = Histogram(
+            "apiserver_mutating_admission_policy_check_duration_seconds",
+            "Mutation admission latency for individual mutation expressions in seconds, labeled by policy and binding.",
+            ("policy", "policy_binding", "error_type"),
+            registry=registry,
+            buckets=_POLICY_BUCKETS_S,
+        )
         self._mutating = _count(
             registry,
             "apiserver_mutating_admission_policy_check_total",
@@ -95,12 +111,14 @@ class DynamicMetrics:
     def excluded(self, name: str, kind: str, step: str, operation: str) -> None:
         self._condition_exclusions.labels(name, kind, step, operation).inc()
 
-    def validated(self, policy: str, binding: str, error_type: str, action: str) -> None:
+    def validated(self, policy: str, binding: str, error_type: str, action: str, seconds: float) -> None:
         """`action` is allow, deny, warn or audit."""
         self._validating.labels(policy, binding, error_type, action).inc()
+        self._validating_time.labels(policy, binding, error_type, action).observe(seconds)
 
-    def mutated(self, policy: str, binding: str, error_type: str) -> None:
+    def mutated(self, policy: str, binding: str, error_type: str, seconds: float) -> None:
         self._mutating.labels(policy, binding, error_type).inc()
+        self._mutating_time.labels(policy, binding, error_type).observe(seconds)
 
 
 def _count(registry: CollectorRegistry | None, name: str, text: str, *labels: str) -> Counter | Gauge:

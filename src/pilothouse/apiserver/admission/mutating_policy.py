@@ -24,7 +24,7 @@ from pilothouse.apiserver.admission.dynamic.expressions import (
     compiled,
     run,
 )
-from pilothouse.apiserver.admission.dynamic.matching import Request, request_of
+from pilothouse.apiserver.admission.dynamic.matching import Relevant, Request, request_of
 from pilothouse.apiserver.admission.dynamic.seen import Seen, same
 from pilothouse.apiserver.admission.plugin import (
     Attributes,
@@ -34,7 +34,7 @@ from pilothouse.apiserver.admission.plugin import (
     Reinvoked,
     Rounds,
 )
-from pilothouse.apiserver.admission.policy import Invocation, Policies
+from pilothouse.apiserver.admission.policy import Invocation, Policies, rules_of
 
 
 class _Mutation(NamedTuple):
@@ -80,10 +80,12 @@ class MutatingAdmissionPolicy(Plugin):
         self._bindings = bound.Bindings(
             env.lister, MUTATING_ADMISSION_POLICIES, MUTATING_ADMISSION_POLICY_BINDINGS, _compile
         )
+        self._named: Relevant[bound.Bound[_Policy]] = Relevant(env, lambda one: rules_of(one.policy.common))
         self.idle: Callable[[], bool] | None = self._bindings.none
 
     async def admit(self, a: Attributes) -> None:
-        if rules.is_exempt(a):
+        named = [] if rules.is_exempt(a) else self._named.of(self._bindings.now(), a)
+        if not named:
             return
         request = request_of(a)
         rounds = a.rounds or Rounds()
@@ -92,7 +94,7 @@ class MutatingAdmissionPolicy(Plugin):
             mine.changed()
         seen = Seen(self._env, a, request)
         refused: list[_Refused] = []
-        for policy, bindings in self._bindings.now():
+        for policy, bindings in named:
             for invocation in await self._policies.invocations(policy.common, list(bindings), a, request):
                 refused += await self._run(policy, invocation, request, seen, a, rounds, mine)
         mine.left = deepcopy(a.obj) if a.rounds is not None else None
@@ -141,7 +143,8 @@ class MutatingAdmissionPolicy(Plugin):
         assert subject.obj is not None
         budget = Budget(BUDGET)
         variables = self._policies.variables(invocation, subject, namespace, budget)
-        names = (invocation.policy.name, invocation.binding_name)
+        names, clock = (invocation.policy.name, invocation.binding_name), self._env.world.clock
+        began_s = clock.monotonic()
         try:
             value: Any = run(mutation.expression, variables, budget)
             if mutation.patch_type == "JSONPatch":
@@ -152,9 +155,9 @@ class MutatingAdmissionPolicy(Plugin):
             await seen.put(deepcopy(changed), subject.match)
         except (Failed, OutOfBudget, mutations.CannotApply, ValueError) as error:
             kind = "out_of_budget" if isinstance(error, OutOfBudget) else "invalid_error"
-            self._env.metrics.mutated(*names, kind)
+            self._env.metrics.mutated(*names, kind, clock.monotonic() - began_s)
             return [_Refused(invocation, str(error), "Invalid")]
-        self._env.metrics.mutated(*names, "no_error")
+        self._env.metrics.mutated(*names, "no_error", clock.monotonic() - began_s)
         return []
 
 

@@ -123,6 +123,9 @@ class Objects(Protocol):
 class Shapes(Protocol):
     """Which versions of a resource are served, and objects in them."""
 
+    def generation(self) -> int:
+        """Another one whenever a kind came or went."""
+
     def equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
         """All served versions of what is stored with this resource, itself among them (two groups have events)."""
 
@@ -138,6 +141,9 @@ class Shapes(Protocol):
 
 class NoShapes:
     """Where every resource has one version only, and objects are taken as they are."""
+
+    def generation(self) -> int:
+        return 0
 
     def equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
         return (resource,)

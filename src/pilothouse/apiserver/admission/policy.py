@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -43,6 +44,11 @@ class Invocation(NamedTuple):
     def key(self) -> str:
         meta: Obj = (self.params or {}).get("metadata") or {}
         return f"{self.policy.name}/{self.binding_name}/{meta.get('namespace', '')}/{meta.get('name', '')}"
+
+
+def rules_of(policy: Policy) -> tuple[Sequence[Obj], str | None]:
+    match = policy.spec.get("matchConstraints") or {}
+    return match.get("resourceRules") or (), match.get("matchPolicy")
 
 
 class Policies:

@@ -25,11 +25,11 @@ from pilothouse.apiserver.admission.dynamic.expressions import (
     compiled,
     run,
 )
-from pilothouse.apiserver.admission.dynamic.matching import Request, request_of
+from pilothouse.apiserver.admission.dynamic.matching import Relevant, Request, request_of
 from pilothouse.apiserver.admission.dynamic.seen import Seen
 from pilothouse.apiserver.admission.plugin import Attributes, Operation, Plugin
 from pilothouse.apiserver.admission.plugin import Environment as Server
-from pilothouse.apiserver.admission.policy import Invocation, Policies
+from pilothouse.apiserver.admission.policy import Invocation, Policies, rules_of
 
 MESSAGE_BYTES_MAX = 5 * 1024
 ANNOTATION_MAX = 10 * 1024
@@ -53,12 +53,13 @@ class _Policy(NamedTuple):
 
 
 class _Broken(NamedTuple):
-    """`position` of the validation; `error_type` as metrics tell it."""
+    """`position` of the validation; `error_type` as metrics tell it, and how long it took, on average."""
 
     message: str
     reason: str = "Invalid"
     error_type: str = "no_error"
     position: int = 0
+    seconds: float = 0.0
 
 
 def _compile(obj: Obj) -> _Policy:
@@ -100,15 +101,17 @@ class ValidatingAdmissionPolicy(Plugin):
         self._bindings = bound.Bindings(
             env.lister, VALIDATING_ADMISSION_POLICIES, VALIDATING_ADMISSION_POLICY_BINDINGS, _compile
         )
+        self._named: Relevant[bound.Bound[_Policy]] = Relevant(env, lambda one: rules_of(one.policy.common))
         self.idle: Callable[[], bool] | None = self._bindings.none
 
     async def validate(self, a: Attributes) -> None:
-        if rules.is_exempt(a):
+        named = [] if rules.is_exempt(a) else self._named.of(self._bindings.now(), a)
+        if not named:
             return
         request = request_of(a)
         seen = Seen(self._env, a, request)
         denied: list[tuple[Invocation, _Broken]] = []
-        for policy, bindings in self._bindings.now():
+        for policy, bindings in named:
             annotations: dict[str, list[str]] = {}
             for invocation in await self._policies.invocations(policy.common, list(bindings), a, request):
                 denied += await self._run(policy, invocation, request, seen, a, annotations)
@@ -141,14 +144,19 @@ class ValidatingAdmissionPolicy(Plugin):
         budget = Budget(BUDGET)
         variables = self._policies.variables(invocation, subject, namespace, budget)
         messages = self._policies.variables(invocation, subject, namespace, budget, authorizer=False)
-        denied = self._enforced(invocation, _broken(policy, variables, messages, budget), a, fails)
+        clock = self._env.world.clock
+        began_s = clock.monotonic()
+        broken = _broken(policy, variables, messages, budget)
+        if broken:
+            each_s = (clock.monotonic() - began_s) / len(policy.validations)
+            broken = [one._replace(seconds=each_s) for one in broken]
+        denied = self._enforced(invocation, broken, a, fails)
         fresh = Budget(BUDGET)
         seen_by = self._policies.variables(invocation, subject, namespace, fresh, authorizer=False)
         for error in _annotated(policy, seen_by, fresh, annotations):
             if fails:
-                self._metrics.validated(
-                    invocation.policy.name, invocation.binding_name, error.error_type, "deny"
-                )
+                names = (invocation.policy.name, invocation.binding_name)
+                self._metrics.validated(*names, error.error_type, "deny", error.seconds)
                 denied.append((invocation, error))
         return denied
 
@@ -163,10 +171,10 @@ class ValidatingAdmissionPolicy(Plugin):
         denied = []
         for one in broken:
             if one.error_type != "no_error" and not fails:
-                self._metrics.validated(policy, binding, one.error_type, "allow")
+                self._metrics.validated(policy, binding, one.error_type, "allow", one.seconds)
                 continue
             for action in actions:
-                self._metrics.validated(policy, binding, one.error_type, action.lower())
+                self._metrics.validated(policy, binding, one.error_type, action.lower(), one.seconds)
                 if action == "Deny":
                     denied.append((invocation, one))
                 elif action == "Warn":

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
+from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.dynamic import rules
 from pilothouse.apiserver.admission.dynamic.calling import Answer, CallFailed, Rejected, ask
 from pilothouse.apiserver.admission.dynamic.expressions import Subject, activation, conditions
 from pilothouse.apiserver.admission.dynamic.hooks import Hook, Hooks
-from pilothouse.apiserver.admission.dynamic.matching import Matcher, Request
+from pilothouse.apiserver.admission.dynamic.matching import Matcher, Relevant, Request
 from pilothouse.apiserver.admission.dynamic.seen import Seen
 from pilothouse.apiserver.admission.dynamic_metrics import CALLING_ERROR, INTERNAL_ERROR, NO_ERROR
 from pilothouse.apiserver.admission.plugin import Attributes, Environment, Operation, Plugin
 
 Step = Literal["admit", "validate"]
+
+
+def _rules(hook: Hook) -> tuple[Sequence[Obj], str | None]:
+    return hook.config.get("rules") or (), hook.config.get("matchPolicy")
 
 
 class Webhooks(Plugin):
@@ -35,11 +40,12 @@ class Webhooks(Plugin):
             )
         self._env = env
         self._hooks = Hooks(env.lister, self.resource)
+        self._named = Relevant(env, _rules)
         self._matcher = Matcher(env)
         self.idle: Callable[[], bool] | None = self._hooks.none
 
     def _relevant(self, a: Attributes) -> list[Hook]:
-        return [] if rules.is_exempt(a) else self._hooks.now()
+        return [] if rules.is_exempt(a) else self._named.of(self._hooks.now(), a)
 
     async def _subject(self, hook: Hook, a: Attributes, request: Request, seen: Seen) -> Subject | None:
         """What the webhook is to be asked about; None for nothing."""

@@ -7,9 +7,9 @@ shown in v1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from pilothouse.api import errors, labels
 from pilothouse.api.resources import NAMESPACES, Resource
@@ -138,6 +138,44 @@ class Matcher:
         if selector.empty:
             return True
         return any(obj is not None and selector.matches(_labels(obj)) for obj in (a.obj, a.old))
+
+
+T = TypeVar("T")
+
+
+class Relevant(Generic[T]):
+    """Of all webhooks or policies those whose rules name a kind of write: most name few kinds, and most writes are of
+    kinds that nobody names. `rules_of` gives rules (none: everything) and matchPolicy."""
+
+    def __init__(self, env: Environment, rules_of: Callable[[T], tuple[Sequence[Obj], str | None]]) -> None:
+        self._shapes = env.shapes
+        self._rules_of = rules_of
+        self._all: list[T] = []
+        self._generation = -1
+        self._kept: dict[tuple[str, ...], list[T]] = {}
+
+    def of(self, all_: list[T], a: Attributes) -> list[T]:
+        """`all_` is another list whenever one of them changed."""
+        generation = self._shapes.generation()
+        if all_ is not self._all or generation != self._generation:
+            self._kept.clear()
+            self._all, self._generation = all_, generation
+        r = a.resource
+        key = (a.operation, r.group, r.version, r.plural, a.group_version, a.subresource)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = [one for one in all_ if self._names(one, a)]
+        return found
+
+    def _names(self, one: T, a: Attributes) -> bool:
+        wanted, match_policy = self._rules_of(one)
+        if not wanted:
+            return True
+        own = request_of(a).resource
+        resources = (
+            (own,) if match_policy == "Exact" else (own, *self._shapes.equivalents(own, a.subresource))
+        )
+        return any(rules.names(rule, a, resource) for rule in wanted for resource in resources)
 
 
 def _labels(obj: Obj | None) -> Mapping[str, str]:

@@ -29,9 +29,13 @@ def is_exempt(a: Attributes) -> bool:
 def matches(rule: Obj, a: Attributes, resource: Resource, namespace: str) -> bool:
     """`resource` is what the request is for, or an equivalent of it; `namespace` is a namespace's own name where the
     request is for one."""
+    return _in_scope(rule.get("scope") or "*", resource, namespace) and names(rule, a, resource)
+
+
+def names(rule: Obj, a: Attributes, resource: Resource) -> bool:
+    """The same but for the scope: all of it hangs on the kind of write alone."""
     return (
-        _in_scope(rule.get("scope") or "*", resource, namespace)
-        and _named(rule.get("operations") or (), a.operation)
+        _named(rule.get("operations") or (), a.operation)
         and _named(rule.get("apiGroups") or (), resource.group)
         and _named(rule.get("apiVersions") or (), resource.version)
         and _has_resource(rule.get("resources") or (), resource.plural, a.subresource)
