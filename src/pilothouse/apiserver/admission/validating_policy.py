@@ -143,17 +143,21 @@ class ValidatingAdmissionPolicy(Plugin):
             return []
         budget = Budget(BUDGET)
         variables = self._policies.variables(invocation, subject, namespace, budget)
-        messages = self._policies.variables(invocation, subject, namespace, budget, authorizer=False)
+
+        def without_authorizer(of: Budget) -> dict[str, Any]:
+            return self._policies.variables(invocation, subject, namespace, of, authorizer=False)
+
         clock = self._env.world.clock
         began_s = clock.monotonic()
-        broken = _broken(policy, variables, messages, budget)
+        broken = _broken(policy, variables, without_authorizer, budget)
         if broken:
             each_s = (clock.monotonic() - began_s) / len(policy.validations)
             broken = [one._replace(seconds=each_s) for one in broken]
         denied = self._enforced(invocation, broken, a, fails)
+        if not policy.annotations:
+            return denied
         fresh = Budget(BUDGET)
-        seen_by = self._policies.variables(invocation, subject, namespace, fresh, authorizer=False)
-        for error in _annotated(policy, seen_by, fresh, annotations):
+        for error in _annotated(policy, without_authorizer(fresh), fresh, annotations):
             if fails:
                 names = (invocation.policy.name, invocation.binding_name)
                 self._metrics.validated(*names, error.error_type, "deny", error.seconds)
@@ -188,7 +192,7 @@ class ValidatingAdmissionPolicy(Plugin):
 
 
 def _broken(
-    policy: _Policy, variables: dict[str, Any], messages: dict[str, Any], budget: Budget
+    policy: _Policy, variables: dict[str, Any], messages: Callable[[Budget], dict[str, Any]], budget: Budget
 ) -> list[_Broken]:
     out: list[_Broken] = []
     for index, validation in enumerate(policy.validations):
@@ -203,12 +207,12 @@ def _broken(
     return out
 
 
-def _message(validation: _Validation, variables: dict[str, Any], budget: Budget) -> str:
+def _message(validation: _Validation, messages: Callable[[Budget], dict[str, Any]], budget: Budget) -> str:
     """The message that the policy's author worked out or wrote, or else the expression."""
     text = ""
     if validation.message_expression is not None:
         try:
-            value = run(validation.message_expression, variables, budget)
+            value = run(validation.message_expression, messages(budget), budget)
             text = value.strip() if isinstance(value, str) else ""
         except Failed:
             text = ""
