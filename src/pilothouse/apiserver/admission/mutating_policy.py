@@ -38,8 +38,11 @@ from pilothouse.apiserver.admission.policy import Invocation, Policies, rules_of
 
 
 class _Mutation(NamedTuple):
+    """`mismatch` is what is wrong with the names of its types, or ""."""
+
     patch_type: str
     expression: Expression
+    mismatch: str
 
 
 class _Policy(NamedTuple):
@@ -54,7 +57,9 @@ def _compile(obj: Obj) -> _Policy:
     for mutation in obj["spec"].get("mutations") or ():
         is_apply = mutation["patchType"] == "ApplyConfiguration"
         text = mutation["applyConfiguration" if is_apply else "jsonPatch"]["expression"]
-        out.append(_Mutation(mutation["patchType"], compiled(text, environment)))
+        expression = compiled(text, environment)
+        wrong = mutations.mismatch(expression.program.tree.root) if expression.program is not None else ""
+        out.append(_Mutation(mutation["patchType"], expression, wrong))
     return _Policy(common, out)
 
 
@@ -146,6 +151,8 @@ class MutatingAdmissionPolicy(Plugin):
         names, clock = (invocation.policy.name, invocation.binding_name), self._env.world.clock
         began_s = clock.monotonic()
         try:
+            if mutation.mismatch:
+                raise mutations.CannotApply(f"type mismatch: {mutation.mismatch}")
             value: Any = run(mutation.expression, variables, budget)
             if mutation.patch_type == "JSONPatch":
                 changed = mutations.patched(subject.obj, value)

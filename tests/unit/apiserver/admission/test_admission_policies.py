@@ -337,6 +337,19 @@ def test_a_mutation_that_fails_is_told_or_ignored(server: Dynamic) -> None:
     assert server.api("POST", MAPS, config_map("ignored-too", a="b")).code == 201
 
 
+def test_types_are_named_after_where_they_stand(server: Dynamic) -> None:
+    mutating(
+        server,
+        "named",
+        ("ApplyConfiguration", "Object{metadata: Object.spec{labels: {'a': 'b'}}}"),
+    )
+    answer = server.api("POST", MAPS, config_map("m", a="b"))
+    assert answer.message.endswith(
+        'denied request: type mismatch: unexpected type name "Object.spec", expected "Object.metadata", which matches '
+        "field name path from root Object type"
+    )
+
+
 def test_policies_and_webhooks_that_change_objects_see_each_others_work(server: Dynamic) -> None:
     """Policies come first; with reinvocationPolicy IfNeeded one is run again after a webhook."""
     count = "Object{metadata: Object.metadata{annotations: {'keys': string(size(object.data))}}}"

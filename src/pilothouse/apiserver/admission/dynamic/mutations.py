@@ -8,6 +8,8 @@ from typing import Any
 
 from pilothouse.api import errors
 from pilothouse.api.cel.functions import FUNCTIONS
+from pilothouse.api.cel.nodes import Expr
+from pilothouse.api.field import go_quote
 from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.endpoints.apply import typed
@@ -86,6 +88,25 @@ def _atomics(value: Any, type_: Type, path: str) -> list[str]:
             if type_.element is not None:
                 found += _atomics(inner, type_.element, f"{path}[{at}]")
     return found
+
+
+def mismatch(node: Expr, wanted: str = "") -> str:
+    """What is wrong with the names of an expression's types, or "": in `Object{spec: Object.spec{…}}` they name the
+    path that a value is at (CheckTypeNamesMatchFieldPathNames)."""
+    is_object = node.kind == "struct" and node.name.partition(".")[0] == "Object"
+    if is_object and wanted and node.name != wanted:
+        return (
+            f"unexpected type name {go_quote(node.name)}, expected {go_quote(wanted)}, which matches field name path "
+            "from root Object type"
+        )
+    inner = [(child, wanted if node.kind == "list" else "") for child in node.args]
+    inner += [
+        (entry.value, f"{node.name}.{entry.key}" if is_object and isinstance(entry.key, str) else "")
+        for entry in node.entries
+    ]
+    if node.target is not None:
+        inner.append((node.target, ""))
+    return next((found for child, path in inner if (found := mismatch(child, path))), "")
 
 
 def native(value: Any) -> Any:
