@@ -48,9 +48,9 @@ def run(cluster: Running, kubectl: str, tmp_path: Path) -> Kubectl:
 
 
 @contextmanager
-def operator(cluster: Running, directory: Path) -> Iterator[None]:
+def operator(cluster: Running, directory: Path, program: str = _OPERATOR) -> Iterator[None]:
     """`kopf run` until the block's end."""
-    (directory / "machines.py").write_text(_OPERATOR)
+    (directory / "machines.py").write_text(program)
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     with (directory / "kopf.log").open("w") as log:
         process = subprocess.Popen(

@@ -44,6 +44,8 @@ class Router:
         self._discovery = discovery
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         """Returns once definitions that other servers stored are served here, too; None when there are no others."""
+        self.generation = 0
+        """Changes whenever a kind comes or goes."""
         self._scopes: dict[tuple[str, str, str], Scope] = {}
         self._computed: dict[tuple[str, str, str], tuple[Resource, PathHandler]] = {}
         self._subresources: dict[tuple[str, str, str], ResourceHandler] = {}
@@ -51,10 +53,12 @@ class Router:
 
     def add_scope(self, scope: Scope) -> None:
         r = scope.kind.resource
+        self.generation += 1
         self._scopes[(r.group, r.version, r.plural)] = scope
 
     def remove_scope(self, scope: Scope) -> None:
         r = scope.kind.resource
+        self.generation += 1
         self._scopes.pop((r.group, r.version, r.plural), None)
 
     def add_computed(self, resource: Resource, handler: PathHandler) -> None:

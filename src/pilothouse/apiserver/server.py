@@ -28,6 +28,7 @@ from pilothouse.api.resources import CONFIG_MAPS, SECRETS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
+from pilothouse.apiserver.admission.dynamic_metrics import DynamicMetrics
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
 from pilothouse.apiserver.authn.bootstrap_tokens import BootstrapTokens
@@ -71,6 +72,7 @@ from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 from pilothouse.apiserver.request import LOOPBACK, Request, Response
 from pilothouse.apiserver.router import Router
+from pilothouse.apiserver.served_kinds import ServedKinds
 from pilothouse.apiserver.state_metrics import StateMetrics
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.compactor import Compactor
@@ -81,6 +83,7 @@ from pilothouse.apiserver.storage.range_allocation import RangeAllocation
 from pilothouse.apiserver.storage.requests import StoreRequests
 from pilothouse.apiserver.storage.store import ResourceStore, failure
 from pilothouse.apiserver.storage.watch_cache import WatchCache
+from pilothouse.apiserver.webhook_client import WebhookClient
 from pilothouse.etcd.contract import Backend, Range, StoreError
 from pilothouse.kit.world import World
 
@@ -173,6 +176,7 @@ class ApiServer:
         nodes = NodeAuthorizer(NodeGraph(self.lister))
         self.authorizer = Modes(self._rbac, options.authorization_modes, nodes)
         system = self.objects = SystemObjects(self)
+        self._webhooks = WebhookClient(self.lister)
         self.admission: AdmissionChain = admission_chain(
             Environment(
                 self.lister,
@@ -181,6 +185,9 @@ class ApiServer:
                 self.authorizer.authorize,
                 self.resource_of,
                 options.admission_configuration,
+                ServedKinds(lambda: self.router, lambda: self._builtins),
+                partial(self._webhooks.post, tell_timeout=True),
+                DynamicMetrics(metrics),
             ),
             options.enable_admission,
             options.disable_admission,
@@ -572,6 +579,7 @@ class ApiServer:
         if self.resource_metrics is not None:
             await self.resource_metrics.stop()
         await self._custom.stop()
+        await self._webhooks.close()
         await self._compactor.stop()
         await self._cache.stop()
 

@@ -244,7 +244,7 @@ def validating_admission_policy(obj: Obj, old: Obj | None = None) -> f.Errors:
 def mutating_admission_policy(obj: Obj, old: Obj | None = None) -> f.Errors:
     spec, path = obj["spec"], "spec"
     errors, environment = _policy(obj, old)
-    environment = _with_patches(environment)
+    environment = with_patches(environment)
     mutations = spec.get("mutations") or []
     if not mutations:
         errors.append(f.required(f"{path}.mutations", "mutations must contain at least one item"))
@@ -453,7 +453,7 @@ def _any_field(_name: str) -> cel.CelType:
 _JSON_PATCH_FIELDS = {"op": cel.STRING, "path": cel.STRING, "from": cel.STRING, "value": cel.DYN}
 
 
-def _with_patches(environment: Environment) -> Environment:
+def with_patches(environment: Environment) -> Environment:
     """What mutations make: `Object{…}` and its nested types, with any field, and lists of `JSONPatch{…}`."""
     return (
         environment.with_struct("Object", _any_field)

@@ -20,6 +20,8 @@ from pilothouse.apiserver.admission.extended_resource_toleration import Extended
 from pilothouse.apiserver.admission.hard_anti_affinity import LimitPodHardAntiAffinityTopology
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics, Latencies
+from pilothouse.apiserver.admission.mutating_policy import MutatingAdmissionPolicy
+from pilothouse.apiserver.admission.mutating_webhook import MutatingAdmissionWebhook
 from pilothouse.apiserver.admission.namespace_autoprovision import NamespaceAutoProvision
 from pilothouse.apiserver.admission.namespace_exists import NamespaceExists
 from pilothouse.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
@@ -38,6 +40,8 @@ from pilothouse.apiserver.admission.service_account import ServiceAccount
 from pilothouse.apiserver.admission.simple import AlwaysAdmit, AlwaysDeny
 from pilothouse.apiserver.admission.storage_protection import StorageObjectInUseProtection
 from pilothouse.apiserver.admission.taint_nodes import TaintNodesByCondition
+from pilothouse.apiserver.admission.validating_policy import ValidatingAdmissionPolicy
+from pilothouse.apiserver.admission.validating_webhook import ValidatingAdmissionWebhook
 from pilothouse.apiserver.admission.volume_claim_resize import PersistentVolumeClaimResize
 from pilothouse.kit.world import Clock
 
@@ -83,6 +87,10 @@ ORDERED: dict[str, Entry] = {
     DefaultIngressClass.name: Entry(DefaultIngressClass, ON),
     DenyServiceExternalIPs.name: Entry(lambda env: DenyServiceExternalIPs(), OFF),
     PodTopologyLabels.name: Entry(PodTopologyLabels, ON),
+    MutatingAdmissionPolicy.name: Entry(MutatingAdmissionPolicy, ON),
+    MutatingAdmissionWebhook.name: Entry(MutatingAdmissionWebhook, ON),
+    ValidatingAdmissionPolicy.name: Entry(ValidatingAdmissionPolicy, ON),
+    ValidatingAdmissionWebhook.name: Entry(ValidatingAdmissionWebhook, ON),
     ResourceQuota.name: Entry(ResourceQuota, ON),
     AlwaysDeny.name: Entry(lambda env: AlwaysDeny(), OFF),
 }
@@ -95,13 +103,9 @@ NOT_SERVED = frozenset(
     (
         "ImagePolicyWebhook",
         "JobValidation",
-        "MutatingAdmissionPolicy",
-        "MutatingAdmissionWebhook",
         "NodeDeclaredFeatureValidator",
         "PodGroupWorkloadExists",
         "PodResizeValidator",
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionWebhook",
     )
 )
 """Upstream's, but not here yet: they may be left out, not asked for."""
@@ -116,6 +120,7 @@ class _Call(NamedTuple):
     plugin: str
     ask: _Ask
     latencies: Latencies
+    idle: Callable[[], bool] | None = None
 
 
 class _Step(NamedTuple):
@@ -147,7 +152,11 @@ class Chain:
         return [plugin.name for plugin in self._plugins]
 
     async def admit(self, a: Attributes) -> None:
-        await self._run(a, self._of(a).mutating)
+        step = self._of(a).mutating
+        await self._run(a, step)
+        if a.rounds is not None and a.rounds.wanted:
+            a.rounds.again = True
+            await self._run(a, step)
 
     async def validate(self, a: Attributes) -> None:
         await self._run(a, self._of(a).validating)
@@ -157,7 +166,9 @@ class Chain:
         began_s = started_s = monotonic()
         plugin = ""
         try:
-            for plugin, ask, latencies in step.calls:  # noqa: B007 - who refused is told below
+            for plugin, ask, latencies, idle in step.calls:  # noqa: B007 - who refused is told below
+                if idle is not None and idle():
+                    continue
                 await ask(a)
                 ended_s = monotonic()
                 latencies.add(ended_s - started_s)
@@ -186,18 +197,25 @@ class Chain:
             ]
             chosen = self._chosen[key] = _Chosen(
                 self._step(
-                    "admit", a, [(p.name, p.admit) for p in asked if type(p).admit is not Plugin.admit]
+                    "admit",
+                    a,
+                    [(p.name, p.admit, p.idle) for p in asked if type(p).admit is not Plugin.admit],
                 ),
                 self._step(
                     "validate",
                     a,
-                    [(p.name, p.validate) for p in asked if type(p).validate is not Plugin.validate],
+                    [(p.name, p.validate, p.idle) for p in asked if type(p).validate is not Plugin.validate],
                 ),
             )
         return chosen
 
-    def _step(self, name: str, a: Attributes, asked: Iterable[tuple[str, _Ask]]) -> _Step:
-        calls = [_Call(plugin, ask, self._latencies(plugin, name, a.operation)) for plugin, ask in asked]
+    def _step(
+        self, name: str, a: Attributes, asked: Iterable[tuple[str, _Ask, Callable[[], bool] | None]]
+    ) -> _Step:
+        calls = [
+            _Call(plugin, ask, self._latencies(plugin, name, a.operation), idle)
+            for plugin, ask, idle in asked
+        ]
         return _Step(name, calls, self._latencies("", name, a.operation))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from pilothouse.api import errors
 from pilothouse.api.resources import Resource
+from pilothouse.api.structure import Type
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.admission.dynamic_metrics import DynamicMetrics
 from pilothouse.apiserver.authz.rbac import Decision
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.request import RequestInfo, UserInfo
+from pilothouse.apiserver.webhook_client import WebhookError
 from pilothouse.kit.world import World
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
@@ -34,6 +37,34 @@ NO_KIND = ObjectKind("", "", "")
 
 
 @dataclass(slots=True)
+class Rounds:
+    """Mutation by webhooks and policies comes in two rounds at most (reinvocation.go): when one changed the object in
+    the first (`wanted`), all plugins are asked once more, and then (`again`) those who want to see what came after
+    them. `seen` is what each of both plugins remembers of the first round."""
+
+    wanted: bool = False
+    again: bool = False
+    seen: dict[str, Reinvoked] = field(default_factory=dict)
+
+    def of(self, plugin: str) -> Reinvoked:
+        return self.seen.setdefault(plugin, Reinvoked())
+
+
+@dataclass(slots=True)
+class Reinvoked:
+    """`eligible` were asked and want to be asked again when something changes after them; `due` are those for whom
+    something did. `left` is the object as the plugin left it."""
+
+    eligible: set[str] = field(default_factory=set)
+    due: set[str] = field(default_factory=set)
+    left: Obj | None = None
+
+    def changed(self) -> None:
+        self.due |= self.eligible
+        self.eligible = set()
+
+
+@dataclass(slots=True)
 class Attributes:
     """One operation. `obj` is None for DELETE and belongs to the request (plugins change it in place);
     `old` is shared and None for CREATE. `options` is the Create/Update/DeleteOptions object. `name` is "" while a
@@ -51,6 +82,18 @@ class Attributes:
     options: Obj
     warnings: list[str]
     kind: ObjectKind = NO_KIND
+    group_version: str = ""
+    """The version that the request came by; "" for the resource's own."""
+    rounds: Rounds | None = None
+    """None as long as nothing has changed the object from outside."""
+    annotations: dict[str, str] | None = None
+    """Of the audit event, by key; None when there are none."""
+
+    def annotate(self, key: str, value: str) -> None:
+        """Add to the audit event; the first of a key stays."""
+        if self.annotations is None:
+            self.annotations = {}
+        self.annotations.setdefault(key, value)
 
     def __post_init__(self) -> None:
         if self.kind is NO_KIND:
@@ -77,6 +120,52 @@ class Objects(Protocol):
         """Store the status of `obj`, whose resourceVersion must be the stored one: ApiError 409 otherwise."""
 
 
+class Shapes(Protocol):
+    """Which versions of a resource are served, and objects in them."""
+
+    def generation(self) -> int:
+        """Another one whenever a kind came or went."""
+
+    def equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
+        """All served versions of what is stored with this resource, itself among them (two groups have events)."""
+
+    async def convert(self, obj: Obj, resource: Resource) -> Obj:
+        """An object (shared) in the version of a resource; the same dict when it is in it. Raises ApiError."""
+
+    def complete(self, obj: Obj, kind: ObjectKind, resource: Resource) -> Obj:
+        """A changed object, decoded and defaulted. ValueError when it does not fit its type."""
+
+    def type_of(self, kind: ObjectKind, resource: Resource) -> Type | None:
+        """None for a kind that is not known."""
+
+
+class NoShapes:
+    """Where every resource has one version only, and objects are taken as they are."""
+
+    def generation(self) -> int:
+        return 0
+
+    def equivalents(self, resource: Resource, subresource: str) -> Sequence[Resource]:
+        return (resource,)
+
+    async def convert(self, obj: Obj, resource: Resource) -> Obj:
+        return obj
+
+    def complete(self, obj: Obj, kind: ObjectKind, resource: Resource) -> Obj:
+        return obj
+
+    def type_of(self, kind: ObjectKind, resource: Resource) -> Type | None:
+        return None
+
+
+Post = Callable[[Obj, bytes, float], Awaitable[bytes]]
+"""Ask the webhook that a clientConfig names, with a body and a time limit in seconds. Raises WebhookError."""
+
+
+async def _no_post(config: Obj, body: bytes, timeout_s: float) -> bytes:
+    raise WebhookError("webhooks cannot be asked here")
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What plugins may use. `kind(group, version, kind)` is the resource that is served for a kind;
@@ -88,6 +177,9 @@ class Environment:
     authorize: Callable[[UserInfo, RequestInfo], Decision]
     kind: Callable[[str, str, str], Resource | None]
     configuration: Mapping[str, Obj] = field(default_factory=dict)
+    shapes: Shapes = field(default_factory=NoShapes)
+    post: Post = _no_post
+    metrics: DynamicMetrics = field(default_factory=DynamicMetrics)
 
 
 class Plugin:
@@ -99,6 +191,10 @@ class Plugin:
     operations: ClassVar[frozenset[Operation]] = frozenset()
     targets: ClassVar[frozenset[Target] | None] = None
     """None for every resource."""
+
+    idle: Callable[[], bool] | None = None
+    """Whether there is nothing to ask about now, whatever the write; None for plugins that always have an opinion.
+    Asked for every write, so it must cost nothing."""
 
     def concerns(self, resource: Resource, subresource: str) -> bool:
         return self.targets is None or (resource.group, resource.plural, subresource) in self.targets

@@ -126,6 +126,8 @@ class Rest:
         generated = not meta.get("name") and bool(meta.get("generateName"))
         attributes = self.attributes(ctx, "CREATE", obj, None, options)
         await self.admission.admit(attributes)
+        meta = obj["metadata"]
+        generated = generated and not meta.get("name")
         metadata.deduplicate_owners(obj, ctx.warnings, after_admission=True)
         if self._guard is not None:
             self._guard(ctx, obj, None)
@@ -510,6 +512,7 @@ class Rest:
             options,
             ctx.warnings,
             kind,
+            ctx.group_version,
         )
 
 

@@ -194,7 +194,7 @@ async def test_a_service_that_leads_nowhere(known: dict[str, Any], told: str) ->
     client = WebhookClient(_Known(**known))
     with pytest.raises(WebhookError) as caught:
         await client.post({"service": {"namespace": "default", "name": "hook"}}, b"", 1.0)
-    assert str(caught.value) == told
+    assert str(caught.value) == f'Post "https://hook.default.svc:443/": {told}'
 
 
 _OBJECT = {"apiVersion": "g/v1", "kind": "Thing", "metadata": {"name": "x", "uid": "u"}}
