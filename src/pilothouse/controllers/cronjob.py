@@ -8,6 +8,7 @@ When it is due is decided in `cronjob_rules`.
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -16,11 +17,14 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CRON_JOBS, JOBS
 from pilothouse.api.types import Obj
 from pilothouse.client.events import reference
+from pilothouse.client.informer import key_of
 from pilothouse.client.reconciler import Controller, Failure, controller_of, is_terminating_namespace
 from pilothouse.controllers import cronjob_rules as rules
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.pods_owner import controller_uid
 from pilothouse.kit.world import timestamp
+
+log = logging.getLogger(__name__)
 
 _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
 
@@ -30,7 +34,8 @@ class CronJobController(Controller):
     queue_name: ClassVar[str] = "cronjob"
 
     def setup(self) -> None:
-        self._cron_jobs = self.watch(CRON_JOBS)
+        self._cron_jobs = self.watch(CRON_JOBS, changed=lambda old, new: not _is_rescheduled(old, new))
+        self._cron_jobs.add_handler(_Rescheduled(self))
         self._jobs = self.owned(JOBS, owner=CRON_JOBS)
         self._jobs.add_index("controller", controller_uid)
 
@@ -40,6 +45,17 @@ class CronJobController(Controller):
             return None
         jobs = self._jobs.by_index("controller", cj["metadata"]["uid"])
         return await _Sync(self, cj, jobs).run()
+
+    def rescheduled(self, cj: Obj) -> None:
+        """A new schedule counts from its next time on: what it would have missed before nobody missed. One that
+        cannot be read is not looked at."""
+        try:
+            delay_s = rules.next_delay_s(cj, cron.parse(rules.schedule_text(cj)), self.world.now())
+        except ValueError as error:
+            log.info("%s: %s: unparseable schedule: %s", self.name, key_of(cj), error)
+            return
+        if delay_s is not None:
+            self.queue.add_after(key_of(cj), delay_s)
 
     async def live_job(self, namespace: str, name: str) -> Obj | None:
         """The job as the API server knows it."""
@@ -244,6 +260,27 @@ class _Sync:
 
     def _tell(self, kind: str, reason: str, message: str) -> None:
         self._c.recorder.event(self._cj, kind, reason, message)
+
+
+class _Rescheduled:
+    """Hears of cron jobs whose schedule was changed."""
+
+    def __init__(self, controller: CronJobController) -> None:
+        self._controller = controller
+
+    def on_add(self, obj: Obj) -> None:
+        """It is looked at anyway."""
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if _is_rescheduled(old, new):
+            self._controller.rescheduled(new)
+
+    def on_delete(self, obj: Obj) -> None:
+        """Its jobs go with it."""
+
+
+def _is_rescheduled(old: Obj, new: Obj) -> bool:
+    return any(old["spec"].get(name) != new["spec"].get(name) for name in ("schedule", "timeZone"))
 
 
 def _typed(cj: Obj) -> Obj:

@@ -78,6 +78,22 @@ def test_suspended_ones_start_nothing(simulate: Any) -> None:
     simulate(scenario)
 
 
+def test_a_new_schedule_counts_from_its_next_time_on(simulate: Any) -> None:
+    """updateCronJob: the cron job is looked at when the new schedule is due, not for what it would have missed."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(CRON_JOBS, cron_job("0 0 1 6 *"))
+        await lab.wait(130)
+        await lab.patch(CRON_JOBS, "cj", {"spec": {"schedule": "* * * * *"}})
+        await lab.wait(30)
+        assert await lab.names(JOBS) == []
+        await lab.wait(20)
+        (job,) = await lab.list(JOBS)
+        assert job["metadata"]["annotations"][rules.SCHEDULED_ANNOTATION] == "2026-01-01T00:03:00Z"
+
+    simulate(scenario)
+
+
 def test_times_are_those_of_the_zone(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         await lab.create(CRON_JOBS, cron_job("2 9 * * *", timeZone="Asia/Tokyo"))
