@@ -18,7 +18,13 @@ from pilothouse.api.resources import CRON_JOBS, JOBS
 from pilothouse.api.types import Obj
 from pilothouse.client.events import reference
 from pilothouse.client.informer import key_of
-from pilothouse.client.reconciler import Controller, Failure, controller_of, is_terminating_namespace
+from pilothouse.client.reconciler import (
+    Controller,
+    Failure,
+    TryAgain,
+    controller_of,
+    is_terminating_namespace,
+)
 from pilothouse.controllers import cronjob_rules as rules
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.pods_owner import controller_uid
@@ -86,13 +92,13 @@ class _Sync:
 
     async def run(self) -> float | None:
         delay_s: float | None = None
-        failure: Failure | None = None
+        failure: Failure | TryAgain | None = None
         await self._look_at_jobs()
         await self._drop_missing()
         if not is_terminating(self._cj):
             try:
                 delay_s = await self._start_what_is_due()
-            except (ApiError, ConnectionError) as error:
+            except (ApiError, ConnectionError, TryAgain) as error:
                 failure = error
         for job in rules.expendable(self._cj, self._jobs):
             await self._delete(job)
@@ -211,9 +217,13 @@ class _Sync:
         if self._cj["spec"].get("concurrencyPolicy") != "Replace":
             return
         for ref in list(self._active):
-            job = await self._c.live_job(ref["namespace"], ref["name"])
-            if job is not None:
-                await self._delete(job)
+            try:
+                job = await self._c.client.get(JOBS, ref["name"], ref["namespace"])
+            except ApiError as error:
+                self._tell("Warning", "FailedGet", f"Get job: {error}")
+                raise
+            if not await self._delete(job):
+                raise TryAgain(f"could not replace job {ref['namespace']}/{ref['name']}")
 
     async def _start(self, scheduled_s: float) -> None:
         wanted = rules.new_job(self._cj, scheduled_s)
@@ -235,7 +245,9 @@ class _Sync:
         self._active.append(reference(job, "batch/v1", "Job"))
         self._status["lastScheduleTime"] = timestamp(scheduled_s)
 
-    async def _delete(self, job: Obj) -> None:
+    async def _delete(self, job: Obj) -> bool:
+        """False when it could not be deleted, which its cron job's events tell: that does not keep the status from
+        being written."""
         meta = job["metadata"]
         try:
             # Its pods go with it; the API's own default for jobs would orphan them.
@@ -243,11 +255,10 @@ class _Sync:
             await self._c.client.delete(JOBS, meta["name"], meta["namespace"], options)
         except ApiError as error:
             self._tell("Warning", "FailedDelete", f"Deleted job: {error}")
-            if error.code != 404:
-                raise
-            return
+            return False
         self._deactivate(meta["uid"])
         self._tell("Normal", "SuccessfulDelete", f"Deleted job {meta['name']}")
+        return True
 
     # -- status -----------------------------------------------------------------------------------------
 

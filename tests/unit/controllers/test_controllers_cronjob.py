@@ -69,6 +69,21 @@ def test_replace_deletes_the_running_job(simulate: Any) -> None:
     simulate(scenario)
 
 
+def test_a_finished_job_that_cannot_be_deleted_keeps_nothing_else_back(simulate: Any, kept: set[str]) -> None:
+    async def scenario(lab: Any) -> None:
+        minutes = int(parse_timestamp("2026-01-01T00:00:00Z")) // 60
+        kept.add(f"cj-{minutes + 1}")
+        await lab.create(CRON_JOBS, cron_job(successfulJobsHistoryLimit=0))
+        await lab.wait(210)
+        assert await lab.names(JOBS) == [f"cj-{minutes + 1}"]
+        status = (await lab.get(CRON_JOBS, "cj"))["status"]
+        assert status["lastScheduleTime"] == "2026-01-01T00:03:00Z"
+        assert status["lastSuccessfulTime"] >= "2026-01-01T00:03:00Z"
+        assert any(reason == "FailedDelete" for _, reason, *_ in await lab.events("cj"))
+
+    simulate(scenario)
+
+
 def test_suspended_ones_start_nothing(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         await lab.create(CRON_JOBS, cron_job("* * * * *", suspend=True))
