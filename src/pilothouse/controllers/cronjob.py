@@ -8,6 +8,7 @@ When it is due is decided in `cronjob_rules`.
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -16,11 +17,20 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CRON_JOBS, JOBS
 from pilothouse.api.types import Obj
 from pilothouse.client.events import reference
-from pilothouse.client.reconciler import Controller, Failure, controller_of, is_terminating_namespace
+from pilothouse.client.informer import key_of
+from pilothouse.client.reconciler import (
+    Controller,
+    Failure,
+    TryAgain,
+    controller_of,
+    is_terminating_namespace,
+)
 from pilothouse.controllers import cronjob_rules as rules
 from pilothouse.controllers.pods import is_terminating
 from pilothouse.controllers.pods_owner import controller_uid
 from pilothouse.kit.world import timestamp
+
+log = logging.getLogger(__name__)
 
 _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
 
@@ -30,7 +40,8 @@ class CronJobController(Controller):
     queue_name: ClassVar[str] = "cronjob"
 
     def setup(self) -> None:
-        self._cron_jobs = self.watch(CRON_JOBS)
+        self._cron_jobs = self.watch(CRON_JOBS, changed=lambda old, new: not _is_rescheduled(old, new))
+        self._cron_jobs.add_handler(_Rescheduled(self))
         self._jobs = self.owned(JOBS, owner=CRON_JOBS)
         self._jobs.add_index("controller", controller_uid)
 
@@ -40,6 +51,17 @@ class CronJobController(Controller):
             return None
         jobs = self._jobs.by_index("controller", cj["metadata"]["uid"])
         return await _Sync(self, cj, jobs).run()
+
+    def rescheduled(self, cj: Obj) -> None:
+        """A new schedule counts from its next time on: what it would have missed before nobody missed. One that
+        cannot be read is not looked at."""
+        try:
+            delay_s = rules.next_delay_s(cj, cron.parse(rules.schedule_text(cj)), self.world.now())
+        except ValueError as error:
+            log.info("%s: %s: unparseable schedule: %s", self.name, key_of(cj), error)
+            return
+        if delay_s is not None:
+            self.queue.add_after(key_of(cj), delay_s)
 
     async def live_job(self, namespace: str, name: str) -> Obj | None:
         """The job as the API server knows it."""
@@ -70,13 +92,13 @@ class _Sync:
 
     async def run(self) -> float | None:
         delay_s: float | None = None
-        failure: Failure | None = None
+        failure: Failure | TryAgain | None = None
         await self._look_at_jobs()
         await self._drop_missing()
         if not is_terminating(self._cj):
             try:
                 delay_s = await self._start_what_is_due()
-            except (ApiError, ConnectionError) as error:
+            except (ApiError, ConnectionError, TryAgain) as error:
                 failure = error
         for job in rules.expendable(self._cj, self._jobs):
             await self._delete(job)
@@ -195,9 +217,13 @@ class _Sync:
         if self._cj["spec"].get("concurrencyPolicy") != "Replace":
             return
         for ref in list(self._active):
-            job = await self._c.live_job(ref["namespace"], ref["name"])
-            if job is not None:
-                await self._delete(job)
+            try:
+                job = await self._c.client.get(JOBS, ref["name"], ref["namespace"])
+            except ApiError as error:
+                self._tell("Warning", "FailedGet", f"Get job: {error}")
+                raise
+            if not await self._delete(job):
+                raise TryAgain(f"could not replace job {ref['namespace']}/{ref['name']}")
 
     async def _start(self, scheduled_s: float) -> None:
         wanted = rules.new_job(self._cj, scheduled_s)
@@ -219,7 +245,9 @@ class _Sync:
         self._active.append(reference(job, "batch/v1", "Job"))
         self._status["lastScheduleTime"] = timestamp(scheduled_s)
 
-    async def _delete(self, job: Obj) -> None:
+    async def _delete(self, job: Obj) -> bool:
+        """False when it could not be deleted, which its cron job's events tell: that does not keep the status from
+        being written."""
         meta = job["metadata"]
         try:
             # Its pods go with it; the API's own default for jobs would orphan them.
@@ -227,11 +255,10 @@ class _Sync:
             await self._c.client.delete(JOBS, meta["name"], meta["namespace"], options)
         except ApiError as error:
             self._tell("Warning", "FailedDelete", f"Deleted job: {error}")
-            if error.code != 404:
-                raise
-            return
+            return False
         self._deactivate(meta["uid"])
         self._tell("Normal", "SuccessfulDelete", f"Deleted job {meta['name']}")
+        return True
 
     # -- status -----------------------------------------------------------------------------------------
 
@@ -244,6 +271,27 @@ class _Sync:
 
     def _tell(self, kind: str, reason: str, message: str) -> None:
         self._c.recorder.event(self._cj, kind, reason, message)
+
+
+class _Rescheduled:
+    """Hears of cron jobs whose schedule was changed."""
+
+    def __init__(self, controller: CronJobController) -> None:
+        self._controller = controller
+
+    def on_add(self, obj: Obj) -> None:
+        """It is looked at anyway."""
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if _is_rescheduled(old, new):
+            self._controller.rescheduled(new)
+
+    def on_delete(self, obj: Obj) -> None:
+        """Its jobs go with it."""
+
+
+def _is_rescheduled(old: Obj, new: Obj) -> bool:
+    return any(old["spec"].get(name) != new["spec"].get(name) for name in ("schedule", "timeZone"))
 
 
 def _typed(cj: Obj) -> Obj:

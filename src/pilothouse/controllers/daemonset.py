@@ -13,7 +13,13 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of
-from pilothouse.client.reconciler import Environment, Failure, controller_ref, is_terminating_namespace
+from pilothouse.client.reconciler import (
+    Environment,
+    Failure,
+    controller_of,
+    controller_ref,
+    is_terminating_namespace,
+)
 from pilothouse.controllers import adoption, revisions
 from pilothouse.controllers import daemonset_rules as rules
 from pilothouse.controllers.deployment_rules import template_hash
@@ -38,7 +44,8 @@ class DaemonSetController(PodsOwner):
 
     def setup(self) -> None:
         super().setup()
-        self._revisions = self.owned(CONTROLLER_REVISIONS, owner=DAEMON_SETS)
+        self._revisions = self.informer(CONTROLLER_REVISIONS)
+        self._revisions.add_handler(_RevisionHandler(self))
         self._revisions.add_index("controller", controller_uid)
         self._nodes = self.informer(NODES)
         self._nodes.add_handler(_NodeHandler(self))
@@ -213,6 +220,15 @@ class DaemonSetController(PodsOwner):
         if min_ready_s and is_ready(pod) and not is_ready(old):
             self.queue.add_after(key, min_ready_s + 1)
 
+    def wake_owner(self, revision: Obj) -> None:
+        key = self.owner_key(revision)
+        if key is not None:
+            self.queue.add(key)
+
+    def wake_adopters(self, revision: Obj) -> None:
+        for key in self.wants(revision):
+            self.queue.add(key)
+
     def node_changed(self, old: Obj | None, new: Obj | None) -> None:
         """Queue the sets that want or leave a node."""
         for ds in self._owners.list():
@@ -220,6 +236,30 @@ class DaemonSetController(PodsOwner):
             after = rules.fit(ds, new) if new is not None else rules.NOWHERE
             if before != after:
                 self.queue.add(key_of(ds))
+
+
+class _RevisionHandler:
+    """A revision that changes or goes wakes its set, an orphan the sets that might adopt it. One that comes with an
+    owner wakes nobody: of two with one template the older would be deleted."""
+
+    def __init__(self, controller: DaemonSetController) -> None:
+        self._controller = controller
+
+    def on_add(self, obj: Obj) -> None:
+        if controller_of(obj) is None:
+            self._controller.wake_adopters(obj)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        before, now = controller_of(old), controller_of(new)
+        if before != now:
+            self._controller.wake_owner(old)
+        if now is not None:
+            self._controller.wake_owner(new)
+        elif before is not None or old["metadata"].get("labels") != new["metadata"].get("labels"):
+            self._controller.wake_adopters(new)
+
+    def on_delete(self, obj: Obj) -> None:
+        self._controller.wake_owner(obj)
 
 
 class _NodeHandler:

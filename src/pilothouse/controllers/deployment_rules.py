@@ -122,6 +122,14 @@ def status_sum(sets: Iterable[Obj], field: str) -> int:
     return sum((rs.get("status") or {}).get(field, 0) for rs in sets)
 
 
+def terminating(sets: Iterable[Obj]) -> int | None:
+    """How many pods are on their way out; None when a set that was looked at does not say
+    (GetTerminatingReplicaCountForReplicaSets)."""
+    statuses = [rs.get("status") or {} for rs in sets]
+    counts = [s.get("terminatingReplicas") for s in statuses if s.get("observedGeneration")]
+    return None if None in counts else sum(c for c in counts if c is not None)
+
+
 def annotation(obj: Obj, name: str) -> str:
     return str((obj["metadata"].get("annotations") or {}).get(name, ""))
 
@@ -323,8 +331,10 @@ def calculate_status(d: Obj, sets: list[Obj], new: Obj | None, now: str) -> Obj:
         "readyReplicas": status_sum(sets, "readyReplicas"),
         "availableReplicas": available,
         "unavailableReplicas": max(total(sets) - available, 0),
-        "terminatingReplicas": status_sum(sets, "terminatingReplicas"),
     }
+    leaving = terminating(sets)
+    if leaving is not None:
+        status["terminatingReplicas"] = leaving
     if "collisionCount" in old:
         status["collisionCount"] = old["collisionCount"]
     if available >= replicas(d) - max_unavailable(d):

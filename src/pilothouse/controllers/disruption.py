@@ -103,7 +103,7 @@ class DisruptionController(Controller):
         pods = self._pods_of(budget)
         if not pods:
             self._tell(budget, "Normal", "NoPods", "No matching pods found")
-        expected = len(pods)
+        expected = len(pods) if rules.has_limit(budget) else 0
         if rules.needs_scale(budget):
             expected, unmanaged = await self._expected_scale(pods)
             if unmanaged:

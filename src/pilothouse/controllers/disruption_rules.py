@@ -28,6 +28,11 @@ def needs_scale(budget: Obj) -> bool:
     return spec.get("maxUnavailable") is not None or isinstance(spec.get("minAvailable"), str)
 
 
+def has_limit(budget: Obj) -> bool:
+    """Whether a budget says how many pods must stay. One that does not expects no pods, and so lets none go."""
+    return any(budget["spec"].get(name) is not None for name in ("minAvailable", "maxUnavailable"))
+
+
 def desired(budget: Obj, expected: int) -> int:
     """How many of `expected` pods must be healthy."""
     spec = budget["spec"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from pilothouse.controllers.trigger_times import TriggerTimes, annotated
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 CONTROLLER = "endpoint-controller"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+LEADER = "control-plane.alpha.kubernetes.io/leader"
+"""On endpoints that are the lock of an old leader election, and belong to no service."""
 ADDRESSES_MAX = 1000
 
 
@@ -34,6 +37,14 @@ class EndpointsController(Controller):
         self._pods = self.watch(PODS, keys=self._services_of, changed=rules.changed)
         self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
         self._triggers = TriggerTimes()
+
+    async def run(self) -> None:
+        """Begins with what services left behind that went while nobody looked (checkLeftoverEndpoints)."""
+        await asyncio.gather(self._endpoints.synced(), self._services.synced())
+        for found in self._endpoints.list():
+            if LEADER not in (found["metadata"].get("annotations") or {}):
+                self.queue.add(key_of(found))
+        await super().run()
 
     def _services_of(self, pod: Obj) -> Iterable[str]:
         return [key_of(s) for s in self._services.list() if rules.belongs(pod, s)]

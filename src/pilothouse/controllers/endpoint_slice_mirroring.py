@@ -11,7 +11,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.client.reconciler import Controller, Environment, controller_ref
+from pilothouse.client.reconciler import Controller, Environment, controller_ref, is_terminating_namespace
 from pilothouse.controllers.endpoint_slice import MANAGED_BY, SERVICE_LABEL
 from pilothouse.controllers.trigger_times import TRIGGER_TIME
 
@@ -75,8 +75,8 @@ class EndpointSliceMirroringController(Controller):
         try:
             await self.client.create(ENDPOINT_SLICES, body, body["metadata"]["namespace"])
         except ApiError as error:
-            # A namespace on its way out takes nothing new.
-            if error.code not in (403, 404):
+            # A namespace on its way out takes nothing new, nor does one that is gone.
+            if error.code != 404 and not is_terminating_namespace(error):
                 raise
 
     async def _update(self, found: Obj, body: Obj) -> None:

@@ -47,6 +47,10 @@ _BY_CONDITION: dict[str, dict[str, str]] = {
     "PIDPressure": {"True": "node.kubernetes.io/pid-pressure"},
 }
 _MANAGED = {key for states in _BY_CONDITION.values() for key in states.values()} | {UNSCHEDULABLE}
+_OLDER_LABELS = {
+    "kubernetes.io/os": "beta.kubernetes.io/os",
+    "kubernetes.io/arch": "beta.kubernetes.io/arch",
+}
 _WATCHED_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -100,6 +104,7 @@ class NodeLifecycleController(Controller):
         self._well.pop(key, None)
         self._observe(key, node)
         wait_s = await self._taint(key, node)
+        await self._label(key, node)
         if _ready_status(node) != "True":
             await self._mark_pods_not_ready(key)
         elif self._nodes.get(key) is node:
@@ -230,6 +235,18 @@ class NodeLifecycleController(Controller):
             del spec["taints"]
         try:
             await self.client.update(NODES, {**node, "apiVersion": "v1", "kind": "Node", "spec": spec})
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    async def _label(self, name: str, node: Obj) -> None:
+        """Older labels say what the stable ones say (reconcileNodeLabels)."""
+        labels = node["metadata"].get("labels") or {}
+        wanted = {old: labels[key] for key, old in _OLDER_LABELS.items() if key in labels}
+        if wanted.items() <= labels.items():
+            return
+        try:
+            await self.client.patch(NODES, name, {"metadata": {"labels": wanted}})
         except ApiError as error:
             if error.code != 404:
                 raise

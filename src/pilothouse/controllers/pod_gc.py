@@ -9,6 +9,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-garbage-co
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 from pilothouse.api.errors import ApiError
@@ -17,6 +18,8 @@ from pilothouse.api.types import Obj
 from pilothouse.client.pod_conditions import DISRUPTION_TARGET, condition_patch, disruption_target
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers.pods import condition, is_ready, is_terminal, is_terminating
+
+log = logging.getLogger(__name__)
 
 PERIOD_S = 20.0
 QUARANTINE_S = 40.0
@@ -84,7 +87,8 @@ class PodGarbageCollector(Controller):
         return True
 
     async def _remove(self, pod: Obj, disrupted: str = "") -> None:
-        """Delete at once; a pod that has not finished is marked as failed before, so that it counts as that."""
+        """Delete at once; a pod that has not finished is marked as failed before, so that it counts as that. One that
+        somebody keeps (an admission webhook, say) is tried again in the next round and holds up no others."""
         meta = pod["metadata"]
         try:
             if not is_terminal(pod):
@@ -93,7 +97,7 @@ class PodGarbageCollector(Controller):
             await self.client.delete(PODS, meta["name"], meta["namespace"], options)
         except ApiError as error:
             if error.code not in (404, 409):
-                raise
+                log.warning("%s: pod %s/%s: %s", self.name, meta["namespace"], meta["name"], error)
 
     async def _fail(self, pod: Obj, disrupted: str) -> None:
         meta = pod["metadata"]

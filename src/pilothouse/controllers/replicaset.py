@@ -136,7 +136,7 @@ class ReplicaSetController(PodsOwner):
     ) -> None:
         status = self._status(owner, active, leaving, failure)
         old = owner.get("status") or {}
-        if {k: v for k, v in old.items() if v} == {k: v for k, v in status.items() if v}:
+        if _said(old) == _said(status):
             return
         await self.write_status(owner, status)
 
@@ -191,6 +191,11 @@ class ReplicaSetController(PodsOwner):
             min_ready_s = owner["spec"].get("minReadySeconds", 0)
             if min_ready_s:
                 self.queue.add_after(key, min_ready_s + 1)
+
+
+def _said(status: Obj) -> Obj:
+    """A zero says no more than its absence, but for the count that older versions did not have."""
+    return {k: v for k, v in status.items() if v or k == "terminatingReplicas"}
 
 
 def _ready_since(pod: Obj) -> float:

@@ -38,7 +38,10 @@ class TaintEvictionController(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         pod = self._pods.get(key)
-        if pod is None or is_terminating(pod):
+        if pod is None:
+            self._cancel(key)
+            return None
+        if is_terminating(pod):
             self._planned.pop(key, None)
             return None
         allowed_s = tolerated_s(pod, _no_execute(self._nodes.get(pod["spec"].get("nodeName", ""))))

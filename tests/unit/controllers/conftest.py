@@ -13,6 +13,7 @@ from pilothouse.api.resources import EVENTS, NODES, PODS, Resource
 from pilothouse.api.types import Obj
 from pilothouse.apiserver import pipeline
 from pilothouse.apiserver.request import RequestInfo, UserInfo
+from pilothouse.client.resource_client import ResourceClient
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import World, simulated_world
@@ -94,6 +95,23 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(pipeline, "refusal", noted)
     return found
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of objects whose deletion is refused, as an admission webhook might."""
+    names: set[str] = set()
+    real = ResourceClient.delete
+
+    async def delete(
+        self: ResourceClient, resource: Resource, name: str, namespace: str = "", options: Obj | None = None
+    ) -> Obj:
+        if name in names:
+            raise ApiError(403, "Forbidden", f'admission webhook "keep.example.com" denied {name}')
+        return await real(self, resource, name, namespace, options)
+
+    monkeypatch.setattr(ResourceClient, "delete", delete)
+    return names
 
 
 @pytest.fixture

@@ -69,11 +69,42 @@ def test_replace_deletes_the_running_job(simulate: Any) -> None:
     simulate(scenario)
 
 
+def test_a_finished_job_that_cannot_be_deleted_keeps_nothing_else_back(simulate: Any, kept: set[str]) -> None:
+    async def scenario(lab: Any) -> None:
+        minutes = int(parse_timestamp("2026-01-01T00:00:00Z")) // 60
+        kept.add(f"cj-{minutes + 1}")
+        await lab.create(CRON_JOBS, cron_job(successfulJobsHistoryLimit=0))
+        await lab.wait(210)
+        assert await lab.names(JOBS) == [f"cj-{minutes + 1}"]
+        status = (await lab.get(CRON_JOBS, "cj"))["status"]
+        assert status["lastScheduleTime"] == "2026-01-01T00:03:00Z"
+        assert status["lastSuccessfulTime"] >= "2026-01-01T00:03:00Z"
+        assert any(reason == "FailedDelete" for _, reason, *_ in await lab.events("cj"))
+
+    simulate(scenario)
+
+
 def test_suspended_ones_start_nothing(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         await lab.create(CRON_JOBS, cron_job("* * * * *", suspend=True))
         await lab.wait(300)
         assert await lab.names(JOBS) == []
+
+    simulate(scenario)
+
+
+def test_a_new_schedule_counts_from_its_next_time_on(simulate: Any) -> None:
+    """updateCronJob: the cron job is looked at when the new schedule is due, not for what it would have missed."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(CRON_JOBS, cron_job("0 0 1 6 *"))
+        await lab.wait(130)
+        await lab.patch(CRON_JOBS, "cj", {"spec": {"schedule": "* * * * *"}})
+        await lab.wait(30)
+        assert await lab.names(JOBS) == []
+        await lab.wait(20)
+        (job,) = await lab.list(JOBS)
+        assert job["metadata"]["annotations"][rules.SCHEDULED_ANNOTATION] == "2026-01-01T00:03:00Z"
 
     simulate(scenario)
 

@@ -151,6 +151,46 @@ def test_going_back_renumbers_the_old_revision(simulate: Any) -> None:
     simulate(scenario)
 
 
+def test_a_revision_that_somebody_else_made_stays_beside_the_first(simulate: Any) -> None:
+    """test/e2e/apps/controller_revision.go: "should manage the lifecycle of a ControllerRevision"."""
+
+    async def scenario(lab: Any) -> None:
+        await lab.create(DAEMON_SETS, daemon_set())
+        await lab.wait(30)
+        (first,) = await lab.list(CONTROLLER_REVISIONS)
+        meta = {name: first["metadata"][name] for name in ("annotations", "ownerReferences")}
+        labels = {**first["metadata"]["labels"], "controller-revision-hash": "other"}
+        second = {
+            "metadata": {**meta, "name": "ds-other", "labels": labels},
+            "data": first["data"],
+            "revision": 2,
+        }
+        await lab.create(CONTROLLER_REVISIONS, second)
+        await lab.wait(10)
+        assert len(await lab.names(CONTROLLER_REVISIONS)) == 2
+        await lab.delete(CONTROLLER_REVISIONS, first["metadata"]["name"])
+        await lab.wait(10)
+        assert await lab.names(CONTROLLER_REVISIONS) == ["ds-other"]
+
+    simulate(scenario)
+
+
+def test_an_orphaned_revision_is_adopted(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await lab.create(DAEMON_SETS, daemon_set())
+        await lab.wait(30)
+        (first,) = await lab.list(CONTROLLER_REVISIONS)
+        data = {"spec": {"template": {"$patch": "replace"}}}
+        labels = {"app": "ds", "controller-revision-hash": "other"}
+        orphan = {"metadata": {"name": "ds-other", "labels": labels}, "data": data, "revision": 7}
+        await lab.create(CONTROLLER_REVISIONS, orphan)
+        await lab.wait(10)
+        found = await lab.get(CONTROLLER_REVISIONS, "ds-other")
+        assert found["metadata"]["ownerReferences"] == first["metadata"]["ownerReferences"]
+
+    simulate(scenario)
+
+
 def test_on_delete_waits_for_the_user(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         await lab.create(DAEMON_SETS, daemon_set(updateStrategy={"type": "OnDelete"}))

@@ -167,3 +167,13 @@ def test_pods_that_are_about_to_go_are_not_counted_on() -> None:
     assert rules.spare(d, [old, new]) == 36
     assert rules.unavailable(old) == 0
     assert rules.unavailable(new) == 64
+
+
+def test_terminating_pods_are_counted_when_every_set_counts_them() -> None:
+    """A set that no controller has looked at yet has none (TestGetReplicaCountForReplicaSets)."""
+    counted = replica_set("a", 2, observedGeneration=1, terminatingReplicas=2)
+    fresh = replica_set("b", 1)
+    older = replica_set("c", 1, observedGeneration=1)
+    assert rules.terminating([counted, fresh]) == 2
+    assert rules.terminating([counted, older]) is None
+    assert "terminatingReplicas" not in rules.calculate_status(deployment(4), [older], None, "now")

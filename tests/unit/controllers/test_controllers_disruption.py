@@ -46,6 +46,7 @@ def numbers(found: Obj) -> tuple[int, int, int, int]:
         ({"maxUnavailable": 1}, (4, 3, 4, 1)),
         ({"maxUnavailable": "30%"}, (4, 2, 4, 2)),
         ({"minAvailable": 4}, (4, 4, 4, 0)),
+        ({}, (0, 0, 4, 0)),
     ],
 )
 def test_counts_of_a_deployments_pods(simulate: Any, spec: dict[str, Any], wanted: tuple[int, ...]) -> None:

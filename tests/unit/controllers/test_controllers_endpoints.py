@@ -4,10 +4,16 @@ k8s.io/endpointslice)."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 from pilothouse.api.resources import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from pilothouse.api.types import Obj
+from pilothouse.client.events import EventRecorder
+from pilothouse.client.informer import Informers
+from pilothouse.client.reconciler import Environment
 from pilothouse.controllers import endpoint as rules
 from pilothouse.controllers.trigger_times import TRIGGER_TIME, TriggerTimes, annotated
 
@@ -288,3 +294,28 @@ def test_times_of_what_set_a_change_off() -> None:
     assert times.observe("k", owner, []) == "2026-01-01T00:00:30Z"
     assert annotated({"x": "y", TRIGGER_TIME: "old"}, "") == {"x": "y"}
     assert annotated(None, "new") == {TRIGGER_TIME: "new"}
+
+
+def test_what_services_left_behind_goes_at_the_start(simulate: Any) -> None:
+    """checkLeftoverEndpoints: services may have gone while no controller ran."""
+
+    async def scenario(lab: Any) -> None:
+        lock = {"annotations": {rules.LEADER: "{}"}}
+        for name, meta in (("left", {}), ("lock", lock)):
+            await lab.create(ENDPOINTS, {"metadata": {"name": name, **meta}})
+        await lab.wait(5)
+        assert await lab.names(ENDPOINTS) == ["kubernetes", "left", "lock"]
+        informers = Informers(lab.client, lab.world)
+        recorder = EventRecorder(lab.client, "test", lab.world)
+        env = Environment(lab.client, informers, lab.world, recorder, CollectorRegistry())
+        controller = rules.EndpointsController(env)
+        controller.setup()
+        informers.start()
+        task = asyncio.create_task(controller.run())
+        await lab.wait(5)
+        assert await lab.names(ENDPOINTS) == ["kubernetes", "lock"]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await informers.stop()
+
+    simulate(scenario)

@@ -115,6 +115,21 @@ def test_a_node_that_comes_back_in_time_keeps_its_pods(simulate: Any) -> None:
     simulate(scenario)
 
 
+def test_a_pod_that_goes_before_its_time_is_told_of(simulate: Any) -> None:
+    """tainteviction cancels what it planned for a pod that is gone."""
+
+    async def scenario(lab: Any) -> None:
+        await pod(lab, "p", "node-0", {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60})
+        await lab.wait(5)
+        await lab.patch(NODES, "node-0", {"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}})
+        await lab.wait(5)
+        await lab.delete(PODS, "p", gracePeriodSeconds=0)
+        await lab.wait(5)
+        assert "Cancelling deletion of Pod default/p" in await messages(lab, "p")
+
+    simulate(scenario)
+
+
 def test_nobody_is_evicted_when_every_node_is_silent(simulate: Any) -> None:
     """All zones fully disrupted: the control plane's own network is the likelier culprit."""
 

@@ -27,6 +27,23 @@ def test_a_node_that_never_spoke_loses_the_taint_of_admission(simulate: Any) -> 
     simulate(scenario)
 
 
+def test_the_older_labels_of_a_node_follow_the_stable_ones(simulate: Any) -> None:
+    """reconcileNodeLabels: for those who still select by the beta labels."""
+
+    async def scenario(lab: Any) -> None:
+        labels = {"kubernetes.io/os": "linux", "beta.kubernetes.io/os": "other"}
+        await lab.create(NODES, {"metadata": {"name": "mute", "labels": labels}})
+        await lab.wait(10)
+        wanted = {"kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux"}
+        assert (await lab.get(NODES, "mute"))["metadata"]["labels"] == wanted
+        await lab.label_node("mute", **{"kubernetes.io/arch": "arm64"})
+        await lab.wait(10)
+        found = (await lab.get(NODES, "mute"))["metadata"]["labels"]
+        assert found["beta.kubernetes.io/arch"] == "arm64"
+
+    simulate(scenario)
+
+
 def test_an_evicted_pod_gets_its_condition_last(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         annotations = {"pilothouse.dev/stop-seconds": "20"}
@@ -54,6 +71,23 @@ def test_pods_of_a_deleted_node_go_after_the_quarantine(simulate: Any) -> None:
         assert await lab.names(PODS) == ["p"]
         await lab.wait(60)
         assert await lab.names(PODS) == []
+
+    simulate(scenario)
+
+
+def test_a_pod_that_cannot_be_deleted_holds_up_no_others(simulate: Any, kept: set[str]) -> None:
+    """podgc logs what it could not delete and goes on."""
+
+    async def scenario(lab: Any) -> None:
+        kept.add("a")
+        await lab.create(NODES, {"metadata": {"name": "mute"}})
+        spec = {**POD, "nodeName": "mute", "tolerations": [{"operator": "Exists"}]}
+        for name in "ab":
+            await lab.create(PODS, {"metadata": {"name": name}, "spec": spec})
+        await lab.wait(5)
+        await lab.delete(NODES, "mute")
+        await lab.wait(90)
+        assert await lab.names(PODS) == ["a"]
 
     simulate(scenario)
 

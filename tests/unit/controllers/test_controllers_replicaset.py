@@ -117,6 +117,18 @@ def test_pods_that_are_going_are_counted_apart_and_replaced_at_once(simulate: An
     simulate(scenario)
 
 
+def test_a_set_of_an_older_version_says_how_many_pods_are_going(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        await lab.create(REPLICA_SETS, owner(REPLICA_SETS, 1))
+        await lab.wait(10)
+        older = {"status": {"terminatingReplicas": None}}
+        await lab.patch(REPLICA_SETS, "web", older, subresource="status")
+        await lab.wait(2)
+        assert (await lab.get(REPLICA_SETS, "web"))["status"]["terminatingReplicas"] == 0
+
+    simulate(scenario)
+
+
 def test_a_ready_pod_is_available_after_min_ready_seconds(simulate: Any) -> None:
     async def scenario(lab: Any) -> None:
         await lab.create(REPLICA_SETS, owner(REPLICA_SETS, 1, minReadySeconds=30))

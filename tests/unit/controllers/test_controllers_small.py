@@ -10,6 +10,7 @@ from pilothouse.api.resources import (
     ENDPOINTS,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    RESOURCE_QUOTAS,
     SERVICES,
 )
 from pilothouse.api.types import Obj
@@ -127,6 +128,24 @@ def test_endpoints_of_a_service_without_a_selector_are_mirrored(simulate: Any) -
         await lab.delete(ENDPOINTS, "db")
         await lab.wait(2)
         assert await lab.list(ENDPOINT_SLICES, "kubernetes.io/service-name=db") == []
+
+    simulate(scenario)
+
+
+def test_what_a_quota_refuses_is_mirrored_later(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        count = "count/endpointslices.discovery.k8s.io"
+        await lab.create(RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": {count: "1"}}})
+        await lab.wait(5)
+        ports = [{"name": "sql", "port": 5432}]
+        await lab.create(SERVICES, {"metadata": {"name": "db"}, "spec": {"ports": ports}})
+        subset = {"addresses": [{"ip": "192.0.2.7"}], "ports": ports}
+        await lab.create(ENDPOINTS, {"metadata": {"name": "db"}, "subsets": [subset]})
+        await lab.wait(10)
+        assert await lab.list(ENDPOINT_SLICES, "kubernetes.io/service-name=db") == []
+        await lab.patch(RESOURCE_QUOTAS, "q", {"spec": {"hard": {count: "9"}}})
+        await lab.wait(60)
+        assert len(await lab.list(ENDPOINT_SLICES, "kubernetes.io/service-name=db")) == 1
 
     simulate(scenario)
 
