@@ -205,14 +205,14 @@ def _text(value: str) -> str:
 
 def _headers(raw: web.BaseRequest) -> dict[str, str]:
     """Lower-case names; repeated headers joined by a comma (Impersonate-Group and Accept repeat), which
-    impersonation splits again on `\\n` where a value may hold commas."""
+    impersonation and front proxies' headers are split by again (`\\n`) where a value may hold commas."""
     headers: dict[str, str] = {}
     for key, value in raw.headers.items():
         key, value = key.lower(), _text(value)
         if key in _SINGLE:
             headers.setdefault(key, value)
         elif key in headers:
-            separator = "\n" if key.startswith("impersonate-") else ", "
+            separator = "\n" if key.startswith(("impersonate-", "x-remote-")) else ", "
             headers[key] = headers[key] + separator + value
         else:
             headers[key] = value
@@ -412,13 +412,22 @@ class _Upgrade:
         assert self._socket is not None
         await self._socket.send_bytes(data)
 
+    async def send_text(self, text: str) -> None:
+        assert self._socket is not None
+        await self._socket.send_str(text)
+
     async def receive(self) -> bytes | None:
         """The next message; None when the peer closed."""
+        message = await self.receive_message()
+        return message[0] if message is not None else None
+
+    async def receive_message(self) -> tuple[bytes, bool] | None:
+        """The next message, and whether it is text; None when the peer closed."""
         assert self._socket is not None
         message = await self._socket.receive()
-        if message.type in (WSMsgType.BINARY, WSMsgType.TEXT):
-            return message.data if isinstance(message.data, bytes) else message.data.encode()
-        return None
+        if message.type is WSMsgType.TEXT:
+            return message.data.encode(), True
+        return (message.data, False) if message.type is WSMsgType.BINARY else None
 
     async def close(self) -> None:
         if self._socket is not None:

@@ -30,10 +30,12 @@ from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
+from pilothouse.apiserver.aggregation.aggregator import Aggregator
 from pilothouse.apiserver.authn.bootstrap_tokens import BootstrapTokens
 from pilothouse.apiserver.authn.chain import Chain, TokenMethod
 from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.legacy_tokens import TokenUses
+from pilothouse.apiserver.authn.request_header import RequestHeader, RequestHeaders
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
@@ -43,7 +45,7 @@ from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.node import NodeAuthorizer
 from pilothouse.apiserver.authz.node_graph import NodeGraph
 from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
+from pilothouse.apiserver.bootstrap.objects import Facts, Made, authentication_data, joined_data, objects
 from pilothouse.apiserver.builtin import Builtins
 from pilothouse.apiserver.customresources.serving import CustomResources
 from pilothouse.apiserver.endpoint_reconciler import EndpointReconciler
@@ -82,6 +84,7 @@ from pilothouse.apiserver.storage.requests import StoreRequests
 from pilothouse.apiserver.storage.store import ResourceStore, failure
 from pilothouse.apiserver.storage.watch_cache import WatchCache
 from pilothouse.etcd.contract import Backend, Range, StoreError
+from pilothouse.kit.certificates import KeyPair
 from pilothouse.kit.world import World
 
 if TYPE_CHECKING:
@@ -143,6 +146,10 @@ class Options:
     """Upstream's feature gates that are on; HPAScaleToZero is known."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
+    """Whose certificates make a front proxy; "" trusts none."""
+    requestheader: RequestHeaders = field(default_factory=RequestHeaders)
+    proxy_certificate: KeyPair | None = None
+    """What extension API servers are shown."""
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -225,6 +232,7 @@ class ApiServer:
         self._ready = False
         self._stopping = False
         self._add_builtins()
+        self._aggregator = Aggregator(self, options.proxy_certificate)
         self._custom = CustomResources(
             self, SystemObjects(self), self._builtins.types.get(_OBJECT_META), self._describe_meta
         )
@@ -290,6 +298,10 @@ class ApiServer:
         if self.options.client_ca_pem:
             authorities = x509.load_pem_x509_certificates(self.options.client_ca_pem.encode())
             certificates = ClientCertificates(self._world, authorities)
+        proxies = None
+        if self.options.requestheader_ca_pem:
+            authorities = x509.load_pem_x509_certificates(self.options.requestheader_ca_pem.encode())
+            proxies = RequestHeader(self._world, authorities, self.options.requestheader)
         methods: list[TokenMethod] = []
         if self.options.token_auth_file is not None:
             methods.append(TokenFile(self.options.token_auth_file))
@@ -300,6 +312,7 @@ class ApiServer:
         return Chain(
             certificates,
             methods,
+            proxies=proxies,
             anonymous=self.options.anonymous_auth,
             fresh=fresh,
             warning=self.tokens.warning,
@@ -460,8 +473,10 @@ class ApiServer:
         facts = self._facts()
         await asyncio.gather(*(self._ensure(made) for made in objects(facts, self.catalog)))
         self._compare_authority()
+        await self._publish_front_proxy(facts)
         await self._repair_services()
         await self._custom.start()
+        self._aggregator.start()
         self._compactor.start()
         await self._token_tracking.start()
         if self.options.endpoint_reconciler == "lease":
@@ -486,6 +501,19 @@ class ApiServer:
                 "of its other servers are not accepted here; stop this server, copy the folder pki/ of theirs into "
                 "its --data-dir, and start it again"
             )
+
+    async def _publish_front_proxy(self, facts: Facts) -> None:
+        """Tell extension API servers of this server's front proxies, too: the object may be an older server's, or
+        others' that know other ones."""
+        found = self.lister.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system")
+        if found is None:
+            return
+        data = joined_data(found.get("data") or {}, authentication_data(facts))
+        if data != found.get("data"):
+            try:
+                await self.objects.put(CONFIG_MAPS, {**found, "data": data})
+            except errors.ApiError as error:
+                log.warning("front proxies are not made known: %s", error)
 
     async def _repair_services(self) -> None:
         try:
@@ -519,6 +547,7 @@ class ApiServer:
             options.client_ca_pem,
             options.requestheader_ca_pem,
             self._world.timestamp(),
+            options.requestheader,
         )
 
     async def _ensure(self, made: Made) -> None:
@@ -571,6 +600,7 @@ class ApiServer:
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self.resource_metrics is not None:
             await self.resource_metrics.stop()
+        await self._aggregator.stop()
         await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
