@@ -21,7 +21,7 @@ from aiohttp import HttpVersion11, WSMsgType, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
@@ -40,6 +40,8 @@ IDLE_TIMEOUT_S = 90.0
 STALL_TIMEOUT_S = 60.0
 """How long a client may take for the next piece of an answer; then its connection is cut, and what waits for it
 goes away."""
+_FLOW_SCHEMA = istr("X-Kubernetes-Pf-Flowschema-Uid")
+_PRIORITY_LEVEL = istr("X-Kubernetes-Pf-Prioritylevel-Uid")
 _PIECE_BYTES = 64 * 1024
 """What goes to the transport at once; larger answers wait for the client to read (back-pressure)."""
 _HEADERS_MAX = 10_000
@@ -254,6 +256,8 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
         for text in recorded(request.warnings):
             headers.add("Warning", warning_header(text))
     headers.setdefault("Cache-Control", "no-cache, private")
+    if request.flow is not None:
+        headers[_FLOW_SCHEMA], headers[_PRIORITY_LEVEL] = request.flow
     if isinstance(response.body, bytes):
         return cast(web.StreamResponse, _Answer(response.status, headers, response.body))
     return await _stream(raw, response.status, headers, response.body)

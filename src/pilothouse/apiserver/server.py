@@ -61,6 +61,11 @@ from pilothouse.apiserver.endpoints.openapi import OpenApi
 from pilothouse.apiserver.endpoints.protobuf_answers import ProtobufAnswers
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
 from pilothouse.apiserver.endpoints.subresources import table as subresources
+from pilothouse.apiserver.fairness.config import Config as FairnessConfig
+from pilothouse.apiserver.fairness.dumps import PREFIX as DUMPS
+from pilothouse.apiserver.fairness.dumps import Dumps
+from pilothouse.apiserver.fairness.metrics import FairnessMetrics
+from pilothouse.apiserver.fairness.traffic import Traffic
 from pilothouse.apiserver.legacy_token_tracking import LegacyTokenTracking
 from pilothouse.apiserver.limits import InFlight
 from pilothouse.apiserver.metrics import RequestMetrics
@@ -137,6 +142,8 @@ class Options:
     db_size_period_s: float = 30.0
     """How often the size of a shared store is asked for (--etcd-db-metric-poll-interval)."""
     event_ttl_s: int = _EVENT_TTL_S
+    fairness: bool = True
+    """Requests are queued by FlowSchemas; the sum of the next two numbers is shared out."""
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
     watch_timeout_s_min: float = 1800.0
@@ -239,7 +246,17 @@ class ApiServer:
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
-        in_flight = InFlight(options.requests_inflight_max, options.mutating_inflight_max)
+        seats = options.requests_inflight_max + options.mutating_inflight_max
+        fair = options.fairness and seats > 0
+        limits = (0, 0) if fair else (options.requests_inflight_max, options.mutating_inflight_max)
+        in_flight = InFlight(*limits)
+        traffic = Traffic(world, in_flight, self._stored)
+        self._fairness = FairnessConfig(self, traffic, seats) if fair else None
+        if self._fairness is not None:
+            metrics.register(
+                FairnessMetrics(traffic, lambda: self._fairness.counts if self._fairness else ())
+            )
+            self.router.add_path(DUMPS, Dumps(traffic, world).handle)
         metrics.register(
             StateMetrics(
                 in_flight,
@@ -253,7 +270,7 @@ class ApiServer:
             self.authenticator,
             Impersonation(self.authorizer.authorize, refusal).apply,
             self.authorizer,
-            in_flight,
+            traffic,
             RequestMetrics(metrics, self.router.serves),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
@@ -266,6 +283,10 @@ class ApiServer:
 
         self.resource_metrics = ResourceMetrics(self, usages)
         return self.resource_metrics
+
+    def _stored(self, group: str, resource: str) -> tuple[int, int]:
+        store = self.lister.store(group, resource)
+        return (len(store.cached), store.cached.estimated_bytes()) if store is not None else (0, 0)
 
     def _describe_meta(self, path: str) -> str:
         return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
@@ -477,6 +498,8 @@ class ApiServer:
         await self._repair_services()
         await self._custom.start()
         self._aggregator.start()
+        if self._fairness is not None:
+            self._fairness.start()
         self._compactor.start()
         await self._token_tracking.start()
         if self.options.endpoint_reconciler == "lease":
@@ -601,6 +624,8 @@ class ApiServer:
         if self.resource_metrics is not None:
             await self.resource_metrics.stop()
         await self._aggregator.stop()
+        if self._fairness is not None:
+            await self._fairness.stop()
         await self._custom.stop()
         await self._compactor.stop()
         await self._cache.stop()
@@ -715,6 +740,26 @@ class SystemObjects:
             return fields.update(old, wanted, "kube-apiserver", "status", world.timestamp())
 
         await scope.rest.update(ctx, meta["name"], change, {})
+
+    async def apply_status(self, resource: Resource, name: str, status: Obj, manager: str) -> None:
+        """As server-side apply by `manager`."""
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world = self._server.world
+        applied = {
+            "kind": resource.kind,
+            "apiVersion": resource.group_version,
+            "metadata": {"name": name},
+            "status": status,
+        }
+
+        async def change(old: Obj | None) -> Obj:
+            if old is None:
+                raise errors.not_found(resource.group, resource.plural, name)
+            manage = writing.field_manager(scope, "status")
+            return manage.apply(old, applied, manager, "status", world.timestamp(), force=True)
+
+        await scope.rest.update(Context(world, self._server.lister, LOOPBACK, "", "status"), name, change, {})
 
     async def label(self, namespace: str, name: str, uid: str, labels: dict[str, str]) -> None:
         """Set labels of a secret (`legacy_tokens.Labels`)."""

@@ -285,8 +285,8 @@ API = Group(
 LIMITS = Group(
     "Limits",
     (
-        Flag("max-requests-inflight", COUNT, 400, "Reading requests at once; 0 for no limit."),
-        Flag("max-mutating-requests-inflight", COUNT, 200, "Writing requests at once; 0 for no limit."),
+        Flag("max-requests-inflight", COUNT, 400, "Reading requests at once."),
+        Flag("max-mutating-requests-inflight", COUNT, 200, "Writing requests at once."),
         Flag(
             "min-request-timeout",
             COUNT,
@@ -299,8 +299,11 @@ LIMITS = Group(
             60.0,
             "How long a request may take, but for watches and other long-running ones (--min-request-timeout).",
         ),
-        no_effect(
-            "enable-priority-and-fairness", BOOL, True, "requests are limited by the two numbers above"
+        Flag(
+            "enable-priority-and-fairness",
+            BOOL,
+            True,
+            "Share the sum of the two numbers above out among priority levels, and let requests wait for their turn.",
         ),
         no_effect("max-connection-bytes-per-sec", COUNT, 0, "connections are not throttled"),
         no_effect("livez-grace-period", DURATION, 0.0, "the server listens when it is ready"),
@@ -462,6 +465,7 @@ def options(values: Values) -> Serving:
         endpoint_reconciler=reconciler,
         db_size_period_s=values["etcd-db-metric-poll-interval"],
         event_ttl_s=int(values["event-ttl"]),
+        fairness=values["enable-priority-and-fairness"],
         requests_inflight_max=values["max-requests-inflight"],
         mutating_inflight_max=values["max-mutating-requests-inflight"],
         watch_timeout_s_min=float(values["min-request-timeout"]),
