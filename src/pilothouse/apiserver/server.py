@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.drafts import Drafts
-from pilothouse.apiserver.endpoints.health import Health
+from pilothouse.apiserver.endpoints.health import START_HOOKS, Health
 from pilothouse.apiserver.endpoints.openapi import OpenApi
 from pilothouse.apiserver.endpoints.protobuf_answers import ProtobufAnswers
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
@@ -230,6 +230,8 @@ class ApiServer:
         )
         self._token_tracking = LegacyTokenTracking(system, self.lister, world)
         self.authenticator = self._authenticator()
+        self.components: dict[str, Callable[[], str]] = {}
+        """What is wrong with the components of this process ("scheduler", "controller-manager"); "" for nothing."""
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
         self.resource_metrics: ResourceMetrics | None = None
@@ -470,12 +472,13 @@ class ApiServer:
 
     def _add_paths(self) -> None:
         health = Health(
-            {"ping": self._ping, "log": self._ping, "etcd": self._reads},
+            {"ping": self._ping, "log": self._ping, "etcd": self.reads},
             {
                 "etcd-readiness": self._writes,
                 "informer-sync": self._readiness,
-                "shutdown": self._shutdown,
             },
+            dict.fromkeys(START_HOOKS, self._hooks),
+            {"shutdown": self._shutdown},
         )
         for path in ("/healthz/", "/livez/", "/readyz/"):
             self.router.add_path(path, health.handle)
@@ -531,6 +534,9 @@ class ApiServer:
         found = self.lister.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system")
         if found is None:
             return
+        known = (found.get("data") or {}).get("client-ca-file", "")
+        if known and self.options.client_ca_pem and not _shares(known, self.options.client_ca_pem):
+            return  # another cluster's
         data = joined_data(found.get("data") or {}, authentication_data(facts))
         if data != found.get("data"):
             try:
@@ -635,7 +641,7 @@ class ApiServer:
 
     # -- paths ------------------------------------------------------------------------------------------
 
-    async def _reads(self) -> str:
+    async def reads(self) -> str:
         """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
         which reads one key)."""
         try:
@@ -659,6 +665,9 @@ class ApiServer:
 
     async def _readiness(self) -> str:
         return "" if self._ready else "the watch cache is not filled yet"
+
+    async def _hooks(self) -> str:
+        return "" if self._ready else "not finished"
 
     async def _shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
@@ -821,7 +830,8 @@ def _shares(known: str, own: str) -> bool:
 def _with_content(old: Obj, wanted: Obj) -> Obj:
     """`old` with all that `wanted` says; metadata but for labels stay."""
     labels = {**(old["metadata"].get("labels") or {}), **(wanted["metadata"].get("labels") or {})}
-    return {**old, **wanted, "metadata": {**old["metadata"], "labels": labels}}
+    meta = {**old["metadata"], "labels": labels} if labels else old["metadata"]
+    return {**old, **wanted, "metadata": meta}
 
 
 def version_document(version: str) -> Obj:
