@@ -74,8 +74,8 @@ class Level:
     """`limit` None is no limit (exempt); `queuing` None refuses who finds no seat."""
 
     __slots__ = (
+        "_active",
         "_last_s",
-        "_next",
         "_r",
         "_world",
         "in_use",
@@ -102,8 +102,9 @@ class Level:
         self._world = world
         self._r = 0.0
         self._last_s = 0.0
-        self._next = 0
-        """The queue that is looked at first: turns go round among equals."""
+        self._active: dict[Queue, None] = {}
+        """Queues of which somebody waits or runs; the one that had its turn last is the last, so that turns go round
+        among equals."""
 
     def configure(self, uid: str, limit: int | None, queuing: Queuing | None) -> None:
         """Who waits keeps waiting, in a queue that there still is."""
@@ -116,6 +117,7 @@ class Level:
             ]
             for i, waiting in enumerate(left):
                 self.queues[i % len(self.queues)].waiting.append(waiting)
+            self._active = {queue: None for queue in self.queues if queue.waiting}
         if self.waiting:
             self.dispatch()
 
@@ -125,25 +127,26 @@ class Level:
             return True
         return not self.waiting and (self.in_use + seats <= self.limit or not self.in_use)
 
-    async def wait(self, flow: int, seats: int, about: object) -> Queue:
+    async def wait(self, flow: int, seats: int, about: object, *, patient: bool = False) -> Queue:
         """Take `seats` when it is this request's turn; `flow` is its flow's hash. Returns the queue it came from, for
-        `leave`. Raises Refused."""
+        `leave`. Raises Refused, but not for `patient` ones where there are queues: they wait as long as it takes."""
         now_s = self._world.clock.monotonic()
         if self.queuing is None:
             raise Refused("concurrency-limit", self.retry_after.refused(now_s))
         hand = dealing.hand(flow, len(self.queues), self.queuing.hand_size)
         queue = min((self.queues[card] for card in hand), key=lambda q: q.load)
-        if len(queue.waiting) >= self.queuing.length_max:
+        if len(queue.waiting) >= self.queuing.length_max and not patient:
             raise Refused("queue-full", self.retry_after.refused(now_s))
         waiting = Waiting(seats, now_s, asyncio.get_running_loop().create_future(), about)
         self._advance()
-        if not queue.waiting and not queue.executing:
+        if queue not in self._active:
             queue.next_r = self._r
+            self._active[queue] = None
         queue.waiting.append(waiting)
         self.waiting += 1
         self.dispatch()
         try:
-            async with asyncio.timeout(WAIT_S_MAX):
+            async with asyncio.timeout(None if patient else WAIT_S_MAX):
                 return await waiting.turn
         except TimeoutError:
             self._give_up(waiting)
@@ -157,10 +160,11 @@ class Level:
         if waiting.turn.done() and not waiting.turn.cancelled():
             self.leave(waiting.seats, waiting.turn.result(), 0.0)
             return
-        for queue in self.queues:
+        for queue in self._active:
             if waiting in queue.waiting:
                 queue.waiting.remove(waiting)
                 self.waiting -= 1
+                self._rest(queue)
                 return
 
     def leave(self, seats: int, queue: Queue, ran_s: float) -> None:
@@ -170,8 +174,13 @@ class Level:
         queue.seats_in_use -= seats
         queue.next_r += (ran_s - ESTIMATED_S) * seats
         self.in_use -= seats
+        self._rest(queue)
         if self.waiting:
             self.dispatch()
+
+    def _rest(self, queue: Queue) -> None:
+        if not queue.waiting and not queue.executing:
+            self._active.pop(queue, None)
 
     def dispatch(self) -> None:
         """Give free seats to those whose turn it is."""
@@ -183,9 +192,12 @@ class Level:
                 return
             queue.waiting.popleft()
             self.waiting -= 1
+            del self._active[queue]
             if waiting.turn.done():
+                if queue.waiting or queue.executing:
+                    self._active[queue] = None
                 continue
-            self._next = (queue.index + 1) % len(self.queues)
+            self._active[queue] = None
             self.in_use += waiting.seats
             queue.executing += 1
             queue.seats_in_use += waiting.seats
@@ -194,15 +206,13 @@ class Level:
 
     def _next_queue(self) -> Queue:
         """The one whose next request would be done first in virtual time."""
-        count = len(self.queues)
-        ordered = (self.queues[(self._next + i) % count] for i in range(count))
         return min(
-            (q for q in ordered if q.waiting), key=lambda q: q.next_r + ESTIMATED_S * q.waiting[0].seats
+            (q for q in self._active if q.waiting), key=lambda q: q.next_r + ESTIMATED_S * q.waiting[0].seats
         )
 
     def _advance(self) -> None:
         now_s = self._world.clock.monotonic()
-        active = sum(1 for q in self.queues if q.waiting or q.executing)
+        active = len(self._active)
         if active:
             used = self.in_use if self.limit is None else min(self.in_use, self.limit)
             self._r += (now_s - self._last_s) * max(used, 1) / active

@@ -169,9 +169,9 @@ class Traffic:
         counts.waiting += 1
         began_s = self._world.clock.monotonic()
         try:
-            return await level.wait(
-                flow.hash, seats, About(counts.schema, flow.distinguisher, user, request.info)
-            )
+            about = About(counts.schema, flow.distinguisher, user, request.info)
+            # Clients of other processes throttle themselves (--kube-api-qps); those of this one come all at once.
+            return await level.wait(flow.hash, seats, about, patient=request.in_process)
         except Refused as refusal:
             counts.refused[refusal.reason] = counts.refused.get(refusal.reason, 0) + 1
             raise

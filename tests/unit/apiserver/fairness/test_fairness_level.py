@@ -87,6 +87,19 @@ def test_a_full_queue_refuses() -> None:
     play(scenario, 1, Queuing(1, 1, 3))
 
 
+def test_who_is_patient_waits_as_long_as_it_takes() -> None:
+    async def scenario(level: Level, world: World) -> None:
+        async def patient() -> None:
+            queue = await level.wait(1, 1, None, patient=True)
+            await asyncio.sleep(10.0)
+            level.leave(1, queue, 10.0)
+
+        await asyncio.gather(*(patient() for _ in range(20)))
+        assert (level.in_use, level.waiting) == (0, 0)
+
+    play(scenario, 1, Queuing(1, 1, 3))
+
+
 def test_a_level_without_queues_refuses_who_finds_no_seat() -> None:
     async def scenario(level: Level, world: World) -> None:
         running = asyncio.ensure_future(use(level, 1, 1.0))
