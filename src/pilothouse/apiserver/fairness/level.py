@@ -56,7 +56,7 @@ class Waiting:
 
 
 class Queue:
-    __slots__ = ("executing", "index", "next_r", "seats_in_use", "waiting")
+    __slots__ = ("executing", "index", "load", "next_r", "seats_in_use", "waiting")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -64,10 +64,8 @@ class Queue:
         self.executing = 0
         self.seats_in_use = 0
         self.next_r = 0.0
-
-    @property
-    def load(self) -> int:
-        return sum(w.seats for w in self.waiting) + self.seats_in_use
+        self.load = 0
+        """Seats of those that wait and of those that run."""
 
 
 class Level:
@@ -116,7 +114,9 @@ class Level:
                 Queue(i) for i in range(queuing.queues if queuing is not None else min(1, len(left)))
             ]
             for i, waiting in enumerate(left):
-                self.queues[i % len(self.queues)].waiting.append(waiting)
+                kept = self.queues[i % len(self.queues)]
+                kept.waiting.append(waiting)
+                kept.load += waiting.seats
             self._active = {queue: None for queue in self.queues if queue.waiting}
         if self.waiting:
             self.dispatch()
@@ -143,6 +143,7 @@ class Level:
             queue.next_r = self._r
             self._active[queue] = None
         queue.waiting.append(waiting)
+        queue.load += seats
         self.waiting += 1
         self.dispatch()
         try:
@@ -163,6 +164,7 @@ class Level:
         for queue in self._active:
             if waiting in queue.waiting:
                 queue.waiting.remove(waiting)
+                queue.load -= waiting.seats
                 self.waiting -= 1
                 self._rest(queue)
                 return
@@ -172,6 +174,7 @@ class Level:
         self._advance()
         queue.executing -= 1
         queue.seats_in_use -= seats
+        queue.load -= seats
         queue.next_r += (ran_s - ESTIMATED_S) * seats
         self.in_use -= seats
         self._rest(queue)
@@ -194,6 +197,7 @@ class Level:
             self.waiting -= 1
             del self._active[queue]
             if waiting.turn.done():
+                queue.load -= waiting.seats
                 if queue.waiting or queue.executing:
                     self._active[queue] = None
                 continue
