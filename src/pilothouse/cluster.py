@@ -130,6 +130,8 @@ class Cluster:
 
     def start_components(self) -> None:
         """What makes a cluster of the server."""
+        for name in ("controller-manager", "scheduler"):
+            self.api.components[name] = lambda: ""  # a crash of one ends the cluster
         self._start_controllers()
         self._start_scheduler()
         self._start_nodes()

@@ -21,7 +21,7 @@ from aiohttp import HttpVersion11, WSMsgType, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from pilothouse.api import errors
 from pilothouse.api.field import go_quote
@@ -40,6 +40,8 @@ IDLE_TIMEOUT_S = 90.0
 STALL_TIMEOUT_S = 60.0
 """How long a client may take for the next piece of an answer; then its connection is cut, and what waits for it
 goes away."""
+_FLOW_SCHEMA = istr("X-Kubernetes-Pf-Flowschema-Uid")
+_PRIORITY_LEVEL = istr("X-Kubernetes-Pf-Prioritylevel-Uid")
 _PIECE_BYTES = 64 * 1024
 """What goes to the transport at once; larger answers wait for the client to read (back-pressure)."""
 _HEADERS_MAX = 10_000
@@ -205,14 +207,14 @@ def _text(value: str) -> str:
 
 def _headers(raw: web.BaseRequest) -> dict[str, str]:
     """Lower-case names; repeated headers joined by a comma (Impersonate-Group and Accept repeat), which
-    impersonation splits again on `\\n` where a value may hold commas."""
+    impersonation and front proxies' headers are split by again (`\\n`) where a value may hold commas."""
     headers: dict[str, str] = {}
     for key, value in raw.headers.items():
         key, value = key.lower(), _text(value)
         if key in _SINGLE:
             headers.setdefault(key, value)
         elif key in headers:
-            separator = "\n" if key.startswith("impersonate-") else ", "
+            separator = "\n" if key.startswith(("impersonate-", "x-remote-")) else ", "
             headers[key] = headers[key] + separator + value
         else:
             headers[key] = value
@@ -254,6 +256,8 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
         for text in recorded(request.warnings):
             headers.add("Warning", warning_header(text))
     headers.setdefault("Cache-Control", "no-cache, private")
+    if request.flow is not None:
+        headers[_FLOW_SCHEMA], headers[_PRIORITY_LEVEL] = request.flow
     if isinstance(response.body, bytes):
         return cast(web.StreamResponse, _Answer(response.status, headers, response.body))
     return await _stream(raw, response.status, headers, response.body)
@@ -412,13 +416,22 @@ class _Upgrade:
         assert self._socket is not None
         await self._socket.send_bytes(data)
 
+    async def send_text(self, text: str) -> None:
+        assert self._socket is not None
+        await self._socket.send_str(text)
+
     async def receive(self) -> bytes | None:
         """The next message; None when the peer closed."""
+        message = await self.receive_message()
+        return message[0] if message is not None else None
+
+    async def receive_message(self) -> tuple[bytes, bool] | None:
+        """The next message, and whether it is text; None when the peer closed."""
         assert self._socket is not None
         message = await self._socket.receive()
-        if message.type in (WSMsgType.BINARY, WSMsgType.TEXT):
-            return message.data if isinstance(message.data, bytes) else message.data.encode()
-        return None
+        if message.type is WSMsgType.TEXT:
+            return message.data.encode(), True
+        return (message.data, False) if message.type is WSMsgType.BINARY else None
 
     async def close(self) -> None:
         if self._socket is not None:

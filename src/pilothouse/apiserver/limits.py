@@ -1,14 +1,14 @@
 """How many requests run at once (kube-apiserver --max-requests-inflight and --max-mutating-requests-inflight).
 
-Not API priority and fairness: FlowSchemas are stored and served, but requests are not yet queued by them.
-Long-running requests (watches, log follows, exec) do not count, nor do members of system:masters, so that an
-overloaded server can still be mended.
+With API priority and fairness (`fairness`) the sum of the two is shared out, and here requests are only counted.
+Without it, what comes beyond them is refused, but for long-running requests (watches, log follows, exec) and members of
+system:masters, so that an overloaded server can still be mended.
 """
 
 from __future__ import annotations
 
 from pilothouse.api import errors
-from pilothouse.apiserver.request import Request
+from pilothouse.apiserver.request import Request, RequestInfo, UserInfo
 
 _MUTATING = frozenset(("create", "update", "patch", "delete", "deletecollection"))
 _LONG_RUNNING_SUBRESOURCES = frozenset(("attach", "exec", "proxy", "log", "portforward"))
@@ -18,6 +18,10 @@ _RETRY_AFTER_S = 1
 def is_long_running(request: Request) -> bool:
     info = request.info
     return info.verb in ("watch", "proxy") or info.subresource in _LONG_RUNNING_SUBRESOURCES
+
+
+def is_mutating(info: RequestInfo) -> bool:
+    return info.verb in _MUTATING
 
 
 class Places:
@@ -38,18 +42,12 @@ class InFlight:
         self.mutating = Places(mutating_max)
         self.long_running = Places(0)
 
-    def take(self, request: Request) -> Places:
-        """Take a place, which the caller gives back (`running -= 1`) when the request has ended; 429 when
-        there is none."""
-        if is_long_running(request):
-            places = self.long_running
-        else:
-            places = self.mutating if request.info.verb in _MUTATING else self.read_only
-            if places.limit and places.running >= places.limit and not _privileged(request):
-                raise errors.too_many_requests("Too many requests, please try again later.", _RETRY_AFTER_S)
-        places.running += 1
-        return places
+
+def check(places: Places, request: Request, user: UserInfo) -> None:
+    """429 when there is no place."""
+    if places.limit and places.running >= places.limit and not _privileged(request, user):
+        raise errors.too_many_requests("Too many requests, please try again later.", _RETRY_AFTER_S)
 
 
-def _privileged(request: Request) -> bool:
-    return request.in_process or (request.user is not None and "system:masters" in request.user.groups)
+def _privileged(request: Request, user: UserInfo) -> bool:
+    return request.in_process or "system:masters" in user.groups

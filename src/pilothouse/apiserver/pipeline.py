@@ -1,6 +1,6 @@
 """A request's way through the API server, in reading order.
 
-    request → request info → authentication → impersonation → limits → authorization → body → handler
+    request → request info → authentication → impersonation → priority and fairness → authorization → body → handler
       → answer, in protobuf for those who asked
 
 Each step is one call below; a step refuses by raising ApiError, which becomes a Status here and nowhere else.
@@ -20,7 +20,9 @@ from pilothouse.api.field import go_quote
 from pilothouse.apiserver import request_info
 from pilothouse.apiserver.authz.rbac import Decision
 from pilothouse.apiserver.endpoints import render
-from pilothouse.apiserver.limits import InFlight, is_long_running
+from pilothouse.apiserver.fairness.level import Queue, Refused
+from pilothouse.apiserver.fairness.traffic import Flow, Traffic
+from pilothouse.apiserver.limits import check, is_long_running
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.request import Request, RequestInfo, Response, UserInfo
 from pilothouse.kit.world import World
@@ -50,7 +52,7 @@ class Pipeline:
         authenticator: Authenticator,
         impersonate: Impersonate,
         authorizer: Authorizer,
-        in_flight: InFlight,
+        traffic: Traffic,
         metrics: RequestMetrics,
         handler: Handler,
         finish: Callable[[Request, Response], Response],
@@ -60,7 +62,7 @@ class Pipeline:
         self._authenticator = authenticator
         self._impersonate = impersonate
         self._authorizer = authorizer
-        self._in_flight = in_flight
+        self.traffic = traffic
         self._metrics = metrics
         self._handler = handler
         self._finish = finish
@@ -72,6 +74,8 @@ class Pipeline:
             response = await self._steps(request)
         except errors.ApiError as failure:
             response = render.error(failure, request)
+        except Refused as refusal:
+            response = _too_many(refusal)
         except Exception:
             log.exception("request failed", extra={"method": request.method, "path": request.path})
             response = render.error(errors.internal("an unexpected error; see the server's log"), request)
@@ -87,14 +91,62 @@ class Pipeline:
             request.user = await self._authenticator.authenticate(request)
         if _impersonates(request):
             request.user = self._impersonate(request, request.user)
-        place = self._in_flight.take(request)
+        user = request.user
+        flow = self.traffic.flow(request, user)
+        request.flow = flow.uids
+        places, level = flow.places, flow.level
+        if level is None:
+            check(places, request, user)
+            places.running += 1
+            try:
+                return await self._decided(request, user)
+            finally:
+                places.running -= 1
+        seats = self.traffic.seats(request, level) if flow.is_list else 1
+        if not level.has_room(seats):
+            return await self._in_turn(request, user, flow, seats)
+        counts = flow.counts
+        counts.dispatched += 1
+        counts.executing += 1
+        counts.seats += seats
+        level.in_use += seats
+        places.running += 1
         try:
-            self._authorize(request.user, request.info)
+            self._authorize(user, request.info)
             if _has_no_deadline(request):
                 return await self._run(request)
             return await self._run_in_time(request)
         finally:
-            place.running -= 1
+            places.running -= 1
+            counts.executing -= 1
+            counts.seats -= seats
+            level.in_use -= seats
+            if level.waiting:
+                level.dispatch()
+
+    async def _in_turn(self, request: Request, user: UserInfo, flow: Flow, seats: int) -> Response:
+        """The same, once it is this request's turn."""
+        level, counts = flow.level, flow.counts
+        assert level is not None
+        queue: Queue = await self.traffic.wait(flow, request, user, seats)
+        began_s = self._world.clock.monotonic()
+        counts.dispatched += 1
+        counts.executing += 1
+        counts.seats += seats
+        flow.places.running += 1
+        try:
+            return await self._decided(request, user)
+        finally:
+            flow.places.running -= 1
+            counts.executing -= 1
+            counts.seats -= seats
+            level.leave(seats, queue, self._world.clock.monotonic() - began_s)
+
+    async def _decided(self, request: Request, user: UserInfo) -> Response:
+        self._authorize(user, request.info)
+        if _has_no_deadline(request):
+            return await self._run(request)
+        return await self._run_in_time(request)
 
     async def _run(self, request: Request) -> Response:
         if request.receive is not None:
@@ -117,6 +169,15 @@ class Pipeline:
         decision = self._authorizer.authorize(user, info)
         if not decision.allowed:
             raise refusal(user, info, decision.reason)
+
+
+def _too_many(refusal: Refused) -> Response:
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "X-Content-Type-Options": "nosniff",
+        "Retry-After": str(refusal.retry_after_s),
+    }
+    return Response(429, b"Too many requests, please try again later.\n", headers)
 
 
 def _check_timeout(request: Request) -> None:

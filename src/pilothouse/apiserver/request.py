@@ -73,6 +73,8 @@ class Request:
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning: 299 - "…"` headers, in order."""
     audit: dict[str, str] = field(default_factory=dict)
+    flow: tuple[str, str] | None = None
+    """UIDs of the FlowSchema that it matched and of its priority level; None for none."""
     received_s: float = 0.0
     """Wall-clock time of its arrival, seconds since 1970."""
     in_process: bool = False

@@ -50,6 +50,15 @@ class Router:
         self._computed: dict[tuple[str, str, str], tuple[Resource, PathHandler]] = {}
         self._subresources: dict[tuple[str, str, str], ResourceHandler] = {}
         self._paths: list[tuple[str, PathHandler]] = []
+        self._remote: dict[tuple[str, str], PathHandler] = {}
+        """By group and version: what others serve."""
+
+    def add_remote(self, group: str, version: str, handler: PathHandler) -> None:
+        """A group's version that somebody else serves, whatever is served here."""
+        self._remote[(group, version)] = handler
+
+    def remove_remote(self, group: str, version: str) -> None:
+        self._remote.pop((group, version), None)
 
     def add_scope(self, scope: Scope) -> None:
         r = scope.kind.resource
@@ -100,9 +109,20 @@ class Router:
         if request.path.startswith("//"):
             # Request info looks through leading slashes, Go's routes do not.
             return not_found()
+        if self._remote and (remote := self._remote_of(request)) is not None:
+            return await remote(request)
         if request.info.is_resource:
             return await self._resource(request)
         return await self._path(request)
+
+    def _remote_of(self, request: Request) -> PathHandler | None:
+        info = request.info
+        if info.is_resource:
+            return self._remote.get((info.group, info.version)) if info.prefix == "apis" else None
+        parts = request.path.split("/", 4)
+        if len(parts) < 4 or parts[1] != "apis":
+            return None
+        return self._remote.get((parts[2], parts[3]))
 
     async def _path(self, request: Request) -> Response:
         path = request.path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,10 +31,12 @@ from pilothouse.apiserver.admission.chain import chain as admission_chain
 from pilothouse.apiserver.admission.dynamic_metrics import DynamicMetrics
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics
 from pilothouse.apiserver.admission.plugin import Environment
+from pilothouse.apiserver.aggregation.aggregator import Aggregator
 from pilothouse.apiserver.authn.bootstrap_tokens import BootstrapTokens
 from pilothouse.apiserver.authn.chain import Chain, TokenMethod
 from pilothouse.apiserver.authn.impersonation import Impersonation
 from pilothouse.apiserver.authn.legacy_tokens import TokenUses
+from pilothouse.apiserver.authn.request_header import RequestHeader, RequestHeaders
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
@@ -44,7 +46,7 @@ from pilothouse.apiserver.authz.modes import Modes
 from pilothouse.apiserver.authz.node import NodeAuthorizer
 from pilothouse.apiserver.authz.node_graph import NodeGraph
 from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.bootstrap.objects import Facts, Made, objects
+from pilothouse.apiserver.bootstrap.objects import Facts, Made, authentication_data, joined_data, objects
 from pilothouse.apiserver.builtin import Builtins
 from pilothouse.apiserver.customresources.serving import CustomResources
 from pilothouse.apiserver.endpoint_reconciler import EndpointReconciler
@@ -55,11 +57,16 @@ from pilothouse.apiserver.endpoints.apply.manager import FieldManager, Version
 from pilothouse.apiserver.endpoints.apply.reset_fields import reset_fields
 from pilothouse.apiserver.endpoints.discovery import Discovery
 from pilothouse.apiserver.endpoints.drafts import Drafts
-from pilothouse.apiserver.endpoints.health import Health
+from pilothouse.apiserver.endpoints.health import START_HOOKS, Health
 from pilothouse.apiserver.endpoints.openapi import OpenApi
 from pilothouse.apiserver.endpoints.protobuf_answers import ProtobufAnswers
 from pilothouse.apiserver.endpoints.scope import Scope, Shared
 from pilothouse.apiserver.endpoints.subresources import table as subresources
+from pilothouse.apiserver.fairness.config import Config as FairnessConfig
+from pilothouse.apiserver.fairness.dumps import PREFIX as DUMPS
+from pilothouse.apiserver.fairness.dumps import Dumps
+from pilothouse.apiserver.fairness.metrics import FairnessMetrics
+from pilothouse.apiserver.fairness.traffic import Traffic
 from pilothouse.apiserver.legacy_token_tracking import LegacyTokenTracking
 from pilothouse.apiserver.limits import InFlight
 from pilothouse.apiserver.metrics import RequestMetrics
@@ -85,6 +92,7 @@ from pilothouse.apiserver.storage.store import ResourceStore, failure
 from pilothouse.apiserver.storage.watch_cache import WatchCache
 from pilothouse.apiserver.webhook_client import WebhookClient
 from pilothouse.etcd.contract import Backend, Range, StoreError
+from pilothouse.kit.certificates import KeyPair
 from pilothouse.kit.world import World
 
 if TYPE_CHECKING:
@@ -137,6 +145,8 @@ class Options:
     db_size_period_s: float = 30.0
     """How often the size of a shared store is asked for (--etcd-db-metric-poll-interval)."""
     event_ttl_s: int = _EVENT_TTL_S
+    fairness: bool = True
+    """Requests are queued by FlowSchemas; the sum of the next two numbers is shared out."""
     requests_inflight_max: int = 400
     mutating_inflight_max: int = 200
     watch_timeout_s_min: float = 1800.0
@@ -146,6 +156,10 @@ class Options:
     """Upstream's feature gates that are on; HPAScaleToZero is known."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
+    """Whose certificates make a front proxy; "" trusts none."""
+    requestheader: RequestHeaders = field(default_factory=RequestHeaders)
+    proxy_certificate: KeyPair | None = None
+    """What extension API servers are shown."""
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -223,6 +237,8 @@ class ApiServer:
         )
         self._token_tracking = LegacyTokenTracking(system, self.lister, world)
         self.authenticator = self._authenticator()
+        self.components: dict[str, Callable[[], str]] = {}
+        """What is wrong with the components of this process ("scheduler", "controller-manager"); "" for nothing."""
         self.kubelets: Kubelets | None = None
         """The door to the nodes' kubelets, for those that are in this process."""
         self.resource_metrics: ResourceMetrics | None = None
@@ -232,13 +248,24 @@ class ApiServer:
         self._ready = False
         self._stopping = False
         self._add_builtins()
+        self._aggregator = Aggregator(self, options.proxy_certificate)
         self._custom = CustomResources(
             self, SystemObjects(self), self._builtins.types.get(_OBJECT_META), self._describe_meta
         )
         self._add_paths()
         for entry in subresources.handlers(self):
             self.router.add_subresource(*entry)
-        in_flight = InFlight(options.requests_inflight_max, options.mutating_inflight_max)
+        seats = options.requests_inflight_max + options.mutating_inflight_max
+        fair = options.fairness and seats > 0
+        limits = (0, 0) if fair else (options.requests_inflight_max, options.mutating_inflight_max)
+        in_flight = InFlight(*limits)
+        traffic = Traffic(world, in_flight, self._stored)
+        self._fairness = FairnessConfig(self, traffic, seats) if fair else None
+        if self._fairness is not None:
+            metrics.register(
+                FairnessMetrics(traffic, lambda: self._fairness.counts if self._fairness else ())
+            )
+            self.router.add_path(DUMPS, Dumps(traffic, world).handle)
         metrics.register(
             StateMetrics(
                 in_flight,
@@ -252,7 +279,7 @@ class ApiServer:
             self.authenticator,
             Impersonation(self.authorizer.authorize, refusal).apply,
             self.authorizer,
-            in_flight,
+            traffic,
             RequestMetrics(metrics, self.router.serves),
             self.router.handle,
             ProtobufAnswers(self.codec, self._kind_of).of,
@@ -265,6 +292,10 @@ class ApiServer:
 
         self.resource_metrics = ResourceMetrics(self, usages)
         return self.resource_metrics
+
+    def _stored(self, group: str, resource: str) -> tuple[int, int]:
+        store = self.lister.store(group, resource)
+        return (len(store.cached), store.cached.estimated_bytes()) if store is not None else (0, 0)
 
     def _describe_meta(self, path: str) -> str:
         return self.catalog.definitions.describe(_OBJECT_META, path.removeprefix("metadata."))
@@ -297,6 +328,10 @@ class ApiServer:
         if self.options.client_ca_pem:
             authorities = x509.load_pem_x509_certificates(self.options.client_ca_pem.encode())
             certificates = ClientCertificates(self._world, authorities)
+        proxies = None
+        if self.options.requestheader_ca_pem:
+            authorities = x509.load_pem_x509_certificates(self.options.requestheader_ca_pem.encode())
+            proxies = RequestHeader(self._world, authorities, self.options.requestheader)
         methods: list[TokenMethod] = []
         if self.options.token_auth_file is not None:
             methods.append(TokenFile(self.options.token_auth_file))
@@ -307,6 +342,7 @@ class ApiServer:
         return Chain(
             certificates,
             methods,
+            proxies=proxies,
             anonymous=self.options.anonymous_auth,
             fresh=fresh,
             warning=self.tokens.warning,
@@ -443,12 +479,13 @@ class ApiServer:
 
     def _add_paths(self) -> None:
         health = Health(
-            {"ping": self._ping, "log": self._ping, "etcd": self._reads},
+            {"ping": self._ping, "log": self._ping, "etcd": self.reads},
             {
                 "etcd-readiness": self._writes,
                 "informer-sync": self._readiness,
-                "shutdown": self._shutdown,
             },
+            dict.fromkeys(START_HOOKS, self._hooks),
+            {"shutdown": self._shutdown},
         )
         for path in ("/healthz/", "/livez/", "/readyz/"):
             self.router.add_path(path, health.handle)
@@ -467,8 +504,12 @@ class ApiServer:
         facts = self._facts()
         await asyncio.gather(*(self._ensure(made) for made in objects(facts, self.catalog)))
         self._compare_authority()
+        await self._publish_front_proxy(facts)
         await self._repair_services()
         await self._custom.start()
+        self._aggregator.start()
+        if self._fairness is not None:
+            self._fairness.start()
         self._compactor.start()
         await self._token_tracking.start()
         if self.options.endpoint_reconciler == "lease":
@@ -493,6 +534,22 @@ class ApiServer:
                 "of its other servers are not accepted here; stop this server, copy the folder pki/ of theirs into "
                 "its --data-dir, and start it again"
             )
+
+    async def _publish_front_proxy(self, facts: Facts) -> None:
+        """Tell extension API servers of this server's front proxies, too: the object may be an older server's, or
+        others' that know other ones."""
+        found = self.lister.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system")
+        if found is None:
+            return
+        known = (found.get("data") or {}).get("client-ca-file", "")
+        if known and self.options.client_ca_pem and not _shares(known, self.options.client_ca_pem):
+            return  # another cluster's
+        data = joined_data(found.get("data") or {}, authentication_data(facts))
+        if data != found.get("data"):
+            try:
+                await self.objects.put(CONFIG_MAPS, {**found, "data": data})
+            except errors.ApiError as error:
+                log.warning("front proxies are not made known: %s", error)
 
     async def _repair_services(self) -> None:
         try:
@@ -526,6 +583,7 @@ class ApiServer:
             options.client_ca_pem,
             options.requestheader_ca_pem,
             self._world.timestamp(),
+            options.requestheader,
         )
 
     async def _ensure(self, made: Made) -> None:
@@ -578,6 +636,9 @@ class ApiServer:
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self.resource_metrics is not None:
             await self.resource_metrics.stop()
+        await self._aggregator.stop()
+        if self._fairness is not None:
+            await self._fairness.stop()
         await self._custom.stop()
         await self._webhooks.close()
         await self._compactor.stop()
@@ -588,7 +649,7 @@ class ApiServer:
 
     # -- paths ------------------------------------------------------------------------------------------
 
-    async def _reads(self) -> str:
+    async def reads(self) -> str:
         """A store that refuses writes still serves reads and watches: no reason to restart (as upstream's check,
         which reads one key)."""
         try:
@@ -612,6 +673,9 @@ class ApiServer:
 
     async def _readiness(self) -> str:
         return "" if self._ready else "the watch cache is not filled yet"
+
+    async def _hooks(self) -> str:
+        return "" if self._ready else "not finished"
 
     async def _shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
@@ -694,6 +758,26 @@ class SystemObjects:
 
         await scope.rest.update(ctx, meta["name"], change, {})
 
+    async def apply_status(self, resource: Resource, name: str, status: Obj, manager: str) -> None:
+        """As server-side apply by `manager`."""
+        scope = self._server.router.scope(resource.group, resource.version, resource.plural)
+        assert scope is not None
+        world = self._server.world
+        applied = {
+            "kind": resource.kind,
+            "apiVersion": resource.group_version,
+            "metadata": {"name": name},
+            "status": status,
+        }
+
+        async def change(old: Obj | None) -> Obj:
+            if old is None:
+                raise errors.not_found(resource.group, resource.plural, name)
+            manage = writing.field_manager(scope, "status")
+            return manage.apply(old, applied, manager, "status", world.timestamp(), force=True)
+
+        await scope.rest.update(Context(world, self._server.lister, LOOPBACK, "", "status"), name, change, {})
+
     async def label(self, namespace: str, name: str, uid: str, labels: dict[str, str]) -> None:
         """Set labels of a secret (`legacy_tokens.Labels`)."""
         scope = self._server.router.scope(SECRETS.group, SECRETS.version, SECRETS.plural)
@@ -754,7 +838,8 @@ def _shares(known: str, own: str) -> bool:
 def _with_content(old: Obj, wanted: Obj) -> Obj:
     """`old` with all that `wanted` says; metadata but for labels stay."""
     labels = {**(old["metadata"].get("labels") or {}), **(wanted["metadata"].get("labels") or {})}
-    return {**old, **wanted, "metadata": {**old["metadata"], "labels": labels}}
+    meta = {**old["metadata"], "labels": labels} if labels else old["metadata"]
+    return {**old, **wanted, "metadata": meta}
 
 
 def version_document(version: str) -> Obj:

@@ -213,16 +213,28 @@ AUTHENTICATION = Group(
                 "username-prefix",
             )
         ),
-        *(
-            refused(f"requestheader-{name}", "leave it out; front proxies are not trusted yet", kind, default)
-            for name, kind, default in (
-                ("client-ca-file", STRING, ""),
-                ("allowed-names", STRINGS, ()),
-                ("extra-headers-prefix", STRINGS, ()),
-                ("group-headers", STRINGS, ()),
-                ("uid-headers", STRINGS, ()),
-                ("username-headers", STRINGS, ()),
-            )
+        Flag(
+            "requestheader-client-ca-file",
+            FILE,
+            None,
+            "CAs whose clients are front proxies: they say in headers who asks (default: one made at first start).",
+        ),
+        Flag(
+            "requestheader-allowed-names",
+            STRINGS,
+            ("front-proxy-client",),
+            "Common names of front proxies' certificates; empty for all.",
+        ),
+        Flag(
+            "requestheader-username-headers", STRINGS, ("X-Remote-User",), "Where front proxies say who asks."
+        ),
+        Flag("requestheader-uid-headers", STRINGS, (), "Where they say with which UID."),
+        Flag("requestheader-group-headers", STRINGS, ("X-Remote-Group",), "Where they say in which groups."),
+        Flag(
+            "requestheader-extra-headers-prefix",
+            STRINGS,
+            ("X-Remote-Extra-",),
+            "How headers begin in which they say more about who asks.",
         ),
     ),
 )
@@ -273,8 +285,8 @@ API = Group(
 LIMITS = Group(
     "Limits",
     (
-        Flag("max-requests-inflight", COUNT, 400, "Reading requests at once; 0 for no limit."),
-        Flag("max-mutating-requests-inflight", COUNT, 200, "Writing requests at once; 0 for no limit."),
+        Flag("max-requests-inflight", COUNT, 400, "Reading requests at once."),
+        Flag("max-mutating-requests-inflight", COUNT, 200, "Writing requests at once."),
         Flag(
             "min-request-timeout",
             COUNT,
@@ -287,8 +299,11 @@ LIMITS = Group(
             60.0,
             "How long a request may take, but for watches and other long-running ones (--min-request-timeout).",
         ),
-        no_effect(
-            "enable-priority-and-fairness", BOOL, True, "requests are limited by the two numbers above"
+        Flag(
+            "enable-priority-and-fairness",
+            BOOL,
+            True,
+            "Share the sum of the two numbers above out among priority levels, and let requests wait for their turn.",
         ),
         no_effect("max-connection-bytes-per-sec", COUNT, 0, "connections are not throttled"),
         no_effect("livez-grace-period", DURATION, 0.0, "the server listens when it is ready"),
@@ -354,12 +369,15 @@ OTHERS = Group(
                 ("port", PORT, 10250),
             )
         ),
-        refused("proxy-client-cert-file", "leave it out; API services of others are not called yet"),
-        refused("proxy-client-key-file", "leave it out; API services of others are not called yet"),
-        no_effect("enable-aggregator-routing", BOOL, False, "API services of others are not called yet"),
-        no_effect(
-            "aggregator-reject-forwarding-redirect", BOOL, True, "API services of others are not called yet"
+        Flag(
+            "proxy-client-cert-file",
+            FILE,
+            None,
+            "What extension API servers are shown (default: one of the front proxies' CA made at first start).",
         ),
+        Flag("proxy-client-key-file", FILE, None, "Its key."),
+        no_effect("enable-aggregator-routing", BOOL, False, "endpoints are always asked directly"),
+        no_effect("aggregator-reject-forwarding-redirect", BOOL, True, "redirects are passed on"),
         no_effect("peer-advertise-ip", STRING, "", "the server has no peers"),
         no_effect("peer-advertise-port", STRING, "", "the server has no peers"),
         no_effect("peer-ca-file", STRING, "", "the server has no peers"),
@@ -402,6 +420,7 @@ def groups(bind_address: str = "127.0.0.1", secure_port: int = 6443) -> tuple[Gr
 
 def options(values: Values) -> Serving:
     """What the flags ask for. UsageError where two of them do not fit."""
+    from pilothouse.apiserver.authn.request_header import RequestHeaders
     from pilothouse.apiserver.server import Options
     from pilothouse.cli.flags import UsageError
     from pilothouse.cli.state import default_data_dir
@@ -409,6 +428,10 @@ def options(values: Values) -> Serving:
 
     if (values["tls-cert-file"] is None) != (values["tls-private-key-file"] is None):
         raise UsageError("--tls-cert-file and --tls-private-key-file go together: give both or none")
+    if (values["proxy-client-cert-file"] is None) != (values["proxy-client-key-file"] is None):
+        raise UsageError(
+            "--proxy-client-cert-file and --proxy-client-key-file go together: give both or none"
+        )
     modes = values["authorization-mode"]
     for mode in modes:
         if mode not in AUTHORIZATION_MODES:
@@ -442,10 +465,18 @@ def options(values: Values) -> Serving:
         endpoint_reconciler=reconciler,
         db_size_period_s=values["etcd-db-metric-poll-interval"],
         event_ttl_s=int(values["event-ttl"]),
+        fairness=values["enable-priority-and-fairness"],
         requests_inflight_max=values["max-requests-inflight"],
         mutating_inflight_max=values["max-mutating-requests-inflight"],
         watch_timeout_s_min=float(values["min-request-timeout"]),
         request_timeout_s=values["request-timeout"],
+        requestheader=RequestHeaders(
+            values["requestheader-allowed-names"],
+            values["requestheader-username-headers"],
+            values["requestheader-uid-headers"],
+            values["requestheader-group-headers"],
+            values["requestheader-extra-headers-prefix"],
+        ),
         features=frozenset(name for name, is_on in values["feature-gates"].items() if is_on),
     )
     home = values["data-dir"] or default_data_dir()
@@ -457,6 +488,9 @@ def options(values: Values) -> Serving:
         key_file=values["tls-private-key-file"],
         host_names=(values["external-hostname"],) if values["external-hostname"] else (),
         client_ca_file=values["client-ca-file"],
+        requestheader_ca_file=values["requestheader-client-ca-file"],
+        proxy_certificate_file=values["proxy-client-cert-file"],
+        proxy_key_file=values["proxy-client-key-file"],
         signing_key_file=values["service-account-signing-key-file"],
         key_files=values["service-account-key-file"],
         server=server,

@@ -3,7 +3,7 @@
 Data of one server, under its data directory (0700):
 
     store/   the embedded store, locked while a server runs on it
-    pki/     ca, the serving certificate, client certificates, sa.key
+    pki/     ca, the serving certificate, client certificates, sa.key, front-proxy-ca and its client's certificate
     etcd.sock  the store as etcd, for processes of its owner: nothing of it is loaded before one connects
     *.kubeconfig  see `credentials`
 """
@@ -43,6 +43,8 @@ from pilothouse.kit.world import World
 log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
+FRONT_PROXY = "front-proxy-ca"
+_FRONT_PROXY_CLIENT = "front-proxy-client"
 UNSPECIFIED = ("0.0.0.0", "::")
 _HOST_NAMES = (
     "kubernetes",
@@ -80,6 +82,11 @@ class Serving:
     host_names: tuple[str, ...] = ()
     """Further names of the server, for its certificate."""
     client_ca_file: Path | None = None
+    requestheader_ca_file: Path | None = None
+    """Whose certificates make a front proxy; None for the one that is made at first start."""
+    proxy_certificate_file: Path | None = None
+    proxy_key_file: Path | None = None
+    """What extension API servers are shown; None for one of the front proxies' CA."""
     signing_key_file: Path | None = None
     key_files: tuple[Path, ...] = ()
     """Keys whose service-account tokens are accepted beside the signing key's."""
@@ -198,13 +205,33 @@ class ServedApi:
         address = serving.server.advertise_address or serving.bind_address
         if address in UNSPECIFIED:
             address = _own_address(address)
-        return replace(serving.server, client_ca_pem=client_ca, advertise_address=address)
+        proxy_ca, proxy = self._front_proxy()
+        return replace(
+            serving.server,
+            client_ca_pem=client_ca,
+            advertise_address=address,
+            requestheader_ca_pem=proxy_ca,
+            proxy_certificate=proxy,
+        )
+
+    def _front_proxy(self) -> tuple[str, KeyPair | None]:
+        """Whom this server trusts as a front proxy, and what it is one with. A CA of somebody else's signs no
+        certificate for us: without files, extension API servers are shown none then."""
+        serving, proxy = self._serving, None
+        if serving.proxy_certificate_file is not None and serving.proxy_key_file is not None:
+            proxy = KeyPair(serving.proxy_certificate_file, serving.proxy_key_file)
+        if serving.requestheader_ca_file is not None:
+            return serving.requestheader_ca_file.read_text(), proxy
+        own = Authority(self.directory / "pki", self._world, FRONT_PROXY, FRONT_PROXY)
+        return own.pem, proxy or own.client(_FRONT_PROXY_CLIENT, _FRONT_PROXY_CLIENT)
 
     async def _bind(self, authority: Authority, options: Options) -> HttpServer:
         """Take the port before anything else is done: a port that is taken is the likeliest failure."""
         serving = self._serving
         pair = self._pair(authority, options)
-        tls = server_tls(str(pair.certificate), str(pair.key), options.client_ca_pem)
+        tls = server_tls(
+            str(pair.certificate), str(pair.key), options.client_ca_pem + options.requestheader_ca_pem
+        )
         listener = HttpServer(self._handle, tls, host=serving.bind_address, port=options.secure_port)
         try:
             await listener.bind()

@@ -1,4 +1,4 @@
-"""The order in which credentials are looked at: client certificate, bearer token, anonymous.
+"""The order in which credentials are looked at: front proxy, client certificate, bearer token, anonymous.
 
 A credential that is presented and wrong is a 401, never anonymous access.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from pilothouse.api import errors
@@ -30,12 +30,19 @@ class CertificateMethod(Protocol):
     def authenticate(self, der: bytes) -> UserInfo | None: ...
 
 
+class ProxyMethod(Protocol):
+    """None: no front proxy, or one that names nobody."""
+
+    def authenticate(self, der: bytes, headers: Mapping[str, str]) -> UserInfo | None: ...
+
+
 class Chain:
     def __init__(
         self,
         certificates: CertificateMethod | None,
         tokens: Sequence[TokenMethod],
         *,
+        proxies: ProxyMethod | None = None,
         anonymous: bool = True,
         fresh: Callable[[], Awaitable[None]] | None = None,
         warning: Callable[[str], str] | None = None,
@@ -44,6 +51,7 @@ class Chain:
         made the account a moment ago. `warning` says what who sends a good token should be told, or ""."""
         self._warning = warning
         self._certificates = certificates
+        self._proxies = proxies
         self._fresh = fresh
         self._tokens = tokens
         self._anonymous = anonymous
@@ -57,7 +65,13 @@ class Chain:
         return ANONYMOUS
 
     def _by_certificate(self, request: Request) -> UserInfo | None:
-        if request.peer_certificate is None or self._certificates is None:
+        if request.peer_certificate is None:
+            return None
+        if self._proxies is not None:
+            user = self._proxies.authenticate(request.peer_certificate, request.headers)
+            if user is not None:
+                return user
+        if self._certificates is None:
             return None
         user = self._certificates.authenticate(request.peer_certificate)
         if user is None:

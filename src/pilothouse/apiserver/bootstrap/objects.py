@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import msgspec
 from pilothouse.api.catalog import Catalog
 from pilothouse.api.resources import POD_GROUPS
 from pilothouse.api.types import Obj
+from pilothouse.apiserver.authn.request_header import RequestHeaders
 from pilothouse.apiserver.bootstrap.gated_roles import gated_roles
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -54,6 +56,7 @@ class Facts(NamedTuple):
     client_ca: str
     requestheader_ca: str
     now: str
+    requestheader: RequestHeaders = RequestHeaders()
 
 
 class Made(NamedTuple):
@@ -307,17 +310,51 @@ def kubernetes_slice(facts: Facts, addresses: Sequence[str]) -> Obj:
     }
 
 
+def authentication_data(facts: Facts) -> Obj:
+    """How this server knows clients, for extension API servers (kube-apiserver's clusterauthenticationtrust). Nothing
+    about front proxies where none is trusted."""
+    data = {"client-ca-file": facts.client_ca} if facts.client_ca else {}
+    if not facts.requestheader_ca:
+        return data
+    names = facts.requestheader
+    return data | {
+        "requestheader-allowed-names": _list(names.allowed_names),
+        "requestheader-client-ca-file": facts.requestheader_ca,
+        "requestheader-extra-headers-prefix": _list(names.extra_prefixes),
+        "requestheader-group-headers": _list(names.group),
+        "requestheader-uid-headers": _list(names.uid),
+        "requestheader-username-headers": _list(names.username),
+    }
+
+
+def joined_data(known: Obj, own: Obj) -> Obj:
+    """What is published already, and what this server says about front proxies. Client CAs stay as they are: servers
+    that differ in those are not one cluster's."""
+    joined = dict(known)
+    for key, value in own.items():
+        old = known.get(key, "")
+        if not key.startswith("requestheader-"):
+            joined.setdefault(key, value)
+        elif key.endswith("-ca-file"):
+            missing = [block for block in _BLOCK.findall(value) if block not in old]
+            joined[key] = old + "".join(f"{block}\n" for block in missing)
+        else:
+            names = msgspec.json.decode(old) if old else []
+            joined[key] = _list([*names, *(n for n in msgspec.json.decode(value) if n not in names)])
+    return joined
+
+
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.S)
+
+
+def _list(names: Sequence[str]) -> str:
+    return msgspec.json.encode(names).decode()
+
+
 def _authentication_config(facts: Facts) -> Obj:
     return {
         "kind": "ConfigMap",
         "apiVersion": "v1",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-        "data": {
-            "client-ca-file": facts.client_ca,
-            "requestheader-allowed-names": '["front-proxy-client"]',
-            "requestheader-client-ca-file": facts.requestheader_ca,
-            "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
-            "requestheader-group-headers": '["X-Remote-Group"]',
-            "requestheader-username-headers": '["X-Remote-User"]',
-        },
+        "data": authentication_data(facts),
     }

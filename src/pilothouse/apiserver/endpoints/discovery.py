@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilothouse.api import errors
 from pilothouse.api.catalog import GROUP_ORDER, Served, Subresource, version_priority
@@ -13,7 +13,20 @@ from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
 from pilothouse.apiserver.request import Request, Response
 
+_CUSTOM_PRIORITY = 1000
+_CUSTOM_VERSION = 100
+"""Of custom resources' groups and versions."""
 _AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+class Remote(NamedTuple):
+    """A group's version that an extension API server serves."""
+
+    group_priority: int
+    version_priority: int
+    resources: list[Obj] | None = None
+    """As aggregated discovery lists them; None while they are not known."""
+    is_stale: bool = False
 
 
 class Discovery:
@@ -21,6 +34,7 @@ class Discovery:
 
     def __init__(self, server_address: str = "") -> None:
         self._served: dict[tuple[str, str], list[Served]] = {}
+        self._remote: dict[tuple[str, str], Remote] = {}
         self._documents: dict[str, Response] = {}
         self._address = server_address
 
@@ -40,8 +54,16 @@ class Discovery:
             self._served.pop((r.group, r.version), None)
         self._documents.clear()
 
+    def set_remote(self, group: str, version: str, remote: Remote) -> None:
+        self._remote[(group, version)] = remote
+        self._documents.clear()
+
+    def remove_remote(self, group: str, version: str) -> None:
+        self._remote.pop((group, version), None)
+        self._documents.clear()
+
     def knows_group(self, group: str) -> bool:
-        return any(g == group for g, _ in self._served)
+        return any(g == group for g, _ in (*self._served, *self._remote))
 
     def is_custom_group(self, group: str) -> bool:
         """Whether a group has custom resources alone: its unknown versions and resources are nobody's paths."""
@@ -50,11 +72,22 @@ class Discovery:
     def groups(self) -> dict[str, list[str]]:
         """Versions per group, preferred first; the core group first, then upstream's order, then the others."""
         found: dict[str, list[str]] = {}
-        for group, version in self._served:
+        for group, version in dict.fromkeys((*self._served, *self._remote)):
             found.setdefault(group, []).append(version)
         known = {g: i for i, g in enumerate(GROUP_ORDER)}
-        ordered = sorted(found, key=lambda g: (known.get(g, len(known)), g))
-        return {g: sorted(found[g], key=version_priority) for g in ordered}
+        ordered = sorted(found, key=lambda g: (known.get(g, len(known)), -self._priority(g, found[g]), g))
+        return {g: sorted(found[g], key=lambda v: self._version_order(g, v)) for g in ordered}
+
+    def _priority(self, group: str, versions: list[str]) -> int:
+        """The highest of a group's versions counts (groupPriorityMinimum)."""
+        remote = [self._remote.get((group, version)) for version in versions]
+        return max(r.group_priority if r is not None else _CUSTOM_PRIORITY for r in remote)
+
+    def _version_order(self, group: str, version: str) -> Any:
+        remote = self._remote.get((group, version))
+        if not self._remote:
+            return version_priority(version)
+        return -remote.version_priority if remote is not None else -_CUSTOM_VERSION, version_priority(version)
 
     def handle(self, request: Request) -> Response | None:
         """The document at a path; None for a path that is none of discovery's."""
@@ -147,6 +180,10 @@ class Discovery:
         return Response(200, response.body, dict(response.headers))
 
     def _version(self, group: str, version: str) -> Obj:
+        remote = self._remote.get((group, version))
+        if remote is not None:
+            known = {"resources": remote.resources} if remote.resources else {}
+            return {"version": version, **known, "freshness": "Stale" if remote.is_stale else "Current"}
         resources = [_aggregated_resource(s) for s in self._served[(group, version)]]
         return {"version": version, "resources": resources, "freshness": "Current"}
 

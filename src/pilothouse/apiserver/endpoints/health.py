@@ -12,24 +12,71 @@ Check = Callable[[], Awaitable[str]]
 """What is wrong; "" when nothing is."""
 
 _TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+START_HOOKS = tuple(
+    name if name == "autoregister-completion" else f"poststarthook/{name}"
+    for name in (
+        "start-apiserver-admission-initializer",
+        "generic-apiserver-start-informers",
+        "priority-and-fairness-config-consumer",
+        "priority-and-fairness-filter",
+        "storage-object-count-tracker-hook",
+        "start-apiextensions-informers",
+        "start-apiextensions-controllers",
+        "crd-informer-synced",
+        "start-system-namespaces-controller",
+        "start-cluster-authentication-info-controller",
+        "start-kube-apiserver-identity-lease-controller",
+        "start-kube-apiserver-identity-lease-garbage-collector",
+        "storage-readiness",
+        "start-legacy-token-tracking-controller",
+        "start-service-ip-repair-controllers",
+        "rbac/bootstrap-roles",
+        "scheduling/bootstrap-system-priority-classes",
+        "priority-and-fairness-config-producer",
+        "bootstrap-controller",
+        "start-kubernetes-service-cidr-controller",
+        "aggregator-reload-proxy-client-cert",
+        "start-kube-aggregator-informers",
+        "apiservice-status-local-available-controller",
+        "apiservice-status-remote-available-controller",
+        "apiservice-registration-controller",
+        "apiservice-discovery-controller",
+        "kube-apiserver-autoregistration",
+        "autoregister-completion",
+        "apiservice-openapi-controller",
+        "apiservice-openapiv3-controller",
+    )
+)
+"""What upstream's servers do when they start, in the order in which its checks list it; here all of it is done before
+the server is ready. Names without a part of their own here are kept for those who ask for them one by one."""
 _NAMES = {"healthz": "healthz", "livez": "livez", "readyz": "readyz"}
 
 
 class Health:
-    """`checks` by name, in order; those in `readiness` count for /readyz alone."""
+    """`checks` by name, in order; those in `readiness` count for /readyz alone. `hooks` come after both, and
+    `last`, for /readyz alone, after those."""
 
-    def __init__(self, checks: dict[str, Check], readiness: dict[str, Check]) -> None:
+    def __init__(
+        self,
+        checks: dict[str, Check],
+        readiness: dict[str, Check],
+        hooks: dict[str, Check] | None = None,
+        last: dict[str, Check] | None = None,
+    ) -> None:
         self._checks = checks
         self._readiness = readiness
+        self._hooks = hooks or {}
+        self._last = last or {}
 
     def handles(self, path: str) -> bool:
         return path.strip("/").split("/")[0] in _NAMES
 
     async def handle(self, request: Request) -> Response:
         endpoint, _, one = request.path.strip("/").partition("/")
-        checks = dict(self._checks)
         if endpoint == "readyz":
-            checks.update(self._readiness)
+            checks = {**self._checks, **self._readiness, **self._hooks, **self._last}
+        else:
+            checks = {**self._checks, **self._hooks}
         if one:
             return await self._one(endpoint, one, checks)
         return await self._all(endpoint, checks, request)

@@ -34,6 +34,9 @@ class CachedLister:
     def stores(self) -> Iterable[ResourceStore]:
         return list(self._stores.values())
 
+    def store(self, group: str, plural: str) -> ResourceStore | None:
+        return self._stores.get((group, plural))
+
     def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
         store = self._stores.get((resource.group, resource.plural))
         if store is None:

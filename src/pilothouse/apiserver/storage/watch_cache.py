@@ -285,6 +285,16 @@ class ResourceCache:
         """What is kept here: other values are translated."""
         self.stored, self.head = stored, head(stored)
 
+    def estimated_bytes(self) -> int:
+        """Of all objects together, by a few of them."""
+        count = len(self._items)
+        if not count:
+            return 0
+        keys = self._keys
+        some = [self._items.get(keys[i * (len(keys) - 1) // 4]) for i in range(5)] if keys else []
+        sizes = [len(item.value) for item in some if item is not None]
+        return count * sum(sizes) // len(sizes) if sizes else 0
+
     def get(self, key: bytes) -> Item | None:
         return self._items.get(key)
 

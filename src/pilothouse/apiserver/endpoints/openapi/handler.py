@@ -15,7 +15,8 @@ from pilothouse.api.catalog import Served
 from pilothouse.api.schema.definitions import Definitions
 from pilothouse.api.schema.types import Types
 from pilothouse.api.types import Obj
-from pilothouse.apiserver.endpoints.openapi import custom, paths, render, v2_protobuf
+from pilothouse.apiserver.endpoints.openapi import custom, extensions, paths, render, v2_protobuf
+from pilothouse.apiserver.endpoints.openapi.extensions import Extension
 from pilothouse.apiserver.endpoints.openapi.paths import META, Operation, Path
 from pilothouse.apiserver.endpoints.openapi.schemas import V2_PREFIX, V3_PREFIX, Schemas
 from pilothouse.apiserver.request import Request, Response
@@ -56,6 +57,17 @@ class OpenApi:
         self._custom: dict[tuple[str, str, str], Obj] = {}
         self._compressed: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
+        self._extensions: dict[tuple[str, str], Extension] = {}
+
+    def set_extension(self, group: str, version: str, extension: Extension | None) -> None:
+        """What an extension API server says of a version that it serves; None when it serves it no longer."""
+        if self._extensions.get((group, version)) == extension:
+            return
+        if extension is None:
+            del self._extensions[(group, version)]
+        else:
+            self._extensions[(group, version)] = extension
+        self._changed(group, version)
 
     def add(self, served: Served, schema: Obj | None = None) -> None:
         """Serve a resource; `schema` is a custom resource's openAPIV3Schema ({} for none)."""
@@ -89,6 +101,9 @@ class OpenApi:
         if path == _ROOT:
             return _answer(msgspec.json.encode({"paths": self._index()}), JSON)
         if path.startswith(_ROOT + "/"):
+            for (group, version), extension in self._extensions.items():
+                if path == f"{_ROOT}/{_name(group, version)}" and extension.url:
+                    return await extension.handle(request)
             return self._serve_v3(request, path[len(_ROOT) + 1 :])
         return Response(
             404,
@@ -107,10 +122,14 @@ class OpenApi:
         return sorted(names)
 
     def _index(self) -> Obj:
-        return {
+        found = {
             name: {"serverRelativeURL": f"{_ROOT}/{name}?hash={quote(self._hash(name))}"}
             for name in self._names()
         }
+        for (group, version), extension in self._extensions.items():
+            if extension.url:
+                found[_name(group, version)] = {"serverRelativeURL": extension.url}
+        return dict(sorted(found.items()))
 
     def _serve_v3(self, request: Request, name: str) -> Response:
         if name not in self._names():
@@ -143,6 +162,8 @@ class OpenApi:
                     schema = self._custom.get((group, version, plural))
                     subresources = sorted(served.subresources)
                     made.append((plural, served.resource.kind, served.verbs, subresources, schema))
+        if name == "v2":
+            made += [(gv, e.v2) for gv, e in sorted(self._extensions.items(), key=lambda item: item[0])]
         return made
 
     def _encode_v3(self, name: str) -> bytes:
@@ -191,7 +212,8 @@ class OpenApi:
             schemas |= custom.definitions(
                 self._served[key[:2]][key[2]], self._custom[key], V2_PREFIX, v2=True
             )
-        return render.v2(sorted(found, key=lambda p: p.path), schemas, self._version)
+        document = render.v2(sorted(found, key=lambda p: p.path), schemas, self._version)
+        return extensions.merged(document, [e.v2 for e in self._extensions.values() if e.v2])
 
     def _encode_v2(self) -> bytes:
         return msgspec.json.encode(self._v2())

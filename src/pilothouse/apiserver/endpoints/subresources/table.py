@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pilothouse.apiserver.endpoints.component_statuses import ComponentStatuses
 from pilothouse.apiserver.endpoints.subresources import (
     binding,
     eviction,
@@ -47,6 +48,9 @@ def handlers(server: ApiServer) -> Iterator[tuple[str, str, str, ResourceHandler
     yield "namespaces", "finalize", "update", finalize.update
     issuer = token.Issuer(server)
     yield "serviceaccounts", "token", "create", issuer.create
+    statuses = ComponentStatuses(server)
+    yield "componentstatuses", "", "get", statuses.get
+    yield "componentstatuses", "", "list", statuses.list
     reviewer = reviews.Reviewer(server)
     yield "subjectaccessreviews", "", "create", reviewer.subject_access
     yield "selfsubjectaccessreviews", "", "create", reviewer.self_subject_access
