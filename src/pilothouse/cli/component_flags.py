@@ -158,7 +158,7 @@ def endpoint_group(port: int) -> Group:
                 BOOL_MAP,
                 {},
                 "Upstream's feature gates. The scheduler knows GenericWorkload and GangScheduling, which together let "
-                "PodGroups count, StorageCapacityScoring and VolumeLimitScaling, the controller manager those that its "
+                "PodGroups count, StorageCapacityScoring, VolumeLimitScaling and DRADeviceTaintRules, the controller manager those that its "
                 "controllers need; no other changes anything (a warning each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),

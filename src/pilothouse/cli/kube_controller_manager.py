@@ -47,9 +47,9 @@ _RECYCLER = (
 
 
 def _gates() -> set[str]:
-    from pilothouse.controllers.names import GATES
+    from pilothouse.controllers.names import APIS, GATES
 
-    return {gate for gates in GATES.values() for gate in gates}
+    return {*APIS, *(gate for gates in GATES.values() for gate in gates)}
 
 
 def _run(values: Values) -> None:

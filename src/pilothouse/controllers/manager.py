@@ -25,6 +25,7 @@ from pilothouse.controllers.clustertrustbundle_publisher import ClusterTrustBund
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
+from pilothouse.api.device_taints import RULES_GATE
 from pilothouse.controllers.device_taint_eviction import DeviceTaintEvictionController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController
@@ -254,7 +255,7 @@ TABLE: dict[str, Entry] = {
     ),
     "device-taint-eviction-controller": Entry(
         "device-taint-eviction-controller",
-        lambda env, s: DeviceTaintEvictionController(env),
+        lambda env, s: DeviceTaintEvictionController(env, rules=s.features.get(RULES_GATE, False)),
         "device_taint_eviction",
     ),
     "podgroup-protection-controller": Entry(
