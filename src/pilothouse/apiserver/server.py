@@ -69,7 +69,7 @@ from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Context, Strategy
-from pilothouse.apiserver.request import LOOPBACK, Request, Response
+from pilothouse.apiserver.request import LOOPBACK, Request, RequestInfo, Response, UserInfo
 from pilothouse.apiserver.router import Router
 from pilothouse.apiserver.state_metrics import StateMetrics
 from pilothouse.apiserver.storage import keys
@@ -201,7 +201,13 @@ class ApiServer:
         )
         self._chores: list[asyncio.Task[None]] = []
         self._shared = Shared(
-            world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
+            world,
+            self.lister,
+            self.catalog,
+            services,
+            self.codec,
+            options.watch_timeout_s_min,
+            self._refusal,
         )
         self._builtins = Builtins(self.catalog, options.features)
         self.openapi = OpenApi(
@@ -377,6 +383,10 @@ class ApiServer:
             found.stored_form = self._builtins.stored_form(resource) or found.stored_form
             self._rests[key] = found
         return found
+
+    def _refusal(self, user: UserInfo, asked: RequestInfo) -> str:
+        decision = self.authorizer.authorize(user, asked)
+        return "" if decision.allowed else refusal(user, asked, decision.reason).message
 
     def _guard(self, resource: Resource) -> Guard | None:
         if resource.group != escalation.GROUP:
