@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from pilothouse.api.resources import (
+    CSI_DRIVERS,
     EVENTS,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -231,5 +232,55 @@ def test_an_attributes_class_stays_while_a_claim_names_it(simulate: Any) -> None
         await lab.delete(PERSISTENT_VOLUME_CLAIMS, "data")
         await lab.wait(5)
         assert not await lab.exists(VOLUME_ATTRIBUTES_CLASSES, "fast")
+
+    simulate(scenario)
+
+
+def test_containers_start_once_their_volumes_are_attached(simulate: Any) -> None:
+    """Kubelets wait for status.attached, and say so after two minutes; where a driver needs no attachment they do
+    not wait."""
+
+    async def scenario(lab: Any) -> None:
+        await provision(lab, on("node-0", "p"))
+        assert (await lab.get(PODS, "p"))["status"]["phase"] == "Running"
+        for driver in ("slow.example.com", "none.example.com"):
+            short = driver.partition(".")[0]
+            spec = {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "csi": {"driver": driver, "volumeHandle": short},
+                "claimRef": {"namespace": "default", "name": short},
+                "storageClassName": "none",
+            }
+            await lab.create(PERSISTENT_VOLUMES, {"metadata": {"name": short}, "spec": spec})
+            await lab.create(PERSISTENT_VOLUME_CLAIMS, claim(short, "none"))
+        await lab.create(
+            CSI_DRIVERS, {"metadata": {"name": "none.example.com"}, "spec": {"attachRequired": False}}
+        )
+        await lab.wait(2)
+        await lab.create(PODS, pod("now", "none", nodeName="node-0"))
+        await lab.create(PODS, pod("later", "slow", nodeName="node-0"))
+        await lab.wait(10)
+        assert (await lab.get(PODS, "now"))["status"]["phase"] == "Running"
+        status = (await lab.get(PODS, "later"))["status"]
+        assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+        assert not [e for e in await lab.events("later") if e[1] == "FailedMount"]
+        await lab.wait(120)
+        text = (
+            "Unable to attach or mount volumes: unmounted volumes=[slow], unattached volumes=[slow], "
+            "failed to process volumes=[]: context deadline exceeded"
+        )
+        assert [e[:3] for e in await lab.events("later") if e[1] == "FailedMount"] == [
+            ("Warning", "FailedMount", text)
+        ]
+        [waiting] = [a for a in await lab.list(VOLUME_ATTACHMENTS) if not a["status"]["attached"]]
+        await lab.client.patch(
+            VOLUME_ATTACHMENTS,
+            waiting["metadata"]["name"],
+            {"status": {"attached": True}},
+            subresource="status",
+        )
+        await lab.wait(0.2)
+        assert (await lab.get(PODS, "later"))["status"]["phase"] == "Running"
 
     simulate(scenario)
