@@ -37,6 +37,7 @@ from pilothouse.apiserver.authn.legacy_tokens import TokenUses
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver import zpages
 from pilothouse.apiserver.authz import escalation
 from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
@@ -70,7 +71,7 @@ from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Context, Strategy
 from pilothouse.apiserver.request import LOOPBACK, Request, RequestInfo, Response, UserInfo
-from pilothouse.apiserver.router import Router
+from pilothouse.apiserver.router import PathHandler, Router
 from pilothouse.apiserver.state_metrics import StateMetrics
 from pilothouse.apiserver.storage import keys
 from pilothouse.apiserver.storage.compactor import Compactor
@@ -141,12 +142,25 @@ class Options:
     """For requests that are not long-running, body included."""
     features: frozenset[str] = frozenset()
     """Upstream's feature gates that are on; HPAScaleToZero is known."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """All flags with their values, for /flagz."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
 
     @property
     def audiences(self) -> tuple[str, ...]:
         return self.api_audiences or self.issuers
+
+
+_OPEN_PATHS = ("/healthz", "/livez", "/readyz")
+_ZPAGES = ("/flagz", "/statusz")
+
+
+def _as_handler(answer: zpages.Answer) -> PathHandler:
+    async def handle(request: Request) -> Response:
+        return answer(request)
+
+    return handle
 
 
 class ApiServer:
@@ -457,10 +471,18 @@ class ApiServer:
             self.router.add_path(path, health.handle)
         self.router.add_path("/version", self._version)
         self.router.add_path("/metrics", self._metrics)
+        self._add_zpages()
         self.router.add_path("/openapi/", self.openapi.handle)
         self.router.add_path("/.well-known/openid-configuration", self._oidc)
         self.router.add_path("/openid/v1/jwks", self._jwks)
         self.router.add_path("", self._root)
+
+    def _add_zpages(self) -> None:
+        pages = zpages.pages(
+            "kube-apiserver", self._world, self.options.flags, (*_OPEN_PATHS, *_ZPAGES, "/metrics", "/version")
+        )
+        for path, answer in pages.items():
+            self.router.add_path(path, _as_handler(answer))
 
     # -- life -------------------------------------------------------------------------------------------
 
