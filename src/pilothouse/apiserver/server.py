@@ -26,6 +26,7 @@ from pilothouse.api.kubelet import Kubelets, Usages
 from pilothouse.api.protobuf import MAGIC, Codec
 from pilothouse.api.resources import CONFIG_MAPS, SECRETS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver import zpages
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
 from pilothouse.apiserver.admission.metrics import AdmissionMetrics
@@ -37,7 +38,6 @@ from pilothouse.apiserver.authn.legacy_tokens import TokenUses
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens, Signer
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
-from pilothouse.apiserver import zpages
 from pilothouse.apiserver.authz import escalation
 from pilothouse.apiserver.authz.escalation import EscalationGuard
 from pilothouse.apiserver.authz.modes import Modes
@@ -479,7 +479,10 @@ class ApiServer:
 
     def _add_zpages(self) -> None:
         pages = zpages.pages(
-            "kube-apiserver", self._world, self.options.flags, (*_OPEN_PATHS, *_ZPAGES, "/metrics", "/version")
+            "kube-apiserver",
+            self._world,
+            self.options.flags,
+            (*_OPEN_PATHS, *_ZPAGES, "/metrics", "/version"),
         )
         for path, answer in pages.items():
             self.router.add_path(path, _as_handler(answer))

@@ -20,7 +20,6 @@ from pilothouse.components.endpoint import Endpoint, EndpointOptions, check
 from pilothouse.components.scheduler import SchedulerComponent
 from pilothouse.kit.world import World
 
-
 _PATHS = ("/configz", "/explain", "/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from pilothouse.api.device_taints import RULES_GATE
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import names
 from pilothouse.controllers.attach_detach import AttachDetachController
@@ -25,7 +26,6 @@ from pilothouse.controllers.clustertrustbundle_publisher import ClusterTrustBund
 from pilothouse.controllers.cronjob import CronJobController
 from pilothouse.controllers.daemonset import DaemonSetController
 from pilothouse.controllers.deployment import DeploymentController
-from pilothouse.api.device_taints import RULES_GATE
 from pilothouse.controllers.device_taint_eviction import DeviceTaintEvictionController
 from pilothouse.controllers.disruption import DisruptionController
 from pilothouse.controllers.endpoint import EndpointsController

@@ -47,8 +47,9 @@ class DeviceId(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Device:
-    """`raw` is the slice's entry, with the taints that rules add; `where` what says which nodes can reach it: the slice's spec, or the entry itself.
-    `facts` is for who works out something of it: it lives as long as the device is what it is."""
+    """`raw` is the slice's entry, with the taints that rules add; `where` what says which nodes can reach it: the
+    slice's spec, or the entry itself. `facts` is for who works out something of it: it lives as long as the device is
+    what it is."""
 
     id: DeviceId
     raw: Obj
