@@ -284,3 +284,47 @@ def test_containers_start_once_their_volumes_are_attached(simulate: Any) -> None
         assert (await lab.get(PODS, "later"))["status"]["phase"] == "Running"
 
     simulate(scenario)
+
+
+def test_a_volume_gets_other_attributes(simulate: Any) -> None:
+    """As external-resizer does it: a class that is not there is waited for."""
+
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab)
+        wanted = {"spec": {"volumeAttributesClassName": "gold"}}
+        await lab.patch(PERSISTENT_VOLUME_CLAIMS, "data", wanted)
+        await lab.wait(3)
+        status = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
+        assert status["modifyVolumeStatus"] == {"status": "Pending"}
+        assert "currentVolumeAttributesClassName" not in status
+        gold = {"metadata": {"name": "gold"}, "driverName": SIMULATED_DRIVER, "parameters": {"iops": "9"}}
+        await lab.create(VOLUME_ATTRIBUTES_CLASSES, gold)
+        await lab.wait(3)
+        status = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
+        assert status["currentVolumeAttributesClassName"] == "gold"
+        assert "modifyVolumeStatus" not in status
+        assert "conditions" not in status
+        assert (await lab.get(PERSISTENT_VOLUMES, name))["spec"]["volumeAttributesClassName"] == "gold"
+        told = [e[1:3] for e in await lab.events("data") if e[1].startswith("VolumeModify")]
+        assert told == [
+            ("VolumeModify", "external resizer is modifying volume data with vac gold"),
+            ("VolumeModifySuccessful", "external resizer modified volume data with vac gold successfully "),
+        ]
+
+    simulate(scenario)
+
+
+def test_a_claim_of_an_attributes_class_has_it_when_it_is_bound(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        gold = {"metadata": {"name": "gold"}, "driverName": SIMULATED_DRIVER, "parameters": {"iops": "9"}}
+        await lab.create(VOLUME_ATTRIBUTES_CLASSES, gold)
+        await lab.create(STORAGE_CLASSES, storage_class("sim", SIMULATED_DRIVER))
+        made = claim("data", "sim")
+        made["spec"]["volumeAttributesClassName"] = "gold"
+        await lab.create(PERSISTENT_VOLUME_CLAIMS, made)
+        await lab.wait(3)
+        found = await lab.get(PERSISTENT_VOLUME_CLAIMS, "data")
+        assert found["status"]["currentVolumeAttributesClassName"] == "gold"
+        assert not [e for e in await lab.events("data") if e[1].startswith("VolumeModify")]
+
+    simulate(scenario)
