@@ -186,6 +186,8 @@ class Cluster:
     def _start_scheduler(self) -> None:
         from pilothouse.components.scheduler import USER, SchedulerComponent
         from pilothouse.components.turns import LatestMetrics
+        from pilothouse.controllers.names import served_gates
+        from pilothouse.scheduler.features import DEVICE_TAINT_RULES
         from pilothouse.scheduler.gangs import GATES
 
         client = self.client(USER, ())
@@ -193,7 +195,12 @@ class Cluster:
         self.metrics.register(metrics)
         scheduler = self.options.scheduler
         has_groups = self.api.catalog.find(POD_GROUPS.group, POD_GROUPS.version, POD_GROUPS.plural)
-        features = (*self.options.features, *(GATES if has_groups is not None else ()))
+        has_rules = served_gates(self.api.catalog.find).get(DEVICE_TAINT_RULES)
+        features = (
+            *self.options.features,
+            *(GATES if has_groups is not None else ()),
+            *((DEVICE_TAINT_RULES,) if has_rules else ()),
+        )
         if self.options.scheduler_port:
             self._port = self._scheduler_port(client, metrics)
 

@@ -200,6 +200,8 @@ def test_the_scheduler_of_up_has_a_port_when_it_is_wanted(
     assert _get("/readyz", None, OWN_PORT) == (200, "ok")
     assert _get("/metrics", None, OWN_PORT)[0] == 403
     assert "scheduler_schedule_attempts_total" in _get("/metrics", pair, OWN_PORT)[1]
+    assert _get("/statusz", None, OWN_PORT)[0] == 403
+    assert _get("/statusz", pair, OWN_PORT)[1].startswith("\nkube-scheduler statusz\nWarning: ")
     profile = json.loads(_get("/configz", pair, OWN_PORT)[1])["componentconfig"]["profiles"][0]
     binding = next(each["args"] for each in profile["pluginConfig"] if each["name"] == "VolumeBinding")
     assert len(binding["shape"]) == 2

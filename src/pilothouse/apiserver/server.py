@@ -26,6 +26,7 @@ from pilothouse.api.kubelet import Kubelets, Usages
 from pilothouse.api.protobuf import MAGIC, Codec
 from pilothouse.api.resources import CONFIG_MAPS, SECRETS, Resource
 from pilothouse.api.types import Obj
+from pilothouse.apiserver import zpages
 from pilothouse.apiserver.admission.chain import Chain as AdmissionChain
 from pilothouse.apiserver.admission.chain import chain as admission_chain
 from pilothouse.apiserver.admission.dynamic_metrics import DynamicMetrics
@@ -77,8 +78,8 @@ from pilothouse.apiserver.registry.cached_lister import CachedLister
 from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.rest import Guard, Rest
 from pilothouse.apiserver.registry.strategy import Context, Strategy
-from pilothouse.apiserver.request import LOOPBACK, Request, Response
-from pilothouse.apiserver.router import Router
+from pilothouse.apiserver.request import LOOPBACK, Request, RequestInfo, Response, UserInfo
+from pilothouse.apiserver.router import PathHandler, Router
 from pilothouse.apiserver.served_kinds import ServedKinds
 from pilothouse.apiserver.state_metrics import StateMetrics
 from pilothouse.apiserver.storage import keys
@@ -154,6 +155,8 @@ class Options:
     """For requests that are not long-running, body included."""
     features: frozenset[str] = frozenset()
     """Upstream's feature gates that are on; HPAScaleToZero is known."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """All flags with their values, for /flagz."""
     client_ca_pem: str = ""
     requestheader_ca_pem: str = ""
     """Whose certificates make a front proxy; "" trusts none."""
@@ -164,6 +167,17 @@ class Options:
     @property
     def audiences(self) -> tuple[str, ...]:
         return self.api_audiences or self.issuers
+
+
+_OPEN_PATHS = ("/healthz", "/livez", "/readyz")
+_ZPAGES = ("/flagz", "/statusz")
+
+
+def _as_handler(answer: zpages.Answer) -> PathHandler:
+    async def handle(request: Request) -> Response:
+        return answer(request)
+
+    return handle
 
 
 class ApiServer:
@@ -222,7 +236,13 @@ class ApiServer:
         )
         self._chores: list[asyncio.Task[None]] = []
         self._shared = Shared(
-            world, self.lister, self.catalog, services, self.codec, options.watch_timeout_s_min
+            world,
+            self.lister,
+            self.catalog,
+            services,
+            self.codec,
+            options.watch_timeout_s_min,
+            self._refusal,
         )
         self._builtins = Builtins(self.catalog, options.features)
         self.openapi = OpenApi(
@@ -421,6 +441,10 @@ class ApiServer:
             self._rests[key] = found
         return found
 
+    def _refusal(self, user: UserInfo, asked: RequestInfo) -> str:
+        decision = self.authorizer.authorize(user, asked)
+        return "" if decision.allowed else refusal(user, asked, decision.reason).message
+
     def _guard(self, resource: Resource) -> Guard | None:
         if resource.group != escalation.GROUP:
             return None
@@ -491,10 +515,21 @@ class ApiServer:
             self.router.add_path(path, health.handle)
         self.router.add_path("/version", self._version)
         self.router.add_path("/metrics", self._metrics)
+        self._add_zpages()
         self.router.add_path("/openapi/", self.openapi.handle)
         self.router.add_path("/.well-known/openid-configuration", self._oidc)
         self.router.add_path("/openid/v1/jwks", self._jwks)
         self.router.add_path("", self._root)
+
+    def _add_zpages(self) -> None:
+        pages = zpages.pages(
+            "kube-apiserver",
+            self._world,
+            self.options.flags,
+            (*_OPEN_PATHS, *_ZPAGES, "/metrics", "/version"),
+        )
+        for path, answer in pages.items():
+            self.router.add_path(path, _as_handler(answer))
 
     # -- life -------------------------------------------------------------------------------------------
 

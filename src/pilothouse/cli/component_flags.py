@@ -158,8 +158,8 @@ def endpoint_group(port: int) -> Group:
                 BOOL_MAP,
                 {},
                 "Upstream's feature gates. The scheduler knows GenericWorkload and GangScheduling, which together let "
-                "PodGroups count, StorageCapacityScoring and VolumeLimitScaling, the controller manager those that its "
-                "controllers need; no other changes anything (a warning each).",
+                "PodGroups count, StorageCapacityScoring, VolumeLimitScaling and DRADeviceTaintRules, the controller "
+                "manager those that its controllers need; no other changes anything (a warning each).",
             ),
             refused("emulated-version", "leave it out; Kubernetes 1.36 is served"),
             no_effect("emulation-forward-compatible", BOOL, False, "no other version is emulated"),

@@ -478,6 +478,7 @@ def options(values: Values) -> Serving:
             values["requestheader-extra-headers-prefix"],
         ),
         features=frozenset(name for name, is_on in values["feature-gates"].items() if is_on),
+        flags=_shown(values),
     )
     home = values["data-dir"] or default_data_dir()
     return Serving(
@@ -497,6 +498,14 @@ def options(values: Values) -> Serving:
         snapshots=backups.schedule(values, home, ephemeral=values["ephemeral"]),
         etcd=_etcd(values),
     )
+
+
+def _shown(values: Values) -> dict[str, str]:
+    """All of kube-apiserver's flags with their values, as /flagz shows them."""
+    from pilothouse.cli.component_flags import spoken
+
+    flags = [flag for group in groups() for flag in group.flags]
+    return {flag.name: spoken(flag.kind, values[flag.name]) for flag in flags if not flag.hidden}
 
 
 def _etcd(values: Values) -> Etcd | None:

@@ -47,9 +47,9 @@ _RECYCLER = (
 
 
 def _gates() -> set[str]:
-    from pilothouse.controllers.names import GATES
+    from pilothouse.controllers.names import APIS, GATES
 
-    return {gate for gates in GATES.values() for gate in gates}
+    return {*APIS, *(gate for gates in GATES.values() for gate in gates)}
 
 
 def _run(values: Values) -> None:
@@ -130,6 +130,9 @@ def _settings(values: Values, authority: str, world: World) -> Settings:
         mirrored_max=values["mirroring-max-endpoints-per-subset"],
         autoscaling=autoscaling_flags.settings(values),
         slice_max=values["max-endpoints-per-slice"],
+        endpoints_batch_s=values["endpoint-updates-batch-period"],
+        slices_batch_s=values["endpointslice-updates-batch-period"],
+        mirrors_batch_s=values["mirroring-endpointslice-updates-batch-period"],
         force_detach=not values["disable-force-detach-on-timeout"],
         pod_networks=_pod_networks(values),
         features=values["feature-gates"],
@@ -237,6 +240,19 @@ COMMAND = Command(
                     COUNT,
                     12500,
                     "Finished pods that may exist before the oldest are deleted; 0 for any number.",
+                ),
+                *(
+                    Flag(
+                        f"{which}-updates-batch-period",
+                        DURATION,
+                        0.0,
+                        f"How long changes of {what} are gathered before something is written; 0: not at all.",
+                    )
+                    for which, what in (
+                        ("endpoint", "pods, for Endpoints,"),
+                        ("endpointslice", "pods, for EndpointSlices,"),
+                        ("mirroring-endpointslice", "mirrored EndpointSlices"),
+                    )
                 ),
                 Flag("max-endpoints-per-slice", COUNT, 100, "Endpoints of one slice, 1000 at most."),
                 Flag(
@@ -356,11 +372,6 @@ COMMAND = Command(
                 no_effect(
                     "pvclaimbinder-sync-period", DURATION, 15.0, "claims are looked at when they change"
                 ),
-                no_effect(
-                    "mirroring-endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"
-                ),
-                no_effect("endpoint-updates-batch-period", DURATION, 0.0, "updates are not held back"),
-                no_effect("endpointslice-updates-batch-period", DURATION, 0.0, "updates are not held back"),
             ),
         ),
     ),

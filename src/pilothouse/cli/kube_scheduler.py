@@ -63,6 +63,7 @@ async def _serve(values: Values, config: Obj) -> None:
         readiness={"informer-sync": scheduler.problem},
         pages={"/configz": lambda: msgspec.json.encode({"componentconfig": config})},
         trees={"/explain/": scheduler.explanation},
+        flags=component_flags.shown(values, COMMAND),
     )
     garbage.settle()
     try:
@@ -77,7 +78,7 @@ COMMAND = Command(
     run=_run,
     description=(
         "Run kube-scheduler alone, against the API server of --kubeconfig. Of several copies the one that holds the "
-        f"lease works. Health, metrics, /configz and /explain/namespaces/NAMESPACE/pods/NAME are on "
+        f"lease works. Health, metrics, /configz, /flagz, /statusz and /explain/namespaces/NAMESPACE/pods/NAME are on "
         f"https://…:{_PORT}."
     ),
     examples="""

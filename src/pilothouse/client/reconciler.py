@@ -107,12 +107,13 @@ class Controller:
         *,
         keys: Keys | None = None,
         changed: Changed | None = None,
+        delay_s: float = 0.0,
         **params: str,
     ) -> Informer:
         """Queue `keys(obj)` (default: the object's own key) whenever an object changes; `changed(old, new)`
-        says which updates matter."""
+        says which updates matter. `delay_s` gathers changes: the key is handled so long after the first of them."""
         informer = self.informer(resource, **params)
-        informer.add_handler(Enqueue(self.queue, keys or _own_key, changed))
+        informer.add_handler(Enqueue(self.queue, keys or _own_key, changed, delay_s))
         return informer
 
     def owned(self, resource: Resource, *, owner: Resource, changed: Changed | None = None) -> Informer:
@@ -205,24 +206,31 @@ class Controller:
 class Enqueue(Handler):
     """Turns an informer's changes into keys."""
 
-    def __init__(self, queue: RateLimitedQueue[str], keys: Keys, changed: Changed | None) -> None:
+    def __init__(
+        self, queue: RateLimitedQueue[str], keys: Keys, changed: Changed | None, delay_s: float = 0.0
+    ) -> None:
         self._queue = queue
+        self._delay_s = delay_s
         self._keys = keys
         self._changed = changed
 
+    def _add(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if self._delay_s > 0:
+                self._queue.add_after(key, self._delay_s)
+            else:
+                self._queue.add(key)
+
     def on_add(self, obj: Obj) -> None:
-        for key in self._keys(obj):
-            self._queue.add(key)
+        self._add(self._keys(obj))
 
     def on_update(self, old: Obj, new: Obj) -> None:
         if self._changed is not None and not self._changed(old, new):
             return
-        for key in dict.fromkeys((*self._keys(new), *self._keys(old))):  # in an order that a replay repeats
-            self._queue.add(key)
+        self._add(dict.fromkeys((*self._keys(new), *self._keys(old))))  # in an order that a replay repeats
 
     def on_delete(self, obj: Obj) -> None:
-        for key in self._keys(obj):
-            self._queue.add(key)
+        self._add(self._keys(obj))
 
 
 def _own_key(obj: Obj) -> Iterable[str]:

@@ -1,4 +1,5 @@
-"""kube-scheduler's HTTPS port where the scheduler runs inside `pilothouse up`: health, metrics, /configz, /explain/.
+"""kube-scheduler's HTTPS port where the scheduler runs inside `pilothouse up`: health, metrics, /configz, /flagz,
+/statusz, /explain/.
 
 Who asks is found, and what they may, as on the port of a scheduler that runs alone (`endpoint`); the cluster's own CA
 vouches for client certificates, so that the administrator's opens it. A scheduler that waits for its turn has nothing
@@ -13,10 +14,18 @@ from prometheus_client.registry import Collector
 
 from pilothouse.api import errors
 from pilothouse.api.types import Obj
+from pilothouse.apiserver import zpages
 from pilothouse.client.client import Client
 from pilothouse.components.endpoint import Endpoint, EndpointOptions, check
 from pilothouse.components.scheduler import SchedulerComponent
 from pilothouse.kit.world import World
+
+_PATHS = ("/configz", "/explain", "/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz")
+
+
+def _flags(options: EndpointOptions) -> dict[str, str]:
+    """What a scheduler alone would have been told."""
+    return {"bind-address": options.bind_address, "secure-port": str(options.port)}
 
 
 class SchedulerPort:
@@ -39,6 +48,7 @@ class SchedulerPort:
             readiness={"informer-sync": check(self._problem)},
             pages={"/configz": lambda: msgspec.json.encode({"componentconfig": config})},
             trees={"/explain/": self._explanation},
+            answers=zpages.pages("kube-scheduler", world, _flags(options), _PATHS),
         )
 
     def _problem(self) -> str:

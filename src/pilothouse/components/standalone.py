@@ -16,13 +16,13 @@ from prometheus_client import CollectorRegistry
 
 from pilothouse import __version__
 from pilothouse.api.errors import ApiError
+from pilothouse.apiserver import zpages
 from pilothouse.client import kubeconfig
 from pilothouse.client.account_tokens import AccountTokens
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.leader_election import LeaderElector, Timings
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.client.throttle import TokenBucket
-from pilothouse.components import zpages
 from pilothouse.components.endpoint import Endpoint, EndpointOptions, Tree, check
 from pilothouse.kit.tasks import Tasks
 from pilothouse.kit.world import World

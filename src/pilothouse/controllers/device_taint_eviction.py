@@ -1,19 +1,21 @@
 """Device taint eviction controller: pods leave devices whose NoExecute taints their claims do not tolerate, at once or
-after their tolerationSeconds (k8s.io/kubernetes/pkg/controller/devicetainteviction, KEP-5055)."""
+after their tolerationSeconds (k8s.io/kubernetes/pkg/controller/devicetainteviction, KEP-5055). Taints stand in
+ResourceSlices, and come from DeviceTaintRules where these are on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from pilothouse.api import device_taints
 from pilothouse.api import resource_claims as claims_api
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from pilothouse.api.resources import DEVICE_TAINT_RULES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from pilothouse.api.taints import NO_EXECUTE, tolerates
 from pilothouse.api.types import Obj
-from pilothouse.client.informer import key_of, split_key
+from pilothouse.client.informer import Informer, key_of, split_key
 from pilothouse.client.pod_conditions import condition_patch, disruption_target
-from pilothouse.client.reconciler import Controller
+from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers.pods import is_terminal, is_terminating
 from pilothouse.kit.world import parse_timestamp
 
@@ -21,10 +23,15 @@ _BY_POOL, _BY_USER = "pool", "user"
 
 
 class DeviceTaintEvictionController(Controller):
-    """Keys are pods'."""
+    """Keys are pods'. `rules`: DeviceTaintRules are served, and count."""
 
     name: ClassVar[str] = "device-taint-eviction-controller"
     queue_name: ClassVar[str] = "device_taint_eviction"
+
+    def __init__(self, env: Environment, *, rules: bool = False) -> None:
+        self._with_rules = rules
+        self._rules: Informer | None = None
+        super().__init__(env)
 
     def setup(self) -> None:
         self._pods = self.watch(PODS, changed=_placed, keys=_with_claims)
@@ -35,11 +42,19 @@ class DeviceTaintEvictionController(Controller):
         self._slices.add_index(
             _BY_POOL, lambda each: (_pool(each["spec"]["driver"], each["spec"]["pool"]["name"]),)
         )
+        if self._with_rules:
+            self._rules = self.watch(DEVICE_TAINT_RULES, keys=self._users_under)
 
     def _users_of(self, found: Obj) -> Iterable[str]:
         """Pods with a device of a slice's pool."""
         pool = _pool(found["spec"]["driver"], found["spec"]["pool"]["name"])
         return {key for claim in self._claims.by_index(_BY_POOL, pool) for key in users(claim)}
+
+    def _users_under(self, rule: Obj) -> Iterable[str]:
+        """Pods with a device of a pool that a rule may be about."""
+        for claim in self._claims.list():
+            if any(device_taints.concerns(rule, each["driver"], each["pool"]) for each in _results(claim)):
+                yield from users(claim)
 
     async def reconcile(self, key: str) -> float | None:
         pod = self._pods.get(key)
@@ -68,7 +83,7 @@ class DeviceTaintEvictionController(Controller):
                     yield until_s
 
     def _taints(self, result: Obj) -> Iterator[Obj]:
-        """Those of a device's newest entry."""
+        """Those of a device's newest entry, then those of the rules."""
         slices = self._slices.by_index(_BY_POOL, _pool(result["driver"], result["pool"]))
         newest = max((each["spec"]["pool"].get("generation", 0) for each in slices), default=0)
         for each in slices:
@@ -77,6 +92,13 @@ class DeviceTaintEvictionController(Controller):
             for device in each["spec"].get("devices") or ():
                 if device["name"] == result["device"]:
                     yield from (t for t in device.get("taints") or () if t["effect"] == NO_EXECUTE)
+        if self._rules is not None:
+            rules = [
+                r for r in self._rules.list() if device_taints.concerns(r, result["driver"], result["pool"])
+            ]
+            for taint in device_taints.taints_by(rules, result["device"]):
+                if taint["effect"] == NO_EXECUTE:
+                    yield taint
 
     async def _evict(self, key: str, pod: Obj) -> None:
         namespace, name = split_key(key)

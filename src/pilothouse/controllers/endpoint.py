@@ -12,7 +12,7 @@ from pilothouse.api.errors import ApiError
 from pilothouse.api.resources import ENDPOINTS, PODS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import key_of, split_key
-from pilothouse.client.reconciler import Controller, is_terminating_namespace
+from pilothouse.client.reconciler import Controller, Environment, is_terminating_namespace
 from pilothouse.controllers import endpoints_rules as rules
 from pilothouse.controllers.endpoint_slice import HEADLESS
 from pilothouse.controllers.pods import is_ready
@@ -30,11 +30,16 @@ class EndpointsController(Controller):
     name: ClassVar[str] = "endpoints-controller"
     queue_name: ClassVar[str] = "endpoint"
 
+    def __init__(self, env: Environment, *, batch_s: float = 0.0) -> None:
+        """Changes of pods are gathered for `batch_s` (--endpoint-updates-batch-period)."""
+        super().__init__(env)
+        self._batch_s = batch_s
+
     def setup(self) -> None:
         self._services = self.watch(SERVICES)
         self._endpoints = self.informer(ENDPOINTS)
         self._endpoints.add_handler(_Deleted(self))
-        self._pods = self.watch(PODS, keys=self._services_of, changed=rules.changed)
+        self._pods = self.watch(PODS, keys=self._services_of, changed=rules.changed, delay_s=self._batch_s)
         self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
         self._triggers = TriggerTimes()
 

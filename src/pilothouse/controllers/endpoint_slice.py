@@ -19,7 +19,9 @@ from pilothouse.client.reconciler import (
 )
 from pilothouse.controllers import endpoints_rules as rules
 from pilothouse.controllers import topology_hints
+from pilothouse.controllers.consistency import Consistency
 from pilothouse.controllers.pods import is_terminating
+from pilothouse.controllers.slice_metrics import Done, SliceMetrics
 from pilothouse.controllers.slice_packing import identity, pack
 from pilothouse.controllers.trigger_times import TriggerTimes, annotated
 
@@ -38,16 +40,20 @@ class EndpointSliceController(Controller):
     name: ClassVar[str] = "endpointslice-controller"
     queue_name: ClassVar[str] = "endpoint_slice"
 
-    def __init__(self, env: Environment, *, slice_max: int = SLICE_MAX) -> None:
+    def __init__(self, env: Environment, *, slice_max: int = SLICE_MAX, batch_s: float = 0.0) -> None:
+        """Changes of pods and slices are gathered for `batch_s` (--endpointslice-updates-batch-period)."""
         super().__init__(env)
+        self._batch_s = batch_s
+        self._metrics = SliceMetrics(env.metrics, slice_max)
         self._slice_max = slice_max
 
     def setup(self) -> None:
         self._services = self.watch(SERVICES)
-        self._slices = self.watch(ENDPOINT_SLICES, keys=_service_of_slice)
+        self._slices = self.watch(ENDPOINT_SLICES, keys=_service_of_slice, delay_s=self._batch_s)
         self._slices.add_index("service", _service_of_slice)
-        self._pods = self.watch(PODS, keys=self._services_of, changed=rules.changed)
+        self._pods = self.watch(PODS, keys=self._services_of, changed=rules.changed, delay_s=self._batch_s)
         self._pods.add_index("namespace", lambda pod: (pod["metadata"]["namespace"],))
+        self.consistency = Consistency(self.world, {ENDPOINT_SLICES: self._slices})
         self._nodes = self.watch(NODES, keys=self._by_topology, changed=_node_changed)
         self._hinted: set[str] = set()
         """Services whose endpoints have hints by their nodes' zones, as it was told last."""
@@ -65,8 +71,13 @@ class EndpointSliceController(Controller):
         if service is None:
             self._triggers.forget(key)
             self._hinted.discard(key)
+            self._metrics.forget(key)
+            self.consistency.forget(key)
             return None
         if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
+            return None
+        if not self.consistency.ready(key):
+            self._metrics.synced("stale")
             return None
         slices = [s for s in self._slices.by_index("service", key) if _is_ours(s) and not is_terminating(s)]
         try:
@@ -75,7 +86,9 @@ class EndpointSliceController(Controller):
             message = f"Error updating Endpoint Slices for Service {key}: {error}"
             typed = {**service, "apiVersion": "v1", "kind": "Service"}
             self.recorder.event(typed, "Warning", "FailedToUpdateEndpointSlices", message)
+            self._metrics.synced("error")
             raise
+        self._metrics.synced("success")
         return None
 
     async def _sync(self, key: str, service: Obj, slices: list[Obj]) -> None:
@@ -83,15 +96,23 @@ class EndpointSliceController(Controller):
         pods = [pod for pod in pods if rules.belongs(pod, service)]
         write = _Writer(self, service, self._triggers.observe(key, service, pods))
         families = service["spec"].get("ipFamilies") or ["IPv4"]
+        done = Done(service, topology_hints.is_wanted(service))
         for found in slices:
             if found["addressType"] not in families:
                 await write.delete(found)
+                done.deleted.append(found)
         for family in families:
             present = [s for s in slices if s["addressType"] == family]
             plan = _Plan(service, family, present, self._slice_max)
             wanted = self._wanted(service, family, pods)
             plan.make(self._with_zones(service, family, wanted, present))
             await write.all(plan)
+            done.wanted += [len(endpoints) for endpoints in wanted.values()]
+            done.slices += len(present) + len(plan.create) - len(plan.delete)
+            done.created += [len(endpoints) for _, endpoints in plan.create]
+            done.updated += [(found, endpoints) for found, _, endpoints in plan.update]
+            done.deleted += plan.delete
+        self._metrics.wrote(key, done)
         self._check_nodes(service, pods)
 
     def _with_zones(
@@ -243,6 +264,7 @@ class _Writer:
 
     def __init__(self, controller: EndpointSliceController, service: Obj, time: str) -> None:
         self._client = controller.client
+        self._consistency = controller.consistency
         self._service = service
         self._time = time
 
@@ -274,12 +296,16 @@ class _Writer:
             "ports": [dict(p) for p in ports] or None,
         }
         try:
-            await self._client.create(ENDPOINT_SLICES, body, meta["namespace"])
+            made = await self._client.create(ENDPOINT_SLICES, body, meta["namespace"])
         except ApiError as error:
             if is_terminating_namespace(error):
                 return False
             raise
+        self._note(made)
         return True
+
+    def _note(self, answer: Obj) -> None:
+        self._consistency.wrote(key_of(self._service), ENDPOINT_SLICES, answer)
 
     async def _update(self, found: Obj, plan: _Plan, ports: Ports, endpoints: list[Obj]) -> None:
         meta = found["metadata"]
@@ -292,7 +318,7 @@ class _Writer:
             "endpoints": endpoints,
             "ports": [dict(p) for p in ports] or None,
         }
-        await self._client.update(ENDPOINT_SLICES, body)
+        self._note(await self._client.update(ENDPOINT_SLICES, body))
 
     async def delete(self, found: Obj) -> None:
         meta = found["metadata"]

@@ -30,14 +30,16 @@ class EndpointSliceMirroringController(Controller):
     name: ClassVar[str] = "endpointslice-mirroring-controller"
     queue_name: ClassVar[str] = "endpoint_slice_mirroring"
 
-    def __init__(self, env: Environment, *, subset_max: int = SUBSET_MAX) -> None:
+    def __init__(self, env: Environment, *, subset_max: int = SUBSET_MAX, batch_s: float = 0.0) -> None:
+        """Changes of slices are gathered for `batch_s` (--mirroring-endpointslice-updates-batch-period)."""
         super().__init__(env)
+        self._batch_s = batch_s
         self._subset_max = subset_max
 
     def setup(self) -> None:
         self._endpoints = self.watch(ENDPOINTS)
         self._services = self.watch(SERVICES)
-        self._slices = self.watch(ENDPOINT_SLICES, keys=_mirrored_from)
+        self._slices = self.watch(ENDPOINT_SLICES, keys=_mirrored_from, delay_s=self._batch_s)
         self._slices.add_index("mirrored from", _mirrored_from)
 
     async def reconcile(self, key: str) -> float | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from pilothouse.api.device_taints import RULES_GATE
 from pilothouse.client.reconciler import Controller, Environment
 from pilothouse.controllers import names
 from pilothouse.controllers.attach_detach import AttachDetachController
@@ -102,6 +103,10 @@ class Settings:
     mirrored_max: int = SUBSET_MAX
     autoscaling: Autoscaling = field(default_factory=Autoscaling)
     slice_max: int = SLICE_MAX
+    endpoints_batch_s: float = 0.0
+    slices_batch_s: float = 0.0
+    mirrors_batch_s: float = 0.0
+    """How long changes of endpoints are gathered before something is written (--*-updates-batch-period)."""
     force_detach: bool = True
     """Whether volumes of a dead node are detached after six minutes."""
     pod_networks: PodNetworks | None = None
@@ -146,13 +151,18 @@ class Entry(NamedTuple):
 
 TABLE: dict[str, Entry] = {
     "serviceaccount-token-controller": Entry("tokens-controller", _token_controller),
-    "endpoints-controller": Entry("endpoint-controller", lambda env, s: EndpointsController(env)),
+    "endpoints-controller": Entry(
+        "endpoint-controller", lambda env, s: EndpointsController(env, batch_s=s.endpoints_batch_s)
+    ),
     "endpointslice-controller": Entry(
-        "endpointslice-controller", lambda env, s: EndpointSliceController(env, slice_max=s.slice_max)
+        "endpointslice-controller",
+        lambda env, s: EndpointSliceController(env, slice_max=s.slice_max, batch_s=s.slices_batch_s),
     ),
     "endpointslice-mirroring-controller": Entry(
         "endpointslicemirroring-controller",
-        lambda env, s: EndpointSliceMirroringController(env, subset_max=s.mirrored_max),
+        lambda env, s: EndpointSliceMirroringController(
+            env, subset_max=s.mirrored_max, batch_s=s.mirrors_batch_s
+        ),
     ),
     "replicationcontroller-controller": Entry(
         "replication-controller", lambda env, s: ReplicationController(env)
@@ -254,7 +264,7 @@ TABLE: dict[str, Entry] = {
     ),
     "device-taint-eviction-controller": Entry(
         "device-taint-eviction-controller",
-        lambda env, s: DeviceTaintEvictionController(env),
+        lambda env, s: DeviceTaintEvictionController(env, rules=s.features.get(RULES_GATE, False)),
         "device_taint_eviction",
     ),
     "podgroup-protection-controller": Entry(

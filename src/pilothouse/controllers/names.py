@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from pilothouse.api.device_taints import RULES_GATE
 from pilothouse.kit import selection
 
 ALIASES = {
@@ -90,6 +91,7 @@ APIS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("certificates.k8s.io", "v1beta1", "clustertrustbundles"),
         ("certificates.k8s.io", "v1alpha1", "clustertrustbundles"),
     ),
+    RULES_GATE: (("resource.k8s.io", "v1beta2", "devicetaintrules"),),
     "DRAResourcePoolStatus": (("resource.k8s.io", "v1alpha3", "resourcepoolstatusrequests"),),
     "GenericWorkload": (("scheduling.k8s.io", "v1alpha2", "podgroups"),),
     "PodCertificateRequest": (("certificates.k8s.io", "v1beta1", "podcertificaterequests"),),

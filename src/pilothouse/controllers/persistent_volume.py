@@ -352,6 +352,9 @@ class PersistentVolumeController(Controller):
             status["accessModes"] = volume["spec"].get("accessModes")
             kept = before.get("capacity") if before.get("phase") == phase else None
             status["capacity"] = kept or volume["spec"].get("capacity")
+            attributes = volume["spec"].get("volumeAttributesClassName")
+            if before.get("phase") != phase and attributes:
+                status["currentVolumeAttributesClassName"] = attributes
         if status != before:
             await self._update(
                 PERSISTENT_VOLUME_CLAIMS, {**claim, "status": status}, self._claims, subresource="status"

@@ -20,7 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -53,6 +53,19 @@ def exponential_buckets(start: float, factor: float, count: int) -> tuple[float,
 def counter(registry: CollectorRegistry, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
     """The registry's counter of this name; "_total" is added on output, and may be part of `name`."""
     return _family(registry, Counter, name, lambda: Counter(name, help, labels, registry=registry))
+
+
+def plain_counter(
+    registry: CollectorRegistry, name: str, help: str, labels: Sequence[str] = ()
+) -> PlainCounter:
+    """The same without "_total"."""
+
+    def make() -> PlainCounter:
+        made = PlainCounter(name, help, labels)
+        registry.register(made)
+        return made
+
+    return _family(registry, PlainCounter, name, make)
 
 
 def gauge(registry: CollectorRegistry, name: str, help: str, labels: Sequence[str] = ()) -> Gauge:
@@ -141,6 +154,37 @@ class Histogram(Collector):
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         for values, tally in list(self._series.items()):
             family.add_metric(values, tally.cumulative(), tally.sum)
+        yield family
+
+
+class _AsItIs(str):
+    """A name to which the text format adds no "_total"."""
+
+    def __add__(self, suffix: str) -> str:
+        return str(self) if suffix == "_total" else str(self) + suffix
+
+
+class PlainCounter(Collector):
+    """A counter that is shown under its very name. Some of upstream's have no "_total", which the client library puts
+    behind any counter's."""
+
+    def __init__(self, name: str, help: str, labels: Sequence[str]) -> None:
+        self._name = name
+        self._help = help
+        self._labels = tuple(labels)
+        self._series: dict[tuple[str, ...], float] = {}
+
+    def inc(self, *values: str, by: float = 1.0) -> None:
+        """`values` are those of the labels."""
+        self._series[values] = self._series.get(values, 0.0) + by
+
+    def describe(self) -> Iterator[Metric]:
+        yield Metric(_AsItIs(self._name), self._help, "counter")
+
+    def collect(self) -> Iterator[Metric]:
+        (family,) = self.describe()
+        for values, total in list(self._series.items()):
+            family.add_sample(self._name, dict(zip(self._labels, values, strict=True)), total)
         yield family
 
 

@@ -152,6 +152,7 @@ class Publisher(Handler):
 
     async def run(self) -> None:
         """Until cancelled."""
+        await self._look_for_old_ones()
         while True:
             await self._more.wait()
             self._more.clear()
@@ -161,6 +162,19 @@ class Publisher(Handler):
                 await self._world.clock.sleep(_RETRY_S)
                 for name in failed:
                     self._add(name)
+
+    async def _look_for_old_ones(self) -> None:
+        """Nodes that have slices and no annotation lost it while nobody watched."""
+        while True:
+            try:
+                found = await self._client.list(RESOURCE_SLICES, labelSelector=f"{LABEL}=true")
+            except (ApiError, ConnectionError) as error:
+                log.warning("slices of simulated nodes: %s; trying again", error)
+                await self._world.clock.sleep(_RETRY_S)
+                continue
+            for each in found["items"]:
+                self._add(each["spec"]["nodeName"])
+            return
 
     async def _publish_in_time(self, name: str) -> bool:
         node = self._nodes.get(name)

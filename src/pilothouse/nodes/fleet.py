@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pilothouse.api.resources import NODES, PODS
+from pilothouse.api.resources import NODES, PODS, VOLUME_ATTACHMENTS
 from pilothouse.api.types import Obj
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
@@ -43,7 +43,8 @@ class Fleet:
         self._pod_informer = informers.informer(PODS)
         told = KubeletEvents(recorder, events)
         self.machines = Machines(client, self._nodes, world, told, count, self._is_staged, external_cloud)
-        self.pods = Pods(client, self._pod_informer, self.machines, world, told, self._is_staged)
+        attachments = informers.informer(VOLUME_ATTACHMENTS)
+        self.pods = Pods(client, self._pod_informer, attachments, self.machines, world, told, self._is_staged)
         self._csi = SimulatedCsi(client, informers, self._pod_informer, self.machines, world, recorder)
         self._devices = Publisher(client, self._nodes, world, told, self.machines.__contains__)
         self._players: dict[str, Player] = {}

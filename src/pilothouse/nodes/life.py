@@ -85,6 +85,10 @@ class Life:
     plans: dict[str, Plan] = field(default_factory=dict)
     mount_error: str = ""
     mount_tries: int = 0
+    unattached: bool = False
+    """`mount_error` is that volumes are not attached to the node yet."""
+    mounting_s: float | None = None
+    """Since when they are waited for, in this round."""
     config_errors: dict[str, str] = field(default_factory=dict)
     """By container: why its environment cannot be made."""
     retry_s: float = 0.0

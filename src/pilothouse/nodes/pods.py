@@ -17,8 +17,18 @@ from pilothouse.client.client import Client
 from pilothouse.client.informer import Informer, key_of, split_key
 from pilothouse.kit.work_queue import RateLimitedQueue, work
 from pilothouse.kit.world import World
-from pilothouse.nodes import addresses, admission, pod_lifecycle, pod_status, references, requests, resize
+from pilothouse.nodes import (
+    addresses,
+    admission,
+    attaching,
+    pod_lifecycle,
+    pod_status,
+    references,
+    requests,
+    resize,
+)
 from pilothouse.nodes.admission import Books
+from pilothouse.nodes.attaching import Attachments
 from pilothouse.nodes.kubelet_events import KubeletEvents
 from pilothouse.nodes.life import TERMINAL, Life, Note, resume
 from pilothouse.nodes.machines import Machines
@@ -35,12 +45,13 @@ _NODE_RETRY_S = 0.5
 
 
 class Pods:
-    """`is_staged` says which pods stage files drive."""
+    """`attachments` is an informer of VolumeAttachments; `is_staged` says which pods stage files drive."""
 
     def __init__(
         self,
         client: Client,
         informer: Informer,
+        attachments: Informer,
         machines: Machines,
         world: World,
         events: KubeletEvents,
@@ -58,6 +69,9 @@ class Pods:
         """By UID: the address that stages were given for a pod."""
         self._written: dict[str, int] = {}
         """By UID: the revision of our last write, until the informer has seen it."""
+        self._attachments = Attachments(client, attachments, self._volume_attached)
+        self._attaching: dict[str, set[str]] = {}
+        """Pods that wait for volumes, by their node."""
         self.addresses = addresses.PodAddresses()
         self.books = Books()
         informer.add_handler(self)
@@ -95,12 +109,17 @@ class Pods:
 
     def _forget(self, pod: Obj) -> None:
         uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
+        self._attaching.get(node, set()).discard(key_of(pod))
         life, staged = self._lives.pop(uid, None), self._staged.pop(uid, None)
         if uid in self.books:
             self.books.release(uid)
             address = life.ip if life is not None else (pod.get("status") or {}).get("podIP") or staged
             if address and not pod["spec"].get("hostNetwork"):
                 self.addresses.release(self._machines.index(node), address)
+
+    def _volume_attached(self, node: str) -> None:
+        for key in self._attaching.pop(node, ()):
+            self._queue.add(key)
 
     def node_back(self, name: str) -> None:
         for pod in self.of_node(name):
@@ -242,13 +261,17 @@ class Pods:
 
     async def _look_up(self, pod: Obj, life: Life, now_s: float) -> None:
         """Whether what the pod refers to is there; not again before the last look's time has passed."""
-        if life.checked or now_s < life.retry_s:
+        waits = life.unattached and key_of(pod) not in self._attaching.get(pod["spec"]["nodeName"], ())
+        if life.checked or (now_s < life.retry_s and not waits):
             return
         if not references.needs_look(pod):
             life.checked = True
             return
         missing = await references.look(self._client, pod)
         life.mount_error, life.config_errors = missing.mount, missing.config
+        if not missing.mount and not life.sandbox and await self._is_attaching(pod, life, now_s):
+            return
+        life.unattached, life.mounting_s = False, None
         if not missing:
             life.checked, life.retry_s = True, 0.0
             return
@@ -256,6 +279,24 @@ class Pods:
             life.note("Warning", "FailedMount", missing.mount)
         life.retry_s = now_s + min(_MOUNT_RETRY_S_MIN * 2.0**life.mount_tries, _MOUNT_RETRY_S_MAX)
         life.mount_tries = min(life.mount_tries + 1, 16)
+
+    async def _is_attaching(self, pod: Obj, life: Life, now_s: float) -> bool:
+        """Whether volumes are not attached yet: then the pod waits without a word, and says so every two minutes."""
+        waiting = self._attaching.setdefault(pod["spec"]["nodeName"], set())
+        waiting.add(key_of(pod))  # BEFORE looking: what is attached meanwhile wakes it
+        missing = await self._attachments.missing(pod)
+        if not missing:
+            waiting.discard(key_of(pod))
+            return False
+        if life.mounting_s is None:
+            life.mounting_s = now_s
+        text = attaching.waited_too_long(missing)
+        if now_s >= life.mounting_s + attaching.PATIENCE_S:
+            life.note("Warning", "FailedMount", text)
+            life.mounting_s = now_s
+        life.mount_error, life.unattached = text, True
+        life.retry_s = life.mounting_s + attaching.PATIENCE_S
+        return True
 
     def _resize(self, pod: Obj, life: Life, now_s: float, wake_s: float | None) -> float | None:
         uid, name = pod["metadata"]["uid"], pod["spec"]["nodeName"]

@@ -1,4 +1,5 @@
-"""A CSI driver's stand-in for volumes that hold nothing: it attaches them, grows them, and says on which nodes they are
+"""A CSI driver's stand-in for volumes that hold nothing: it attaches them, grows them, gives them
+other attributes, and says on which nodes they are
 mounted.
 
 It does what external-attacher, external-resizer and the kubelets' volume managers do of a real driver
@@ -6,6 +7,7 @@ It does what external-attacher, external-resizer and the kubelets' volume manage
 
     VolumeAttachment made                      ──▶ status.attached
     claim asks for more than its volume holds  ──▶ volume's capacity, then the claim's
+    claim asks for another attributes class    ──▶ volume's class, then the claim's current one
     pod with a driver's volume comes or goes   ──▶ node's status.volumesInUse
     FileSystemResizePending, of any driver     ──▶ claim's capacity, once a pod here runs with it (the kubelet's part)
 """
@@ -23,6 +25,7 @@ from pilothouse.api.resources import (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     VOLUME_ATTACHMENTS,
+    VOLUME_ATTRIBUTES_CLASSES,
     Resource,
 )
 from pilothouse.api.types import Obj
@@ -54,30 +57,35 @@ class SimulatedCsi:
     ) -> None:
         self._client = client
         self._machines = machines
+        self._world = world
         self._recorder = recorder
         self._queue: RateLimitedQueue[_Key] = RateLimitedQueue("simulated-csi", world)
         self._attachments = informers.informer(VOLUME_ATTACHMENTS)
         self._claims = informers.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = informers.informer(PERSISTENT_VOLUMES)
         self._pods = pods
+        self._attributes = informers.informer(VOLUME_ATTRIBUTES_CLASSES)
         self._grown: dict[str, int] = {}
-        """The revisions of claims that we have grown, until the informer has them."""
+        """The revisions of claims that we have changed, until the informer has them."""
         pods.add_index("claims by node", _node_of_claims)
         pods.add_index("claim", volumes.claims_of)
         pods.add_handler(_Keys(self._queue.add, _keys_of_pod))
         self._attachments.add_handler(_Keys(self._queue.add, lambda a: (("attachment", key_of(a)),)))
+        self._claims.add_index("attributes", _attributes_of)
         self._claims.add_handler(_Keys(self._queue.add, self._claim_keys))
+        self._attributes.add_handler(_Keys(self._queue.add, self._claims_of_attributes))
         self._volumes.add_handler(_Keys(self._queue.add, _claim_of_volume))
 
     async def run(self) -> None:
         """Until cancelled."""
-        await asyncio.gather(self._attachments.synced(), self._claims.synced(), self._volumes.synced())
+        followed = (self._attachments, self._claims, self._volumes, self._attributes)
+        await asyncio.gather(*(informer.synced() for informer in followed))
         await work(self._queue, self._handle, workers=_WORKERS, name="simulated CSI driver")
 
     async def _handle(self, key: _Key) -> None:
         kind, name = key
         try:
-            await {"attachment": self._attach, "claim": self._resize, "node": self._report}[kind](name)
+            await {"attachment": self._attach, "claim": self._update, "node": self._report}[kind](name)
         except (ApiError, ConnectionError) as error:
             if not isinstance(error, ApiError) or error.code != 404:
                 log.info("%s %s: %s; trying again", kind, name, error)
@@ -113,9 +121,9 @@ class SimulatedCsi:
                 if found is not None:
                     yield f"kubernetes.io/csi/{found.driver}^{found.handle}"
 
-    # -- growing ----------------------------------------------------------------------------------------
+    # -- claims -----------------------------------------------------------------------------------------
 
-    async def _resize(self, key: str) -> None:
+    async def _update(self, key: str) -> None:
         claim = self._claims.get(key)
         volume = self._volumes.get(claim["spec"].get("volumeName") or "") if claim is not None else None
         if claim is None or volume is None or not volumes.is_bound_to(volume, claim):
@@ -126,20 +134,64 @@ class SimulatedCsi:
         if _revision(claim) < self._grown.get(key, 0):
             return  # the informer does not show yet what we wrote
         self._grown.pop(key, None)
-        status = claim.get("status") or {}
-        size = claim["spec"]["resources"]["requests"]["storage"]
-        if (
-            status.get("phase") != "Bound"
-            or not volumes.granted(claim)
-            or volumes.asked(claim) <= volumes.granted(claim)
-        ):
-            return
+        if (claim.get("status") or {}).get("phase") == "Bound":
+            claim = await self._modify(key, claim, volume)
+            await self._grow(key, claim, volume)
+
+    async def _modify(self, key: str, claim: Obj, volume: Obj) -> Obj:
+        """Give a volume the attributes of the class that its claim asks for (external-resizer pkg/modifycontroller);
+        the claim as it is then. A class that is not there is waited for."""
+        status = claim["status"]
+        wanted = claim["spec"].get("volumeAttributesClassName")
+        if not wanted or wanted == status.get("currentVolumeAttributesClassName"):
+            return claim
+        progress = status.get("modifyVolumeStatus") or {}
+        if self._attributes.get(wanted) is None:
+            if progress.get("status") == "Pending":
+                return claim
+            return await self._tell(key, {"modifyVolumeStatus": {**progress, "status": "Pending"}})
+        others = [c for c in status.get("conditions") or () if c["type"] not in _MODIFY_CONDITIONS]
+        begun = {"targetVolumeAttributesClassName": wanted, "status": "InProgress"}
+        modifying = {
+            "type": "ModifyingVolume",
+            "status": "True",
+            "lastTransitionTime": self._world.timestamp(),
+            "message": "ModifyVolume operation in progress.",
+        }
+        claim = await self._tell(key, {"modifyVolumeStatus": begun, "conditions": [*others, modifying]})
+        name = claim["metadata"]["name"]
+        text = f"external resizer is modifying volume {name} with vac {wanted}"
+        self._say(claim, "VolumeModify", text)
+        done: Obj = {"spec": {"volumeAttributesClassName": wanted}}
+        await self._client.patch(PERSISTENT_VOLUMES, volume["metadata"]["name"], done)
+        done = {
+            "currentVolumeAttributesClassName": wanted,
+            "modifyVolumeStatus": None,
+            "conditions": others or None,
+        }
+        claim = await self._tell(key, done)
+        # The space at the end is upstream's.
+        text = f"external resizer modified volume {name} with vac {wanted} successfully "
+        self._say(claim, "VolumeModifySuccessful", text)
+        return claim
+
+    async def _tell(self, key: str, status: Obj) -> Obj:
+        written = await self._status(PERSISTENT_VOLUME_CLAIMS, key, status)
+        self._grown[key] = _revision(written)
+        return written
+
+    def _say(self, claim: Obj, reason: str, message: str) -> None:
         typed = {**claim, "apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        self._recorder.event(typed, "Normal", reason, message, component=_RESIZER)
+
+    async def _grow(self, key: str, claim: Obj, volume: Obj) -> None:
+        status = claim["status"]
+        size = claim["spec"]["resources"]["requests"]["storage"]
+        if not volumes.granted(claim) or volumes.asked(claim) <= volumes.granted(claim):
+            return
         name = volume["metadata"]["name"]
         if volumes.capacity(volume) < volumes.asked(claim):
-            self._recorder.event(
-                typed, "Normal", "Resizing", f"External resizer is resizing volume {name}", component=_RESIZER
-            )
+            self._say(claim, "Resizing", f"External resizer is resizing volume {name}")
             grown = {"spec": {"capacity": {"storage": size}}}
             await self._client.patch(PERSISTENT_VOLUMES, name, grown)
         others = [c for c in status.get("conditions") or () if c["type"] not in _RESIZE_CONDITIONS]
@@ -149,10 +201,8 @@ class SimulatedCsi:
             "allocatedResources": {"storage": size},
             "allocatedResourceStatuses": None,
         }
-        self._grown[key] = _revision(await self._status(PERSISTENT_VOLUME_CLAIMS, key, done))
-        self._recorder.event(
-            typed, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded", component=_RESIZER
-        )
+        claim = await self._tell(key, done)
+        self._say(claim, "VolumeResizeSuccessful", "Resize volume succeeded")
 
     async def _grow_file_system(self, key: str, claim: Obj, volume: Obj) -> None:
         """A driver has grown the volume and leaves the rest to the node (NodeExpandVolume)."""
@@ -183,6 +233,10 @@ class SimulatedCsi:
         namespace, name = split_key(key)
         return await self._client.patch(resource, name, {"status": status}, namespace, subresource="status")
 
+    def _claims_of_attributes(self, found: Obj) -> Iterable[_Key]:
+        for claim in self._claims.by_index("attributes", found["metadata"]["name"]):
+            yield "claim", key_of(claim)
+
     def _claim_keys(self, claim: Obj) -> Iterable[_Key]:
         key = key_of(claim)
         yield "claim", key
@@ -193,6 +247,13 @@ class SimulatedCsi:
 
 _RESIZE_CONDITIONS = ("Resizing", "FileSystemResizePending", "ControllerResizeError", "NodeResizeError")
 _ON_NODE = ("NodeResizePending", "NodeResizeInProgress")
+_MODIFY_CONDITIONS = ("ModifyingVolume", "ModifyVolumeError")
+
+
+def _attributes_of(claim: Obj) -> Iterable[str]:
+    """The class that a claim asks for."""
+    name = claim["spec"].get("volumeAttributesClassName")
+    return (name,) if name else ()
 
 
 class _Keys:

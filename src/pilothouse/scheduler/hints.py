@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pilothouse.api import resources
 from pilothouse.api.resources import Resource
 from pilothouse.api.types import Obj
+from pilothouse.scheduler import features
 from pilothouse.scheduler.pod_info import PodInfo
 
 
@@ -55,6 +56,7 @@ VOLUME_ATTACHMENT = "VolumeAttachment"
 RESOURCE_CLAIM = "ResourceClaim"
 RESOURCE_SLICE = "ResourceSlice"
 DEVICE_CLASS = "DeviceClass"
+DEVICE_TAINT_RULE = "DeviceTaintRule"
 OTHERS: Mapping[str, Resource] = {
     CLAIM: resources.PERSISTENT_VOLUME_CLAIMS,
     VOLUME: resources.PERSISTENT_VOLUMES,
@@ -68,6 +70,10 @@ OTHERS: Mapping[str, Resource] = {
     DEVICE_CLASS: resources.DEVICE_CLASSES,
 }
 """What else plugins may ask to hear of: the scheduler follows those that some plugin registers."""
+GATED: Mapping[str, tuple[str, Resource]] = {
+    DEVICE_TAINT_RULE: (features.DEVICE_TAINT_RULES, resources.DEVICE_TAINT_RULES)
+}
+"""The same where a feature gate is on: elsewhere these may not be served."""
 
 
 class Event(NamedTuple):
@@ -101,7 +107,8 @@ class Registration(NamedTuple):
 
 
 ANYTHING = tuple(
-    Registration(resource, ~Action.NONE) for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD, *OTHERS)
+    Registration(resource, ~Action.NONE)
+    for resource in (NODE, ASSIGNED_POD, UNSCHEDULED_POD, *OTHERS, *GATED)
 )
 """For those who cannot say what would help."""
 

@@ -29,7 +29,16 @@ from pilothouse.scheduler.framework import Cycle, Effect, Nomination, NoRoomMade
 from pilothouse.scheduler.gang_scheduler import GangScheduler, Hands, gangs_of
 from pilothouse.scheduler.gangs import has_ended
 from pilothouse.scheduler.handle import Handle
-from pilothouse.scheduler.hints import ASSIGNED_POD, NODE, OTHERS, Action, Event, node_changes, pod_changes
+from pilothouse.scheduler.hints import (
+    ASSIGNED_POD,
+    GATED,
+    NODE,
+    OTHERS,
+    Action,
+    Event,
+    node_changes,
+    pod_changes,
+)
 from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.outcome import Reporter
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption
@@ -104,7 +113,8 @@ class Scheduler:
             for registrations in profile.registrations.values()
             for registration in registrations
         }
-        for kind, resource in OTHERS.items():
+        gated = {kind: found for kind, (gate, found) in GATED.items() if gate in self._handle.features}
+        for kind, resource in {**OTHERS, **gated}.items():
             if kind in wanted:
                 self._handle.informers.informer(resource).add_handler(_OtherHandler(self, kind))
 

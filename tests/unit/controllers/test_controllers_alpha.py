@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api.resources import CONFIG_MAPS, LEASES, POD_GROUPS, PODS, RESOURCE_SLICES
+from pilothouse.api.resources import (
+    CONFIG_MAPS,
+    DEVICE_CLASSES,
+    DEVICE_TAINT_RULES,
+    LEASES,
+    NODES,
+    POD_GROUPS,
+    PODS,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
+)
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.server import Options
 from pilothouse.cluster import Cluster, ClusterOptions
@@ -169,3 +179,55 @@ def test_servers_that_have_gone_leave_storage_versions(serve: Run) -> None:
         assert not await lab.exists(STORAGE_VERSIONS, "apps.deployments")
 
     serve("internal.apiserver.k8s.io/v1alpha1", scenario)
+
+
+def test_rules_taint_devices_keep_pods_away_and_make_them_leave(serve: Run) -> None:
+    """DeviceTaintRules (KEP-5055): NoSchedule keeps new pods from a device, NoExecute evicts those that have it; a pod
+    waits until the rule is gone."""
+
+    async def scenario(lab: Lab) -> None:
+        (node, *_) = [n["metadata"]["name"] for n in (await lab.client.list(NODES))["items"]]
+        await lab.create(RESOURCE_SLICES, {**pool(node, 1, nodeName=node), "metadata": {"name": "gpus"}})
+        await lab.create(DEVICE_CLASSES, {"metadata": {"name": "gpu"}, "spec": {}})
+        request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+        for name in ("one", "two"):
+            await lab.create(
+                RESOURCE_CLAIMS, {"metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}}
+            )
+        taint = {"key": "broken", "effect": "NoSchedule"}
+        rule = {"metadata": {"name": "r"}, "spec": {"deviceSelector": {"pool": node}, "taint": taint}}
+        await lab.create(DEVICE_TAINT_RULES, rule)
+        await lab.wait(2)
+        await lab.create(PODS, _user("train", "one"))
+        await lab.wait(3)
+        waiting = await lab.get(PODS, "train")
+        assert "cannot allocate all claims" in (condition(waiting, "PodScheduled") or {})["message"]
+        await lab.patch(DEVICE_TAINT_RULES, "r", {"spec": {"deviceSelector": {"device": "other"}}})
+        await lab.wait(15)
+        assert (await lab.get(PODS, "train"))["spec"]["nodeName"] == node
+        executing = {"key": "broken", "effect": "NoExecute"}
+        await lab.create(
+            DEVICE_TAINT_RULES,
+            {"metadata": {"name": "all"}, "spec": {"deviceSelector": {}, "taint": executing}},
+        )
+        await lab.wait(5)
+        assert not await lab.exists(PODS, "train")
+        assert ("Normal", "DeviceTaintManagerEviction") in [e[:2] for e in await lab.events("train")]
+        await lab.delete(RESOURCE_CLAIMS, "one")
+        await lab.create(PODS, _user("next", "two"))
+        await lab.wait(5)
+        assert "nodeName" not in (await lab.get(PODS, "next"))["spec"]
+        await lab.delete(DEVICE_TAINT_RULES, "all")
+        await lab.wait(15)
+        assert (await lab.get(PODS, "next"))["status"]["phase"] == "Running"
+
+    serve("resource.k8s.io/v1beta2", scenario)
+
+
+def _user(name: str, claim: str) -> Obj:
+    container = {"name": "c", "image": "x", "resources": {"claims": [{"name": "gpu"}]}}
+    spec: Obj = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    return {
+        "metadata": {"name": name},
+        "spec": {**spec, "resourceClaims": [{"name": "gpu", "resourceClaimName": claim}]},
+    }

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from pilothouse.api.resources import (
+    CSI_DRIVERS,
     EVENTS,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -282,5 +283,99 @@ def test_an_attributes_class_stays_while_a_claim_names_it(simulate: Any) -> None
         await lab.delete(PERSISTENT_VOLUME_CLAIMS, "data")
         await lab.wait(5)
         assert not await lab.exists(VOLUME_ATTRIBUTES_CLASSES, "fast")
+
+    simulate(scenario)
+
+
+def test_containers_start_once_their_volumes_are_attached(simulate: Any) -> None:
+    """Kubelets wait for status.attached, and say so after two minutes; where a driver needs no attachment they do
+    not wait."""
+
+    async def scenario(lab: Any) -> None:
+        await provision(lab, on("node-0", "p"))
+        assert (await lab.get(PODS, "p"))["status"]["phase"] == "Running"
+        for driver in ("slow.example.com", "none.example.com"):
+            short = driver.partition(".")[0]
+            spec = {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "csi": {"driver": driver, "volumeHandle": short},
+                "claimRef": {"namespace": "default", "name": short},
+                "storageClassName": "none",
+            }
+            await lab.create(PERSISTENT_VOLUMES, {"metadata": {"name": short}, "spec": spec})
+            await lab.create(PERSISTENT_VOLUME_CLAIMS, claim(short, "none"))
+        await lab.create(
+            CSI_DRIVERS, {"metadata": {"name": "none.example.com"}, "spec": {"attachRequired": False}}
+        )
+        await lab.wait(2)
+        await lab.create(PODS, pod("now", "none", nodeName="node-0"))
+        await lab.create(PODS, pod("later", "slow", nodeName="node-0"))
+        await lab.wait(10)
+        assert (await lab.get(PODS, "now"))["status"]["phase"] == "Running"
+        status = (await lab.get(PODS, "later"))["status"]
+        assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+        assert not [e for e in await lab.events("later") if e[1] == "FailedMount"]
+        await lab.wait(120)
+        text = (
+            "Unable to attach or mount volumes: unmounted volumes=[slow], unattached volumes=[slow], "
+            "failed to process volumes=[]: context deadline exceeded"
+        )
+        assert [e[:3] for e in await lab.events("later") if e[1] == "FailedMount"] == [
+            ("Warning", "FailedMount", text)
+        ]
+        [waiting] = [a for a in await lab.list(VOLUME_ATTACHMENTS) if not a["status"]["attached"]]
+        await lab.client.patch(
+            VOLUME_ATTACHMENTS,
+            waiting["metadata"]["name"],
+            {"status": {"attached": True}},
+            subresource="status",
+        )
+        await lab.wait(0.2)
+        assert (await lab.get(PODS, "later"))["status"]["phase"] == "Running"
+
+    simulate(scenario)
+
+
+def test_a_volume_gets_other_attributes(simulate: Any) -> None:
+    """As external-resizer does it: a class that is not there is waited for."""
+
+    async def scenario(lab: Any) -> None:
+        name = await provision(lab)
+        wanted = {"spec": {"volumeAttributesClassName": "gold"}}
+        await lab.patch(PERSISTENT_VOLUME_CLAIMS, "data", wanted)
+        await lab.wait(3)
+        status = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
+        assert status["modifyVolumeStatus"] == {"status": "Pending"}
+        assert "currentVolumeAttributesClassName" not in status
+        gold = {"metadata": {"name": "gold"}, "driverName": SIMULATED_DRIVER, "parameters": {"iops": "9"}}
+        await lab.create(VOLUME_ATTRIBUTES_CLASSES, gold)
+        await lab.wait(3)
+        status = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
+        assert status["currentVolumeAttributesClassName"] == "gold"
+        assert "modifyVolumeStatus" not in status
+        assert "conditions" not in status
+        assert (await lab.get(PERSISTENT_VOLUMES, name))["spec"]["volumeAttributesClassName"] == "gold"
+        told = [e[1:3] for e in await lab.events("data") if e[1].startswith("VolumeModify")]
+        assert told == [
+            ("VolumeModify", "external resizer is modifying volume data with vac gold"),
+            ("VolumeModifySuccessful", "external resizer modified volume data with vac gold successfully "),
+        ]
+
+    simulate(scenario)
+
+
+def test_a_claim_of_an_attributes_class_has_it_when_it_is_bound(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        gold = {"metadata": {"name": "gold"}, "driverName": SIMULATED_DRIVER, "parameters": {"iops": "9"}}
+        await lab.create(VOLUME_ATTRIBUTES_CLASSES, gold)
+        await lab.create(STORAGE_CLASSES, storage_class("sim", SIMULATED_DRIVER))
+        made = claim("data", "sim")
+        made["spec"]["volumeAttributesClassName"] = "gold"
+        await lab.create(PERSISTENT_VOLUME_CLAIMS, made)
+        await lab.wait(3)
+        found = await lab.get(PERSISTENT_VOLUME_CLAIMS, "data")
+        assert found["status"]["currentVolumeAttributesClassName"] == "gold"
+        assert not [e for e in await lab.events("data") if e[1].startswith("VolumeModify")]
 
     simulate(scenario)

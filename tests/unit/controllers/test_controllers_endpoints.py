@@ -7,15 +7,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from pilothouse.api.resources import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from pilothouse.api.types import Obj
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informers
 from pilothouse.client.reconciler import Environment
+from pilothouse.components.controller_manager import ControllerManager
 from pilothouse.controllers import endpoint as rules
+from pilothouse.controllers.manager import Settings
 from pilothouse.controllers.trigger_times import TRIGGER_TIME, TriggerTimes, annotated
+from pilothouse.kit.metrics import new_registry
 
 ZONE = "topology.kubernetes.io/zone"
 SERVICE = "kubernetes.io/service-name"
@@ -319,3 +322,65 @@ def test_what_services_left_behind_goes_at_the_start(simulate: Any) -> None:
         await informers.stop()
 
     simulate(scenario)
+
+
+def test_what_syncs_did_and_how_full_slices_are_is_counted(simulate: Any) -> None:
+    async def scenario(lab: Any) -> None:
+        def shown(name: str, **labels: str) -> float | None:
+            found = lab.cluster.metrics.get_sample_value(f"endpoint_slice_controller_{name}", labels)
+            return None if found is None else float(found)
+
+        slices_before = shown("num_endpoint_slices") or 0
+        await lab.create(SERVICES, service(trafficDistribution="PreferClose"))
+        await lab.create(PODS, pod("a"))
+        await lab.create(PODS, pod("b"))
+        await lab.wait(3)
+        assert shown("endpoints_desired") == 2
+        assert shown("num_endpoint_slices") == slices_before + 1
+        assert shown("desired_endpoint_slices") == slices_before + 1
+        assert shown("services_count_by_traffic_distribution", traffic_distribution="PreferClose") == 1
+        assert shown("changes", operation="create") == slices_before + 1
+        assert (shown("syncs", result="success") or 0) > 2
+        assert (shown("endpoints_added_per_sync_sum") or 0) >= 2
+        text = generate_latest(lab.cluster.metrics).decode()
+        assert "# TYPE endpoint_slice_controller_changes counter\n" in text
+        await lab.delete(PODS, "a", gracePeriodSeconds=0)
+        await lab.wait(3)
+        assert (shown("endpoints_removed_per_sync_sum") or 0) >= 1
+        await lab.delete(SERVICES, "s")
+        await lab.wait(3)
+        assert shown("endpoints_desired") == 0
+        assert shown("services_count_by_traffic_distribution", traffic_distribution="PreferClose") is None
+
+    simulate(scenario)
+
+
+def test_changes_of_pods_are_gathered(simulate: Any) -> None:
+    """--endpoint-updates-batch-period, --endpointslice-updates-batch-period"""
+
+    async def scenario(lab: Any) -> None:
+        manager = ControllerManager(
+            lab.client,
+            lab.cluster._account_client,
+            lab.world,
+            new_registry(),
+            Settings("", None, endpoints_batch_s=5.0, slices_batch_s=10.0),
+            ["endpoint", "endpointslice"],
+        )
+        task = asyncio.create_task(manager.run())
+        await lab.create(SERVICES, service())
+        await lab.wait(12)
+        await lab.create(PODS, pod("a"))
+        await lab.wait(3)
+        await lab.create(PODS, pod("b"))
+        await lab.wait(1)
+        assert await addresses(lab) == []
+        await lab.wait(2)
+        assert await addresses(lab) == ["a", "b"]
+        assert await endpoints(lab) == {}
+        await lab.wait(5)
+        assert sorted(await endpoints(lab)) == ["a", "b"]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    simulate(scenario, controllers=("*", "-endpoint", "-endpointslice"))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from pilothouse.api.resources import NODES
+from pilothouse.api.resources import NODES, RESOURCE_SLICES
 from pilothouse.cluster import Cluster, ClusterOptions
 from pilothouse.kit.virtual_loop import run_virtual
 from pilothouse.kit.world import simulated_world
@@ -22,7 +22,7 @@ def one_after_the_other(directory: Path, *scenarios: Scenario, **options: Any) -
     async def main() -> None:
         for number, scenario in enumerate(scenarios):
             settings = ClusterOptions(
-                data_dir=directory, nodes=1, node_events="all", secure_port=None, **options
+                data_dir=directory, node_events="all", secure_port=None, **{"nodes": 1, **options}
             )
             async with Cluster(settings, simulated_world(number)) as cluster:
                 await asyncio.sleep(5)
@@ -116,6 +116,31 @@ spec:
         assert await on.status("web") == before
 
     one_after_the_other(tmp_path / "data", first, second, stages=(stage,))
+
+
+def test_devices_that_were_taken_away_meanwhile_are_gone(tmp_path: Path) -> None:
+    """Its annotation went while no simulated kubelet ran: its slices go at the next start."""
+
+    async def annotate(on: Simulation, text: str | None) -> None:
+        await on.client.patch(
+            NODES, "node-0", {"metadata": {"annotations": {"pilothouse.dev/devices": text}}}
+        )
+
+    async def first(on: Simulation) -> None:
+        await annotate(on, "gpu.example.com: {count: 1}")
+        await on.passes(2)
+        assert len((await on.client.list(RESOURCE_SLICES))["items"]) == 1
+
+    async def unwatched(on: Simulation) -> None:
+        await annotate(on, None)
+
+    async def last(on: Simulation) -> None:
+        await on.passes(5)
+        assert (await on.client.list(RESOURCE_SLICES))["items"] == []
+
+    one_after_the_other(tmp_path, first)
+    one_after_the_other(tmp_path, unwatched, nodes=0)
+    one_after_the_other(tmp_path, last)
 
 
 def test_adopted_nodes_keep_their_places(tmp_path: Path) -> None:

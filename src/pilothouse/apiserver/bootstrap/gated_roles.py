@@ -1,5 +1,6 @@
 """Roles of controllers of alpha and beta APIs: made where those are served (bootstrappolicy/controller_policy.go,
-there by feature gate)."""
+there by feature gate). Where upstream adds rules to a role that is there anyway, they come as a role of their own,
+which also gets into clusters that have that one already."""
 
 from __future__ import annotations
 
@@ -23,6 +24,13 @@ _EVENTS: Obj = {
 _CERTIFICATES, _DRA = "certificates.k8s.io", "resource.k8s.io"
 _SCHEDULING, _MIGRATION = "scheduling.k8s.io", "storagemigration.k8s.io"
 _ROLES: Mapping[tuple[str, str], tuple[str, list[Obj]]] = {
+    (_DRA, "devicetaintrules"): (
+        "device-taint-eviction-controller",
+        [
+            _rule("get list watch", _DRA, "devicetaintrules"),
+            _rule("patch update", _DRA, "devicetaintrules/status"),
+        ],
+    ),
     (_DRA, "resourcepoolstatusrequests"): (
         "resourcepoolstatusrequest-controller",
         [
@@ -79,11 +87,27 @@ _ROLES: Mapping[tuple[str, str], tuple[str, list[Obj]]] = {
 def gated_roles(catalog: Catalog) -> list[Obj]:
     """The roles and bindings of what is served, in any version."""
     served = {(each.resource.group, each.resource.plural) for each in catalog}
-    return [obj for api, (account, rules) in _ROLES.items() if api in served for obj in _role(account, rules)]
+    made = [obj for api, (account, rules) in _ROLES.items() if api in served for obj in _role(account, rules)]
+    return [*made, *(_scheduler_role() if (_DRA, "devicetaintrules") in served else ())]
 
 
 def _role(account: str, rules: list[Obj]) -> Iterable[Obj]:
-    name = f"system:controller:{account}"
+    suffix = _BESIDE.get(account, "")
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}
+    return _bound(f"system:controller:{account}{suffix}", rules, subject)
+
+
+_BESIDE = {"device-taint-eviction-controller": ":device-taint-rules"}
+"""Accounts that have a role anyway: what the second one is called."""
+
+
+def _scheduler_role() -> Iterable[Obj]:
+    rules = [_rule("get list watch", _DRA, "devicetaintrules")]
+    subject = {"apiGroup": _RBAC, "kind": "User", "name": "system:kube-scheduler"}
+    return _bound("system:kube-scheduler:device-taint-rules", rules, subject)
+
+
+def _bound(name: str, rules: list[Obj], subject: Obj) -> Iterable[Obj]:
     metadata = {
         "name": name,
         "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
@@ -94,6 +118,6 @@ def _role(account: str, rules: list[Obj]) -> Iterable[Obj]:
     yield {
         **typed,
         "kind": "ClusterRoleBinding",
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}],
+        "subjects": [subject],
         "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
     }

@@ -15,7 +15,7 @@ from pilothouse.apiserver.registry.kind import Kind
 from pilothouse.apiserver.registry.lister import Lister
 from pilothouse.apiserver.registry.rest import Rest
 from pilothouse.apiserver.registry.strategy import Context
-from pilothouse.apiserver.request import ANONYMOUS, Request
+from pilothouse.apiserver.request import ANONYMOUS, Request, RequestInfo, UserInfo
 from pilothouse.kit.world import World
 
 
@@ -29,6 +29,8 @@ class Shared:
     services: ServiceAllocators
     codec: Codec
     watch_timeout_s_min: float = 1800.0
+    refusal: Callable[[UserInfo, RequestInfo], str] = lambda user, asked: ""
+    """Why a user may not do something; "" when he may."""
 
 
 @dataclass(eq=False, slots=True)
@@ -48,10 +50,11 @@ class Scope:
 
     def context(self, request: Request, *, dry_run: bool = False) -> Context:
         info = request.info
+        user = request.user or ANONYMOUS
         return Context(
             self.shared.world,
             self.shared.lister,
-            request.user or ANONYMOUS,
+            user,
             self.namespace(request),
             info.subresource,
             dry_run,
@@ -59,6 +62,8 @@ class Scope:
             self.shared.services,
             self.kind.resource.group_version,
             info.name,
+            verb=info.verb,
+            refusal=lambda asked: self.shared.refusal(user, asked),
         )
 
     def namespace(self, request: Request) -> str:

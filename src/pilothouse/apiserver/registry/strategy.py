@@ -16,6 +16,7 @@ Objects are in "Go round-trip form": unknown fields pruned, nulls dropped, absen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
@@ -23,7 +24,7 @@ from pilothouse.api import field as f
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.registry.allocators.services import ServiceAllocators
 from pilothouse.apiserver.registry.lister import Lister
-from pilothouse.apiserver.request import UserInfo
+from pilothouse.apiserver.request import RequestInfo, UserInfo
 from pilothouse.kit.world import World
 
 
@@ -46,6 +47,10 @@ class Context:
     """The name in the request's path; "" for a create."""
     sound: bool = False
     """`validate` met an object such as this before, and had neither errors nor warnings (pods)."""
+    verb: str = ""
+    """The request's: create, update, patch, delete."""
+    refusal: Callable[[RequestInfo], str] = lambda asked: ""
+    """Why the user may not do something else that the request amounts to; "" when he may."""
 
 
 MetadataCheck = Literal["create", "update"]

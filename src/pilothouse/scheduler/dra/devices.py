@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pilothouse.api import node_selector, quantity
+from pilothouse.api.device_taints import with_rules
 from pilothouse.api.types import Obj
 
 Amounts = dict[str, int]
@@ -46,8 +47,9 @@ class DeviceId(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Device:
-    """`raw` is the slice's entry; `where` what says which nodes can reach it: the slice's spec, or the entry itself.
-    `facts` is for who works out something of it: it lives as long as the device is what it is."""
+    """`raw` is the slice's entry, with the taints that rules add; `where` what says which nodes can reach it: the
+    slice's spec, or the entry itself. `facts` is for who works out something of it: it lives as long as the device is
+    what it is."""
 
     id: DeviceId
     raw: Obj
@@ -110,15 +112,16 @@ class Pool:
         return found
 
 
-def pool(id: PoolId, slices: Iterable[Obj]) -> Pool:
-    """Of all slices of a pool, of which there is at least one; in the order of their names."""
+def pool(id: PoolId, slices: Iterable[Obj], rules: Sequence[Obj] = ()) -> Pool:
+    """Of all slices of a pool, of which there is at least one; in the order of their names. `rules` are the
+    DeviceTaintRules that concern it."""
     known = list(slices)
     newest = max(_generation(each) for each in known)
     current = sorted(
         (each for each in known if _generation(each) == newest),
         key=lambda each: str(each["metadata"]["name"]),
     )
-    devices = [device for each in current for device in _devices(id, each["spec"])]
+    devices = [device for each in current for device in _devices(id, each["spec"], rules)]
     sets = [shared for each in current for shared in each["spec"].get("sharedCounters") or ()]
     return Pool(
         id,
@@ -141,8 +144,9 @@ def _generation(each: Obj) -> int:
     return int(each["spec"]["pool"].get("generation", 0))
 
 
-def _devices(id: PoolId, spec: Obj) -> Iterator[Device]:
-    for raw in spec.get("devices") or ():
+def _devices(id: PoolId, spec: Obj, rules: Sequence[Obj]) -> Iterator[Device]:
+    for entry in spec.get("devices") or ():
+        raw = with_rules(entry, rules)
         yield Device(DeviceId(*id, raw["name"]), raw, raw if spec.get("perDeviceNodeSelection") else spec)
 
 

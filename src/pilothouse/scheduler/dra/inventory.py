@@ -1,9 +1,11 @@
-"""All pools, by the nodes that can reach them. A pool is worked out again when one of its slices changes."""
+"""All pools, by the nodes that can reach them. A pool is worked out again when one of its slices, or a rule that taints
+its devices, changes (k8s.io/dynamic-resource-allocation/resourceslice/tracker)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from pilothouse.api import device_taints
 from pilothouse.api.types import Obj
 from pilothouse.client.informer import Handler
 from pilothouse.scheduler.dra.allocator import Reach
@@ -21,6 +23,8 @@ class Inventory(Handler):
     def __init__(self, changed: Callable[[Nodes], None]) -> None:
         self._changed = changed
         self._slices: dict[PoolId, dict[str, Obj]] = {}
+        self._rules: dict[str, Obj] = {}
+        """DeviceTaintRules by name."""
         self._pools: dict[PoolId, Pool] = {}
         self._local: dict[str, set[PoolId]] = {}
         """Pools that are of single nodes alone, by these."""
@@ -48,8 +52,23 @@ class Inventory(Handler):
     def _pool(self, id: PoolId) -> Pool:
         found = self._pools.get(id)
         if found is None:
-            found = self._pools[id] = pool(id, self._slices[id].values())
+            found = self._pools[id] = pool(id, self._slices[id].values(), self._rules_for(id))
         return found
+
+    def _rules_for(self, id: PoolId) -> list[Obj]:
+        """In the order of their names."""
+        return [rule for _, rule in sorted(self._rules.items()) if device_taints.concerns(rule, *id)]
+
+    def rule_changed(self, old: Obj | None, new: Obj | None) -> None:
+        """A DeviceTaintRule came (`old` is None), went (`new` is None) or is another."""
+        both = [rule for rule in (old, new) if rule is not None]
+        if new is not None:
+            self._rules[new["metadata"]["name"]] = new
+        elif old is not None:
+            self._rules.pop(old["metadata"]["name"], None)
+        for id in list(self._slices):
+            if any(device_taints.concerns(rule, *id) for rule in both):
+                self._sort_in(id, self._nodes(id))
 
     def devices_changed(self, devices: Iterable[DeviceId]) -> None:
         """They were taken or came free."""
@@ -112,6 +131,23 @@ class Inventory(Handler):
             for name in before | after:
                 self._reach.pop(name, None)
             self._changed(before | after)
+
+
+class Rules(Handler):
+    """DeviceTaintRules, for an inventory."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def on_add(self, obj: Obj) -> None:
+        self._inventory.rule_changed(None, obj)
+
+    def on_update(self, old: Obj, new: Obj) -> None:
+        if old["spec"] != new["spec"]:
+            self._inventory.rule_changed(old, new)
+
+    def on_delete(self, obj: Obj) -> None:
+        self._inventory.rule_changed(obj, None)
 
 
 def _id(obj: Obj) -> PoolId:

@@ -14,11 +14,12 @@ import msgspec
 
 from pilothouse.api import resource_claims as claims_api
 from pilothouse.api.resource_claims import ClaimError
-from pilothouse.api.resources import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLICES
+from pilothouse.api.resources import DEVICE_CLASSES, DEVICE_TAINT_RULES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from pilothouse.api.types import Obj
+from pilothouse.scheduler import features
 from pilothouse.scheduler.dra import allocator, extended
 from pilothouse.scheduler.dra.allocator import Grant, Late, NotOnThisNode, Reach, TimedOut
-from pilothouse.scheduler.dra.inventory import Inventory, Nodes
+from pilothouse.scheduler.dra.inventory import Inventory, Nodes, Rules
 from pilothouse.scheduler.dra.ledger import Ledger
 from pilothouse.scheduler.dra.requests import Wanted, wanted
 from pilothouse.scheduler.handle import Handle
@@ -56,6 +57,8 @@ class Manager:
         self._claims.add_index(_OWNER, _owner)
         self.ledger = Ledger(self._claims, self.inventory.devices_changed)
         handle.informers.informer(RESOURCE_SLICES).add_handler(self.inventory)
+        if features.DEVICE_TAINT_RULES in handle.features:
+            handle.informers.informer(DEVICE_TAINT_RULES).add_handler(Rules(self.inventory))
         handle.informers.informer(DEVICE_CLASSES).add_handler(self.classes)
 
     @staticmethod

@@ -49,6 +49,7 @@ from pilothouse.scheduler.framework import (
 from pilothouse.scheduler.handle import Handle
 from pilothouse.scheduler.hints import (
     DEVICE_CLASS,
+    DEVICE_TAINT_RULE,
     NODE,
     RESOURCE_CLAIM,
     RESOURCE_SLICE,
@@ -121,6 +122,7 @@ class DynamicResources(
             Registration(UNSCHEDULED_POD, Action.UPDATE_POD_GENERATED_RESOURCE_CLAIM, self._pod_helps),
             Registration(DEVICE_CLASS, Action.ADD | Action.UPDATE),
             Registration(RESOURCE_SLICE, Action.ADD | Action.UPDATE),
+            Registration(DEVICE_TAINT_RULE, Action.UPDATE | Action.DELETE, _rule_helps),
         )
 
     def _claim_helps(self, info: PodInfo, event: Event) -> bool:
@@ -374,6 +376,11 @@ def _state(cycle: Cycle) -> _State:
 def _as_devices(table: NodeTable, state: _State, row: int) -> tuple[str, ...]:
     """The pod's extended resources that a node does not have as such."""
     return tuple(sorted(name for name in state.delegated if not table.allocatable[name][row]))
+
+
+def _rule_helps(info: PodInfo, event: Event) -> bool:
+    """One that is gone, or is not what it was; what became of its pods is in its status and helps nobody."""
+    return event.old is None or event.new is None or event.old["spec"] != event.new["spec"]
 
 
 def _classes(claim: Obj) -> Iterator[tuple[str, str]]:

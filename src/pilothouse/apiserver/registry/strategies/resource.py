@@ -8,6 +8,7 @@ from pilothouse.api import field as f
 from pilothouse.api.resources import NAMESPACES
 from pilothouse.api.types import Obj
 from pilothouse.api.validation import resource as validation
+from pilothouse.apiserver.registry.strategies import claim_permissions
 from pilothouse.apiserver.registry.strategy import Context, MetadataCheck, Strategy
 
 GROUP = "resource.k8s.io"
@@ -57,7 +58,11 @@ class ResourceClaimStrategy(Strategy):
         return validation.resource_claim_update(obj, old)
 
     def validate_status_update(self, ctx: Context, obj: Obj, old: Obj) -> f.Errors:
-        return _admin_allocation(ctx, obj, old) + validation.resource_claim_status_update(obj, old)
+        return (
+            _admin_allocation(ctx, obj, old)
+            + claim_permissions.check(ctx, obj, old)
+            + validation.resource_claim_status_update(obj, old)
+        )
 
 
 class ResourceClaimTemplateStrategy(Strategy):

@@ -8,6 +8,7 @@ document. Both are beta, and on, in Kubernetes 1.36.
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -16,10 +17,11 @@ from pilothouse.api import errors
 from pilothouse.api.catalog import DEFAULT_VERSION
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.request import Request, Response
-from pilothouse.kit.world import World
+from pilothouse.kit.world import World, parse_timestamp
 
 Answer = Callable[[Request], Response]
 
+_NO_DEBUGGING = frozenset(("/", "/api", "/apis", "/openapi", "/openid", "/.well-known"))
 _VERSIONS = ("v1beta1", "v1alpha1")
 _WARNING = (
     "Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is "
@@ -40,10 +42,10 @@ def pages(name: str, world: World, flags: Mapping[str, str], paths: tuple[str, .
             "goVersion": f"python{platform.python_version()}",
             "binaryVersion": DEFAULT_VERSION.removeprefix("v"),
             "emulationVersion": ".".join(DEFAULT_VERSION.removeprefix("v").split(".")[:2]),
-            "paths": sorted(paths),
+            "paths": debugging(paths),
         }
         lines = (
-            f"Started: {started}",
+            f"Started: {_unix_date(started)}",
             f"Up: {_spoken(up_s)}",
             f"Go version: {facts['goVersion']}",
             f"Binary version: {facts['binaryVersion']}",
@@ -57,6 +59,17 @@ def pages(name: str, world: World, flags: Mapping[str, str], paths: tuple[str, .
         return _answer(request, name, "Flagz", {"flags": dict(flags)}, lines)
 
     return {"/flagz": flagged, "/statusz": status}
+
+
+def debugging(paths: Iterable[str]) -> list[str]:
+    """The first segments of paths, without those of the API itself (statusz aggregatePaths); sorted."""
+    first = {"/" + path.split("/")[1] for path in paths}
+    return sorted(first - _NO_DEBUGGING)
+
+
+def _unix_date(timestamp: str) -> str:
+    """As Go's time.UnixDate has it."""
+    return time.strftime("%a %b %e %H:%M:%S UTC %Y", time.gmtime(parse_timestamp(timestamp)))
 
 
 def _spoken(seconds: int) -> str:
