@@ -42,13 +42,13 @@ class Kind:
     def __init__(self, kind: str, group: str, size: int, **spec: Any) -> None:
         self.plural = kind.lower() + "s"
         self.path = _BASE.format(group=group, plural=self.plural)
-        self._kind = kind
-        self._group = group
+        self.kind = kind
+        self.group = group
         self._size = size
         self._spec = spec
 
     def objects(self, pods: int, nodes: int) -> list[Obj]:
-        size = nodes if self._kind == "DaemonSet" else min(self._size, pods)
+        size = nodes if self.kind == "DaemonSet" else min(self._size, pods)
         count = max(1, pods // size)
         return [self._object(f"load-{number}", size) for number in range(count)]
 
@@ -58,42 +58,42 @@ class Kind:
         container = {"name": "main", "image": "app:1", "resources": requests}
         template: Obj = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
         spec: Obj = {"template": template, **self._spec}
-        if self._kind == "Job":
+        if self.kind == "Job":
             template["spec"]["restartPolicy"] = "Never"
             spec |= {"parallelism": size, "completions": size}
         else:
             spec["selector"] = {"matchLabels": labels}
-        if self._kind in ("Deployment", "StatefulSet"):
+        if self.kind in ("Deployment", "StatefulSet"):
             spec["replicas"] = size
-        return {"apiVersion": self._group, "kind": self._kind, "metadata": {"name": name}, "spec": spec}
+        return {"apiVersion": self.group, "kind": self.kind, "metadata": {"name": name}, "spec": spec}
 
     def ready(self, obj: Obj) -> int:
         status = obj.get("status") or {}
         return int(
-            status.get({"DaemonSet": "numberAvailable", "Job": "ready"}.get(self._kind, "readyReplicas")) or 0
+            status.get({"DaemonSet": "numberAvailable", "Job": "ready"}.get(self.kind, "readyReplicas")) or 0
         )
 
     def updated(self, obj: Obj) -> int:
         """Pods that are ready and of the present template."""
         status = obj.get("status") or {}
         seen = status.get("observedGeneration", 0) == obj["metadata"]["generation"]
-        name = "updatedNumberScheduled" if self._kind == "DaemonSet" else "updatedReplicas"
+        name = "updatedNumberScheduled" if self.kind == "DaemonSet" else "updatedReplicas"
         whole = status.get("replicas", status.get("currentNumberScheduled"))
         return min(int(status.get(name) or 0), self.ready(obj)) if seen and whole == status.get(name) else -1
 
     def half(self, obj: Obj) -> Obj:
         """The patch that leaves half of its pods."""
-        name = "parallelism" if self._kind == "Job" else "replicas"
+        name = "parallelism" if self.kind == "Job" else "replicas"
         return {name: obj["spec"][name] // 2}
 
     @property
     def scales(self) -> bool:
         """A daemon set has no size: it grows with the nodes."""
-        return self._kind != "DaemonSet"
+        return self.kind != "DaemonSet"
 
     @property
     def rolls(self) -> bool:
-        return self._kind != "Job"
+        return self.kind != "Job"
 
 
 KINDS = {
@@ -121,18 +121,18 @@ class Run:
 
     def all(self) -> None:
         objects = self._kind.objects(self._pods, self._nodes)
-        whole = sum(_wanted(obj, self._nodes) for obj in objects)
+        whole = sum(wanted(obj, self._nodes) for obj in objects)
         self._phase("deploy", lambda: self._create(objects), lambda: self._sum(self._kind.ready) == whole)
         self._report.add(f"{self._name}/memory", self._server.memory_mb(), "MB")
         if self._kind.scales:
-            half = sum(_wanted(obj, self._nodes) // 2 for obj in objects)
+            half = sum(wanted(obj, self._nodes) // 2 for obj in objects)
             self._phase(
                 "scale", lambda: self._patch(self._kind.half), lambda: self._sum(self._kind.ready) == half
             )
             whole = half
         if self._kind.rolls:
             self._phase(
-                "roll", lambda: self._patch(_new_image), lambda: self._sum(self._kind.updated) == whole
+                "roll", lambda: self._patch(new_image), lambda: self._sum(self._kind.updated) == whole
             )
         self._phase("delete", self._delete, lambda: self._count_pods() == 0)
 
@@ -182,12 +182,12 @@ def _answered(question: Callable[[], bool]) -> bool:
         return False
 
 
-def _wanted(obj: Obj, nodes: int) -> int:
+def wanted(obj: Obj, nodes: int) -> int:
     spec = obj["spec"]
     return int(spec.get("replicas", spec.get("parallelism", nodes)))
 
 
-def _new_image(obj: Obj) -> Obj:
+def new_image(obj: Obj) -> Obj:
     container = {**obj["spec"]["template"]["spec"]["containers"][0], "image": "app:2"}
     return {"template": {"spec": {"containers": [container]}}}
 
@@ -199,16 +199,26 @@ def measure(report: Report, kind: Kind, sizes: list[int], nodes: int) -> None:
     """Every size in a server of its own, and the growth from the first to the last."""
     runs: list[Run] = []
     for pods in sizes:
-        count = nodes or max(10, min(NODES_MAX, pods // PODS_PER_NODE))
+        count = nodes or node_count(pods)
         with servers.pilothouse("--nodes", str(count), durable=False) as server:
             wait_nodes(server, count)
             run = Run(server, kind, report, pods, count)
             run.all()
         runs.append(run)
+    add_growth(report, f"controllers/{kind.plural}", sizes, [run.cpu_s for run in runs])
+
+
+def node_count(pods: int) -> int:
+    """A node for every ten pods."""
+    return max(10, min(NODES_MAX, pods // PODS_PER_NODE))
+
+
+def add_growth(report: Report, name: str, sizes: list[int], cpu_s: list[dict[str, float]]) -> None:
+    """Processor time for a pod at the largest size in relation to the smallest, phase by phase."""
     if len(sizes) > 1:
-        for phase, first_s in runs[0].cpu_s.items():
-            growth = runs[-1].cpu_s[phase] / sizes[-1] / (first_s / sizes[0])
-            report.add(f"controllers/{kind.plural}/growth/{phase}", growth, "x")
+        for phase, first_s in cpu_s[0].items():
+            growth = cpu_s[-1][phase] / sizes[-1] / (first_s / sizes[0])
+            report.add(f"{name}/growth/{phase}", growth, "x")
 
 
 def idle(report: Report, pods: int, nodes: int, seconds: float) -> None:
@@ -275,11 +285,17 @@ async def _taint_times(lost: int) -> list[float]:
     return sorted(times.values())
 
 
-def main() -> None:
-    parser = arguments("Measure the controllers on clusters of many pods and nodes.")
+def sizes_and_kinds(description: str) -> argparse.ArgumentParser:
+    """--kinds, --pods, --nodes and --json."""
+    parser = arguments(description)
     parser.add_argument("--kinds", type=_names, default=list(KINDS), metavar="KIND,…")
     parser.add_argument("--pods", type=_numbers, default=[1000, 10_000], metavar="N,…")
     parser.add_argument("--nodes", type=int, default=0, help="the same for every size")
+    return parser
+
+
+def main() -> None:
+    parser = sizes_and_kinds("Measure the controllers on clusters of many pods and nodes.")
     parser.add_argument(
         "--idle", type=float, default=0.0, metavar="SECONDS", help="watch the largest at rest"
     )
