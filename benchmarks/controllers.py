@@ -1,7 +1,8 @@
 """kube-controller-manager at work: pods of every kind of workload made, scaled, rolled and deleted.
 
     python -m benchmarks.controllers [--kinds deployments,statefulsets,daemonsets,jobs] [--pods 1000,10000]
-                                     [--nodes N] [--idle SECONDS] [--lost NODES] [--json FILE]
+                                     [--nodes N] [--idle SECONDS] [--lost NODES [--of NODES] [--taints N]]
+                                     [--json FILE]
 
 For each kind and number of pods, in a fresh `pilothouse up --ephemeral` with a node for every ten pods (5,000 at most):
 seconds, and processor seconds of the whole server, until all pods are ready (deploy), half of them are gone (scale; not
@@ -9,8 +10,9 @@ for daemon sets), the rest has a new image (roll; not for jobs), and nothing is 
 Growth is the processor time for a pod at the largest size in relation to the smallest: about 1 for what is linear.
 
 Then memory, and the processor time of the largest cluster while nothing happens but leases (every 10 s for each node)
-and statuses (every 5 min). Nodes that are lost are counted in virtual time: how long it takes until all of them have
-their NoExecute taint, of twice as many, and the shortest time between two (upstream's flags: one in 10 s).
+and statuses (every 5 min). Nodes that are lost are counted in virtual time: how long it takes until all of them, or as many as `--taints` says,
+have their NoExecute taint, of twice as many, or of as many as `--of` says, the shortest and the longest time between
+two (upstream's flags: one in 10 s), and when the pods, one for each node, run again.
 """
 
 from __future__ import annotations
@@ -249,40 +251,62 @@ def wait_nodes(server: Server, count: int) -> None:
     raise SystemExit(f"not all of {count} nodes became ready")
 
 
-def lose(report: Report, lost: int) -> None:
-    """`lost` nodes of twice as many fall silent at once."""
+def lose(report: Report, lost: int, nodes: int, taints: int) -> None:
+    """`lost` of `nodes` fall silent at once; seen until `taints` of them are tainted, and if that is all of them,
+    until their pods run elsewhere."""
+    from pilothouse.kit import garbage
     from pilothouse.kit.virtual_loop import run_virtual
 
+    garbage.settle()
     cpu_s = time.process_time()
-    times = run_virtual(_taint_times(lost))
-    name = f"controllers/lost_nodes/{lost}of{2 * lost}"
-    report.add(f"{name}/last_evicted", times[-1] - times[0], "virtual s")
-    report.add(f"{name}/shortest_pause", min(b - a for a, b in pairwise(times)), "virtual s")
+    times, replaced_s = run_virtual(_lose(lost, nodes, taints))
+    name = f"controllers/lost_nodes/{lost}of{nodes}"
+    pauses = [b - a for a, b in pairwise(times)]
+    report.add(f"{name}/first_evicted", times[0], "virtual s")
+    report.add(f"{name}/evicted_in", times[-1] - times[0], "virtual s")
+    report.add(f"{name}/evicted", len(times), "nodes")
+    report.add(f"{name}/shortest_pause", min(pauses), "virtual s")
+    report.add(f"{name}/longest_pause", max(pauses), "virtual s")
+    if replaced_s:
+        report.add(f"{name}/pods_replaced", replaced_s, "virtual s")
     report.add(f"{name}/processor", time.process_time() - cpu_s, "s")
 
 
-async def _taint_times(lost: int) -> list[float]:
-    """When each got its NoExecute taint."""
-    from pilothouse.api.resources import NODES
+async def _lose(lost: int, nodes: int, taints: int) -> tuple[list[float], float]:
+    """When each got its NoExecute taint, in seconds after the loss, and when all pods ran again (0: not seen)."""
+    from pilothouse.api.resources import DEPLOYMENTS, NODES
     from pilothouse.cluster import Cluster, ClusterOptions
     from pilothouse.kit.world import simulated_world
 
-    world = simulated_world(1)
-    times: dict[str, float] = {}
-    async with Cluster(ClusterOptions(secure_port=None, nodes=2 * lost), world) as cluster:
+    clock = (world := simulated_world(1)).clock
+    kind = KINDS["deployments"]
+    async with Cluster(ClusterOptions(secure_port=None, nodes=nodes), world) as cluster:
         client = cluster.client()
         await asyncio.sleep(30)
+        objects = kind.objects(nodes, nodes)
+        for obj in objects:
+            await client.create(DEPLOYMENTS, obj, "default")
+        await asyncio.sleep(30)
         stopped = {"metadata": {"annotations": {"pilothouse.dev/stopped": "true"}}}
+        began_s = clock.monotonic()
         for number in range(lost):
             await client.patch(NODES, f"node-{number}", stopped)
+        times: dict[str, float] = {}
         async for batch in client.watch(NODES, sendInitialEvents="true", resourceVersionMatch="NotOlderThan"):
             for event in batch:
-                taints = (event.object.get("spec") or {}).get("taints") or ()
-                if any(taint["effect"] == "NoExecute" for taint in taints):
-                    times.setdefault(event.object["metadata"]["name"], world.clock.monotonic())
-            if len(times) == lost:
+                if any(
+                    t["effect"] == "NoExecute" for t in (event.object.get("spec") or {}).get("taints") or ()
+                ):
+                    times.setdefault(event.object["metadata"]["name"], clock.monotonic() - began_s)
+            if len(times) >= taints:
                 break
-    return sorted(times.values())
+        whole = sum(wanted(obj, nodes) for obj in objects)
+        for _ in range(1000 if len(times) == lost else 0):
+            items = (await client.list(DEPLOYMENTS, "default"))["items"]
+            if sum(map(kind.ready, items)) == whole:
+                return sorted(times.values()), clock.monotonic() - began_s
+            await asyncio.sleep(1)
+    return sorted(times.values()), 0.0
 
 
 def sizes_and_kinds(description: str) -> argparse.ArgumentParser:
@@ -300,6 +324,10 @@ def main() -> None:
         "--idle", type=float, default=0.0, metavar="SECONDS", help="watch the largest at rest"
     )
     parser.add_argument("--lost", type=int, default=0, metavar="NODES", help="lose so many at once")
+    parser.add_argument("--of", type=int, default=0, metavar="NODES", help="nodes that there are then")
+    parser.add_argument(
+        "--taints", type=int, default=0, metavar="N", help="be content when so many are tainted"
+    )
     options = parser.parse_args()
     report = Report()
     for name in options.kinds:
@@ -308,7 +336,7 @@ def main() -> None:
         pods = options.pods[-1]
         idle(report, pods, options.nodes or min(NODES_MAX, pods // PODS_PER_NODE), options.idle)
     if options.lost:
-        lose(report, options.lost)
+        lose(report, options.lost, options.of or 2 * options.lost, options.taints or options.lost)
     report.write(options.json)
 
 
