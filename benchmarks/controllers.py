@@ -10,8 +10,8 @@ for daemon sets), the rest has a new image (roll; not for jobs), and nothing is 
 Growth is the processor time for a pod at the largest size in relation to the smallest: about 1 for what is linear.
 
 Then memory, and the processor time of the largest cluster while nothing happens but leases (every 10 s for each node)
-and statuses (every 5 min). Nodes that are lost are counted in virtual time: how long it takes until all of them, or as many as `--taints` says,
-have their NoExecute taint, of twice as many, or of as many as `--of` says, the shortest and the longest time between
+and statuses (every 5 min). Lost nodes are counted in virtual time: how long it takes until all of them, or as many
+as `--taints` asks for, have their NoExecute taint, of twice as many, or of as many as `--of` says, the shortest and the longest time between
 two (upstream's flags: one in 10 s), and when the pods, one for each node, run again.
 """
 
