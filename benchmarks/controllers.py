@@ -11,8 +11,8 @@ Growth is the processor time for a pod at the largest size in relation to the sm
 
 Then memory, and the processor time of the largest cluster while nothing happens but leases (every 10 s for each node)
 and statuses (every 5 min). Lost nodes are counted in virtual time: how long it takes until all of them, or as many
-as `--taints` asks for, have their NoExecute taint, of twice as many, or of as many as `--of` says, the shortest and the longest time between
-two (upstream's flags: one in 10 s), and when the pods, one for each node, run again.
+as `--taints` asks for, have their NoExecute taint, of twice as many, or of as many as `--of` says, the shortest and
+the longest time between two (upstream's flags: one in 10 s), and when the pods, one for each node, run again.
 """
 
 from __future__ import annotations
