@@ -47,10 +47,15 @@ class Server:
 
     def memory_mb(self) -> float:
         """Resident memory of the process."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-        raise RuntimeError("the server has ended")
+        return resident_mb(str(self.process.pid))
+
+
+def resident_mb(pid: str) -> float:
+    """Resident memory of a process, or of this one ("self")."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the server has ended")
 
 
 def insecure() -> ssl.SSLContext:

@@ -11,6 +11,7 @@ decided by `taint_eviction`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import ClassVar
@@ -84,7 +85,7 @@ class NodeLifecycleController(Controller):
         self._startup_grace_s = startup_grace_s
         self._health: dict[str, _Health] = {}
         self._well: dict[str, Obj] = {}
-        """Nodes as they were when nothing was to be done: most of them, every five seconds."""
+        """Nodes as they were when nothing was to be done: most of them. Only `_monitor` looks at them again."""
 
     def setup(self) -> None:
         self._nodes = self.watch(NODES)
@@ -100,7 +101,7 @@ class NodeLifecycleController(Controller):
         if self._is_silent(key, node):
             node = await self._mark_unknown(node)
         elif self._well.get(key) is node:
-            return max(self._until_next_round_s(), _WAIT_S_MIN)
+            return None
         self._well.pop(key, None)
         self._observe(key, node)
         wait_s = await self._taint(key, node)
@@ -109,7 +110,20 @@ class NodeLifecycleController(Controller):
             await self._mark_pods_not_ready(key)
         elif self._nodes.get(key) is node:
             self._well[key] = node
+            return None
         return max(min(wait_s, self._until_next_round_s()), _WAIT_S_MIN)
+
+    async def run(self) -> None:
+        await asyncio.gather(super().run(), self._monitor())
+
+    async def _monitor(self) -> None:
+        """Look after the nodes that are well, all in one go: thousands of keys each with a timer of its own would
+        cost more than all that is done with them. The others come again by themselves."""
+        while True:
+            await self.world.clock.sleep(max(self._until_next_round_s(), _WAIT_S_MIN))
+            for name, node in self._well.items():
+                if self._nodes.get(name) is not node or self._is_silent(name, node):
+                    self.queue.add(name)
 
     def _until_next_round_s(self) -> float:
         """All nodes are looked at together, so that an outage is seen as one."""

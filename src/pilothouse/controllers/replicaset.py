@@ -149,7 +149,7 @@ class ReplicaSetController(PodsOwner):
             full += wanted_labels <= (pod["metadata"].get("labels") or {}).items()
             if is_ready(pod):
                 ready += 1
-                available += is_available(pod, min_ready_s, now)
+                available += not min_ready_s or is_available(pod, min_ready_s, now)
         status: Obj = {
             **(owner.get("status") or {}),
             "replicas": len(active),

@@ -84,6 +84,8 @@ class Machines:
         self._machines = {name: _Machine(i) for i, name in enumerate(self._own)}
         self._adopted: list[str] = []
         """Those that have not beaten yet."""
+        self._beating: dict[str, asyncio.Task[None]] = {}
+        """Heartbeats that have no answer yet."""
         self.on_back: Callable[[str], None] = lambda name: None
         informer.add_handler(self)
 
@@ -143,21 +145,42 @@ class Machines:
 
     async def run(self) -> None:
         """Beat until cancelled: every node once in BEAT_S, and at once when it is adopted."""
+        try:
+            await self._rounds()
+        finally:
+            beating = list(self._beating.values())
+            for task in beating:
+                task.cancel()
+            await asyncio.gather(*beating, return_exceptions=True)
+
+    async def _rounds(self) -> None:
+        due_s = self._world.clock.monotonic()
         while True:
             names = list(self._machines)
             rounds = max(1, min(len(names), int(BEAT_S / _TICK_S)))
             size = -(-len(names) // rounds) if names else 0
             for start in range(rounds):
-                await asyncio.gather(*(self._beat(n) for n in names[start * size : (start + 1) * size]))
-                await self._rest(BEAT_S / rounds)
+                self._start(names[start * size : (start + 1) * size])
+                due_s = max(due_s + BEAT_S / rounds, self._world.clock.monotonic() - BEAT_S)
+                await self._rest(due_s)
 
-    async def _rest(self, seconds: float) -> None:
+    def _start(self, names: Iterable[str]) -> None:
+        """Let nodes beat, and wait for none: if a round lasted as long as a busy server's answer, a hundred of them
+        would outlast a lease. A node that waits for its answer yet is left alone."""
+        loop = asyncio.get_running_loop()
+        for name in names:
+            if name not in self._beating:
+                self._beating[name] = loop.create_task(self._beat(name), name=f"heartbeat of {name}")
+
+    async def _rest(self, until_s: float) -> None:
         """Between two rounds; nodes that come meanwhile don't wait for theirs."""
-        until_s = self._world.clock.monotonic() + seconds
-        while (left_s := until_s - self._world.clock.monotonic()) > 0:
-            await self._world.clock.sleep(min(left_s, _ADOPT_S))
+        while True:
+            left_s = until_s - self._world.clock.monotonic()
+            await self._world.clock.sleep(max(0.0, min(left_s, _ADOPT_S)))
             adopted, self._adopted = self._adopted, []
-            await asyncio.gather(*(self._beat(name) for name in adopted))
+            self._start(adopted)
+            if left_s <= _ADOPT_S:
+                return
 
     async def _register_in_time(self, name: str) -> None:
         """Try until the server takes it, as a kubelet does (registerWithAPIServer: 100 ms to 7 s)."""
@@ -205,6 +228,14 @@ class Machines:
             self._events.of_node(name, Note("Normal", reason, text))
 
     async def _beat(self, name: str) -> None:
+        try:
+            await self._beat_once(name)
+        except Exception:
+            log.exception("node %s: bug in its heartbeat", name)
+        finally:
+            self._beating.pop(name, None)
+
+    async def _beat_once(self, name: str) -> None:
         node = self._informer.get(name)
         if node is None or _annotation(node, _STOPPED) == "true":
             return

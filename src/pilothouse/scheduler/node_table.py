@@ -40,8 +40,23 @@ PODS = "pods"
 ABSENT = -1
 _ROWS_MIN = 64
 _SELECTIONS_MAX = 256
+_NO_LABELS: frozenset[tuple[str, str]] = frozenset()
 
 Selection = Scope | Together
+
+
+class _Alike:
+    """Pods that no selection tells apart: how many are on each row, and the columns that they count in."""
+
+    __slots__ = ("columns", "meta", "namespace", "rows", "version")
+
+    def __init__(self, namespace: str, meta: Obj) -> None:
+        self.namespace = namespace
+        self.meta = meta
+        """Of one of them."""
+        self.rows: dict[int, int] = {}
+        self.columns: list[Column] = []
+        self.version = -1
 
 
 class Labels:
@@ -99,6 +114,11 @@ class NodeTable:
         """Per kind of neighbour that pods declare to be, how many pods on each row are."""
         self._selections: OrderedDict[Selection, Column] = OrderedDict()
         """Counted on first use, kept up to date since; the least recently used go."""
+        self._selections_version = 0
+        """Changes when a selection comes or goes, or its column is another."""
+        self._alike: dict[tuple[str, bool, frozenset[tuple[str, str]]], _Alike] = {}
+        """Pods that every selection holds alike, by namespace, whether they are leaving, and labels: those of one
+        template. A new selection asks about each such group once, and a pod knows its selections from its group."""
         self.remembered = RowCache()
         """Columns that rules worked out of rows alone."""
         self.volumes = VolumeUse()
@@ -228,6 +248,7 @@ class NodeTable:
             self.declared[declared] = np.concatenate([column, more])
         for selection, column in self._selections.items():
             self._selections[selection] = np.concatenate([column, more])
+        self._selections_version += 1
 
     # -- labels and ports -------------------------------------------------------------------------------
 
@@ -279,11 +300,13 @@ class NodeTable:
             self._selections.move_to_end(selection)
             return found
         found = self._selections[selection] = np.zeros(self.size, dtype=np.int64)
-        for row in self._rows.values():
-            for info in self._pods[row].values():
-                found[row] += selection.holds(info.namespace, info.pod["metadata"])
+        for alike in self._alike.values():
+            if selection.holds(alike.namespace, alike.meta):
+                for row, count in alike.rows.items():
+                    found[row] += count
         if len(self._selections) > _SELECTIONS_MAX:
             self._selections.popitem(last=False)
+        self._selections_version += 1
         return found
 
     def _count_term(self, row: int, term: Term, sign: int) -> None:
@@ -411,11 +434,30 @@ class NodeTable:
             self._count_declared(row, info.declared, sign)
         if info.volumes is not NONE:
             self.volumes.count(row, info.volumes, sign)
-        if self._selections:
-            namespace, meta = info.namespace, info.pod["metadata"]
-            for selection, column in self._selections.items():
-                if selection.holds(namespace, meta):
-                    column[row] += sign
+        self._count_alike(row, info, sign)
+
+    def _count_alike(self, row: int, info: PodInfo, sign: int) -> None:
+        meta = info.pod["metadata"]
+        labels = meta.get("labels")
+        namespace, leaving = info.namespace, bool(meta.get("deletionTimestamp"))
+        key = (namespace, leaving, frozenset(labels.items()) if labels else _NO_LABELS)
+        alike = self._alike.get(key)
+        if alike is None:
+            alike = self._alike[key] = _Alike(namespace, meta)
+        count = alike.rows.get(row, 0) + sign
+        if count:
+            alike.rows[row] = count
+        else:
+            del alike.rows[row]
+            if not alike.rows:
+                del self._alike[key]
+        if alike.version != self._selections_version:
+            alike.version = self._selections_version
+            alike.columns = [
+                column for selection, column in self._selections.items() if selection.holds(namespace, meta)
+            ]
+        for column in alike.columns:
+            column[row] += sign
 
 
 def _room(node: Obj) -> dict[str, int]:

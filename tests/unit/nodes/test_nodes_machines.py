@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from pilothouse.api.errors import ApiError
-from pilothouse.api.resources import NODES
+from pilothouse.api.resources import LEASES, NODES, Resource
+from pilothouse.api.types import Obj
+from pilothouse.client.resource_client import ResourceClient
+from pilothouse.kit.world import parse_timestamp
 from pilothouse.nodes import node_status
 from tests.unit.nodes.nodes_simulation import Simulate, Simulation, condition
 
@@ -63,6 +69,29 @@ def test_leases_every_ten_seconds_and_a_status_every_five_minutes(simulate: Simu
         assert ready["lastTransitionTime"] == "2026-01-01T00:00:00Z"
 
     simulate(scenario)
+
+
+def test_a_slow_server_delays_every_lease_by_its_own_answer_only(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = ResourceClient.update
+
+    async def slowly(self: ResourceClient, resource: Resource, obj: Obj, **params: Any) -> Obj:
+        if resource == LEASES:
+            await asyncio.sleep(5)
+        return await at_once(self, resource, obj, **params)
+
+    monkeypatch.setattr(ResourceClient, "update", slowly)
+
+    async def scenario(on: Simulation) -> None:
+        for _ in range(12):
+            await on.passes(10)
+            leases = (await on.client.list(LEASES, "kube-node-lease"))["items"]
+            ages_s = [on.now_s() - parse_timestamp(lease["spec"]["renewTime"]) for lease in leases]
+            assert len(ages_s) == 30
+            assert max(ages_s) < 16
+
+    simulate(scenario, nodes=30)
 
 
 def test_what_others_put_into_a_node_stays(simulate: Simulate) -> None:

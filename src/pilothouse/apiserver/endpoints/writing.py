@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from pilothouse.api import errors
 from pilothouse.api.field import invalid as field_invalid
 from pilothouse.api.schema import parse
@@ -128,11 +130,12 @@ async def update(request: Request, scope: Scope) -> Response:
     metadata.check_namespace(sent, ctx.namespace)
     metadata.deduplicate_owners(sent, ctx.warnings)
     manager = manager_of(request, options)
+    attempts = _Attempts(sent)
 
     async def change(old: Obj | None) -> Obj:
         live = scope.to_request_version(old) if old is not None else None
         fields = field_manager(scope, ctx.subresource)
-        obj = fields.update(live, copy(sent), manager, ctx.subresource, scope.shared.world.timestamp())
+        obj = fields.update(live, attempts.next(), manager, ctx.subresource, scope.shared.world.timestamp())
         stored = _stored(scope, obj)
         if old is not None:
             await scope.rest.admit_update(ctx, stored, old, options)
@@ -141,6 +144,19 @@ async def update(request: Request, scope: Scope) -> Response:
     uid = sent["metadata"].get("uid", "")
     item, made = await scope.rest.update(ctx, name, change, options, uid=uid)
     return await answer(request, scope, item, form, 201 if made else 200)
+
+
+class _Attempts:
+    """What was sent, whole for each attempt: nearly always there is one, which may have the object itself."""
+
+    def __init__(self, sent: Obj) -> None:
+        self._sent: Obj | None = sent
+        self._text = msgspec.json.encode(sent)
+
+    def next(self) -> Obj:
+        first, self._sent = self._sent, None
+        again: Obj = msgspec.json.decode(self._text) if first is None else first
+        return again
 
 
 def check_name(obj: Obj, name: str) -> None:

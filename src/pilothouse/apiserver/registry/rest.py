@@ -356,10 +356,11 @@ class Rest:
         found = meta_validation.validate_create(
             meta, self.resource.namespaced, "path", known_finalizers=False
         )
-        found += meta_validation.validate_update(meta, before)
+        changed = meta_validation.validate_update(meta, before)
+        found += changed
         for check in ("update",) if status_only else self.strategy.metadata_checks:
             if check == "update":
-                found += meta_validation.validate_update(meta, before)
+                found += changed
             else:
                 found += self._as_created(meta)
         if status_only:

@@ -93,3 +93,15 @@ def test_a_new_items_object_learns_its_revision() -> None:
     assert obj["metadata"]["resourceVersion"] == "9"
     item.forget_object()
     assert item.obj == obj
+
+
+def test_an_item_holds_its_state_in_any_order_of_keys_and_no_other() -> None:
+    value = encode(POD)
+    item = Item(b"/registry/pods/default/a", 3, value)
+    reordered = {**POD, "metadata": {"labels": {"x": "y"}, "name": "a"}}
+    assert item.holds(value)
+    assert item.holds(json.dumps(reordered, separators=(",", ":")).encode())
+    assert not item.holds(encode({**POD, "spec": {"nodeName": "m"}}))
+    timed = Item(b"/registry/pods/default/a", 3, encode({**POD, "spec": {"time": "10:00"}}))
+    assert not timed.holds(encode({**POD, "spec": {"time": "10:07"}}))
+    assert not timed.holds(encode({**POD, "spec": {"time": "01:00"}}))
