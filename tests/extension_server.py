@@ -69,6 +69,8 @@ class ExtensionServer:
         self.port = 0
         self.aggregated_discovery = False
         self.fruits: list[dict[str, Any]] = [{"metadata": {"name": "apple"}, "colour": "red"}]
+        self.talks_nonsense = False
+        """About what it serves."""
         self.more = asyncio.Event()
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         """Method, path with query, identity and forwarding headers (lower-case names)."""
@@ -104,6 +106,8 @@ class ExtensionServer:
             told.setdefault(name.lower(), []).append(value)
         self.requests.append((request.method, request.path_qs, told))
         path = request.path
+        if self.talks_nonsense and not path.startswith(f"{PREFIX}/"):
+            return web.json_response({"resources": [7], "paths": [[]], "items": "x"})
         if path == "/apis" and self.aggregated_discovery:
             return self._aggregated()
         for (group, version), resources in _GROUPS.items():

@@ -621,6 +621,15 @@ class ApiServer:
             options.requestheader,
         )
 
+    async def ensure_mandatory(self, resource: Resource, names: tuple[str, ...]) -> None:
+        """Make bootstrap objects anew that somebody deleted."""
+        missing = [name for name in names if self.lister.get(resource, name) is None]
+        if not missing or self._stopping:
+            return
+        for made in objects(self._facts(), self.catalog):
+            if made.obj["kind"] == resource.kind and made.obj["metadata"]["name"] in missing:
+                await self._ensure(made)
+
     async def _ensure(self, made: Made) -> None:
         """Make a bootstrap object that is missing; one that somebody changed is left alone."""
         obj = made.obj

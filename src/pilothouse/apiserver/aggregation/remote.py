@@ -35,6 +35,8 @@ _BACKOFF_S = (0.005, 30.0)
 _ATTEMPTS = 5
 _CHECK_TIMEOUT_S = 5.0
 _WORKERS = 5
+_MALFORMED = (KeyError, TypeError, AttributeError, ValueError)
+"""What reading a document raises that has another form than it should."""
 _WATCH_S = 3600.0
 _RETRY_S = 1.0
 
@@ -204,7 +206,10 @@ class RemoteServices:
         target, (group, version) = _target(obj), _group_version(obj)
         resources = None
         if availability.is_available(obj):
-            resources = await self._fetcher.resources(target, group, version)
+            try:
+                resources = await self._fetcher.resources(target, group, version)
+            except _MALFORMED as error:
+                log.warning("the discovery document of API service %s is none: %r", name, error)
         if self._known.get(name) is not obj:
             return  # it changed meanwhile, and is queued again
         if resources is not None:
@@ -217,8 +222,12 @@ class RemoteServices:
 
     async def _refresh_openapi(self, name: str, obj: Obj, target: Target) -> None:
         group, version = _group_version(obj)
-        url = (await self._fetcher.v3_urls(target)).get(f"apis/{group}/{version}", "")
-        part = await self._fetcher.v2(target, group, version)
+        try:
+            url = (await self._fetcher.v3_urls(target)).get(f"apis/{group}/{version}", "")
+            part = await self._fetcher.v2(target, group, version)
+        except _MALFORMED as error:
+            log.warning("the OpenAPI documents of API service %s are none: %r", name, error)
+            return
         if self._known.get(name) is not obj:
             return
         handle = Proxy(self._connections, target, obj).handle

@@ -62,6 +62,7 @@ class Config:
                 watcher = await scope.rest.store.watch(initial_events=True)
                 try:
                     while await watcher.next(_WATCH_S) is not None:
+                        await self._server.ensure_mandatory(resource, MANDATORY)
                         self._settle()
                         await self._tell()
                 finally:

@@ -286,6 +286,28 @@ async def test_a_certificate_that_the_bundle_does_not_know_is_refused(tmp_path: 
         await eventually(served)
 
 
+async def test_an_extension_that_talks_nonsense_is_stale_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async with garden(tmp_path, published=False) as g:
+        g.extension.talks_nonsense = True
+        await g.becomes("Passed")
+        assert (await g.ask("GET", FRUITS)).status == 200
+        found = await g.json("GET", "/apis", accept=AGGREGATED)
+        [version] = next(i for i in found["items"] if i["metadata"]["name"] == GROUP)["versions"]
+        assert version["freshness"] == "Stale"
+        g.extension.talks_nonsense = False
+        # Whatever changes about the API service has it looked at again.
+        patch = {"metadata": {"labels": {"looked": "at"}}}
+        merge = "application/merge-patch+json"
+        await g.json("PATCH", f"{API_SERVICES}/{NAME}", patch, content_type=merge)
+
+        async def current() -> bool:
+            found = await g.json("GET", "/apis", accept=AGGREGATED)
+            [version] = next(i for i in found["items"] if i["metadata"]["name"] == GROUP)["versions"]
+            return bool(version["freshness"] == "Current")
+
+        await eventually(current)
+
+
 async def test_a_deleted_api_service_leaves_nothing(tmp_path: Path) -> None:
     async with garden(tmp_path) as g:
         await g.ask("DELETE", f"{API_SERVICES}/{NAME}")

@@ -268,3 +268,14 @@ def test_answers_name_the_schema_and_the_level(served: Api) -> None:
     served.run(request)
     found = json.loads(json.dumps(served.ask("GET", f"{SCHEMAS}/global-default").body))
     assert request.flow is not None and request.flow[0] == found["metadata"]["uid"]
+
+
+def test_the_mandatory_objects_come_back() -> None:
+    with api() as server:
+        for path, name in ((SCHEMAS, "catch-all"), (LEVELS, "exempt")):
+            assert server.ask("DELETE", f"{path}/{name}").status == 200
+            for _ in range(50):
+                settle(server)
+                if server.ask("GET", f"{path}/{name}").status == 200:
+                    break
+            assert server.ask("GET", f"{path}/{name}").status == 200
