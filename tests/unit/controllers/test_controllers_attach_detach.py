@@ -257,6 +257,10 @@ def test_a_node_grows_the_file_system_of_another_drivers_volume(simulate: Any) -
         before = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
         assert before["capacity"] == {"storage": "1Gi"}, "nothing runs with it"
         await lab.create(PODS, on("node-0", "p"))
+        await lab.wait(2)
+        (attachment,) = await lab.list(VOLUME_ATTACHMENTS)
+        name = attachment["metadata"]["name"]
+        await lab.patch(VOLUME_ATTACHMENTS, name, {"status": {"attached": True}}, subresource="status")
         await lab.wait(5)
         after = (await lab.get(PERSISTENT_VOLUME_CLAIMS, "data"))["status"]
         assert after["capacity"] == {"storage": "3Gi"}

@@ -5,8 +5,9 @@ loadBalancers:
   sharedAddress: ""            # or one address for all: a service whose port is taken waits
 volumes:
   capacity: 100Gi              # of all volumes together
-zone: local
-region: local
+zone: ""                       # a label of nodes that come without one
+region: ""
+routes: false                  # write down the routes to pods; nodes then say whether they have theirs
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SECTIONS: dict[str, frozenset[str]] = {
     "loadBalancers": frozenset(("addresses", "sharedAddress")),
     "volumes": frozenset(("capacity",)),
 }
-_WORDS = frozenset(("zone", "region"))
+_WORDS: dict[str, type] = {"zone": str, "region": str, "routes": bool}
 
 
 _LOOPBACK = ip_network("127.42.0.0/16")
@@ -36,8 +37,9 @@ class Config:
     shared_address: str = ""
     """"" gives each service an address of its own."""
     capacity_bytes: int = 100 * 2**30
-    zone: str = "local"
-    region: str = "local"
+    zone: str = ""
+    region: str = ""
+    routes: bool = False
 
 
 def read(path: Path | None) -> Config:
@@ -60,8 +62,8 @@ def _config(found: Any) -> Config:
     for name, value in found.items():
         if name in _SECTIONS:
             _check_section(name, value)
-        elif name not in _WORDS or not isinstance(value, str):
-            known = ", ".join(sorted(_SECTIONS.keys() | _WORDS))
+        elif not isinstance(value, _WORDS.get(name, ())):
+            known = ", ".join(sorted(_SECTIONS.keys() | _WORDS.keys()))
             raise ValueError(f"{name}: unknown, or not of the right type; there are {known}")
     balancers, volumes = found.get("loadBalancers") or {}, found.get("volumes") or {}
     default = Config()
@@ -71,6 +73,7 @@ def _config(found: Any) -> Config:
         _bytes(volumes["capacity"]) if "capacity" in volumes else default.capacity_bytes,
         found.get("zone", default.zone),
         found.get("region", default.region),
+        found.get("routes", default.routes),
     )
 
 

@@ -25,7 +25,7 @@ class LocalInstances:
         labels = node["metadata"].get("labels") or {}
         return Instance(
             f"{SCHEME}/{node['metadata']['name']}",
-            labels.get("node.kubernetes.io/instance-type", "local"),
+            labels.get("node.kubernetes.io/instance-type", ""),
             (),
             labels.get("topology.kubernetes.io/zone", self._zone),
             labels.get("topology.kubernetes.io/region", self._region),

@@ -21,7 +21,7 @@ class LocalProvider:
         found = config.read(setting.config)
         self.instances = LocalInstances(found.zone, found.region)
         self.load_balancers = LocalLoadBalancers(found, setting.cluster, setting.informers, setting.world)
-        self.routes = LocalRoutes()
+        self.routes = LocalRoutes() if found.routes else None
         self.volumes = LocalVolumes(setting.directory, found.capacity_bytes)
 
     async def run(self) -> None:
