@@ -56,6 +56,10 @@ class Garden:
         conditions = found.get("status", {}).get("conditions") or [{}]
         return {k: v for k, v in conditions[0].items() if k != "lastTransitionTime"}
 
+    async def is_reached(self) -> bool:
+        """The condition is written before the proxy has read it."""
+        return (await self.ask("GET", PREFIX)).status == 200
+
     async def becomes(self, reason: str) -> dict[str, str]:
         async def there() -> bool:
             return (await self.condition()).get("reason") == reason
@@ -94,6 +98,7 @@ async def garden(tmp_path: Path, *, published: bool = True, listen: bool = False
             await made.json("POST", API_SERVICES, api_service(extension, "garden"))
             if published:
                 await made.becomes("Passed")
+                await eventually(made.is_reached)
             yield made
     finally:
         await served.stop()
