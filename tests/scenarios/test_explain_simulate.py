@@ -162,6 +162,7 @@ def test_the_scheduler_answers_those_who_may_know(run: Kubectl, cluster: Running
         f"--client-ca-file={ca}",
     )
     run("apply", "-f", "-", stdin=pod("mine", "100", schedulerName="mine"))
+    run("apply", "-f", "-", stdin=pod("theirs", "100"))
     with running("kube-scheduler", *flags, log=tmp_path / "log"):
         wait(run, "mine", "PodScheduled=false")
         eventually(lambda: _get("/explain/namespaces/default/pods/mine", pair)[0] == 200)
@@ -173,10 +174,10 @@ def test_the_scheduler_answers_those_who_may_know(run: Kubectl, cluster: Running
         assert _get("/explain/namespaces/default/pods/mine")[0] == 403
         assert _get("/explain/namespaces/default/pods/nobody", pair)[0] == 404
         assert _get("/explain/nonsense", pair)[0] == 404
-        code, text = _get("/explain/namespaces/default/pods/huge", pair)
+        code, text = _get("/explain/namespaces/default/pods/theirs", pair)
         assert code == 400
-        assert "pod default/huge is for scheduler default-scheduler, and here is mine" in text
-    run("delete", "pod", "mine", "--now")
+        assert "pod default/theirs is for scheduler default-scheduler, and here is mine" in text
+    run("delete", "pod", "mine", "theirs", "--now")
 
 
 def _administrator(cluster: Running, directory: Path) -> tuple[Path, Path]:

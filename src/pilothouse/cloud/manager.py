@@ -133,7 +133,7 @@ class Manager:
             env = environment(entry.account, entry.component)
             controller = entry.make(env, provider, settings)
             if controller is None:
-                log.info("%s does not run: provider %s has nothing for it", name, provider.name)
+                log.debug("%s does not run: provider %s has nothing for it", name, provider.name)
                 continue
             controller.worker_count = settings.workers.get(name, controller.workers)
             controller.setup()
