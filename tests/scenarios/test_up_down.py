@@ -79,7 +79,9 @@ def test_what_kill_9_left_behind_is_in_nobodys_way(home: Path, kubectl: str) -> 
     authority = (home / "pilothouse" / "pki" / "ca.crt").read_bytes()
     run("create", "service", "clusterip", "kept", "--tcp=80")
     address = get(run, "service", "kept")["spec"]["clusterIP"]
-    os.kill(_pid(home), signal.SIGKILL)
+    pid = _pid(home)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not state.is_alive(pid))
     down = call("down", home=home)
     assert (down.returncode, "no cluster runs" in down.stderr) == (1, True)
     assert _up("--nodes=1", home=home).returncode == 0
