@@ -7,13 +7,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from pilothouse.client.events import EventRecorder
-from pilothouse.client.informer import Informers
-from pilothouse.client.reconciler import Environment
 from pilothouse.client.resource_client import ResourceClient
 from pilothouse.cloud import registry
 from pilothouse.cloud.manager import AS_MANAGER, Manager, Settings
-from pilothouse.kit.tasks import Tasks
+from pilothouse.components.loops import Loops
 from pilothouse.kit.world import World
 
 USER = "system:cloud-controller-manager"
@@ -36,39 +33,23 @@ class CloudControllerManager:
         directory: Path,
         names: Iterable[str] = ("*",),
     ) -> None:
-        self._client = client
-        self._account = account
-        self._world = world
-        self._metrics = metrics
-        self._tasks = Tasks("cloud-controller-manager")
-        self._recorders: list[EventRecorder] = []
-        self.informers = Informers(client, world)
+        self._loops = Loops(
+            "cloud-controller-manager", client, account, world, metrics, as_manager=frozenset((AS_MANAGER,))
+        )
+        self.informers = self._loops.informers
         setting = registry.Setting(
             settings.cluster_name, config, world, client, self.informers, directory, metrics
         )
         self.provider = open_provider(setting)
-        self.manager = Manager(self._environment, self.provider, settings, names)
+        self.manager = Manager(self._loops.environment, self.provider, settings, names)
 
     def checks(self) -> dict[str, Callable[[], str]]:
         """Health checks, one for each loop."""
         return self.manager.checks()
 
-    def _environment(self, account: str, component: str) -> Environment:
-        client = self._account(account) if account != AS_MANAGER else self._client
-        recorder = EventRecorder(client, component, self._world)
-        self._recorders.append(recorder)
-        return Environment(client, self.informers, self._world, recorder, self._metrics)
-
     async def run(self) -> None:
         """Until cancelled; raises what crashed."""
         try:
-            self.informers.start()
-            for recorder in self._recorders:
-                self._tasks.start("events", recorder.run())
-            self._tasks.start("provider", self.provider.run())
-            self._tasks.start("controllers", self.manager.run())
-            await self._tasks.wait()
+            await self._loops.run({"provider": self.provider.run(), "controllers": self.manager.run()})
         finally:
-            await self._tasks.stop()
-            await self.informers.stop()
             await self.provider.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pilothouse.cloud import config_file
 
 _KNOWN: dict[str, type | tuple[type, ...]] = {
     "region": str,
@@ -31,23 +31,17 @@ class Config:
 
 def read(path: Path | None) -> Config:
     """ValueError says what is wrong, and where."""
-    if path is None:
-        return Config()
-    try:
-        found: Any = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    if found is None:
-        return Config()
+    return config_file.read(path, _config)
+
+
+def _config(found: Any) -> Config:
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: a mapping is needed")
+        raise ValueError("a mapping is needed")
     for name, value in found.items():
         if name not in _KNOWN or not isinstance(value, _KNOWN[name]):
-            raise ValueError(
-                f"{path}: {name}: unknown, or not of the right type; there are {', '.join(_KNOWN)}"
-            )
+            raise ValueError(f"{name}: unknown, or not of the right type; there are {', '.join(_KNOWN)}")
     tables = tuple(str(table) for table in found.get("routeTables") or ())
     calls = float(found.get("callsPerSecond", Config().calls_per_s))
     if calls <= 0:
-        raise ValueError(f"{path}: callsPerSecond: more than 0 is needed")
+        raise ValueError("callsPerSecond: more than 0 is needed")
     return Config(found.get("region", ""), tables, calls)

@@ -17,9 +17,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pilothouse.api import quantity
+from pilothouse.cloud import config_file
 
 _SECTIONS: dict[str, frozenset[str]] = {
     "loadBalancers": frozenset(("addresses", "sharedAddress")),
@@ -44,16 +43,7 @@ class Config:
 
 def read(path: Path | None) -> Config:
     """ValueError says what is wrong, and where."""
-    if path is None:
-        return Config()
-    try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    try:
-        return _config({} if found is None else found)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return config_file.read(path, _config)
 
 
 def _config(found: Any) -> Config:

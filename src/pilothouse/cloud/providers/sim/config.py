@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
+
+from pilothouse.cloud import config_file
 
 Span = tuple[float, float]
 
@@ -91,17 +92,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 
 def read(path: Path | None) -> Config:
     """ValueError says what is wrong, and where."""
-    if path is None:
-        return Config()
-    try:
-        found: Any = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    try:
-        config = msgspec.convert({} if found is None else found, Config)
-        check(config)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return config_file.read(path, _config)
+
+
+def _config(found: Any) -> Config:
+    config = msgspec.convert(found, Config)
+    check(config)
     return config
 
 
