@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api.resources import NODES, SERVICES
+from pilothouse.api.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SERVICES,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+)
 from pilothouse.api.types import Obj
 from pilothouse.cloud.manager import Settings
 from pilothouse.cloud.provider import CloudError, NotFound, Provider, VolumeRequest
@@ -251,6 +259,65 @@ async def test_a_volume_lives_as_csi_asks(lab: AwsLab) -> None:
     await volumes.delete_snapshot(snapshot.id)
     with pytest.raises(NotFound):
         await volumes.attach(volume.id, one, read_only=False)
+    assert lab.account.left() == {}
+
+
+async def test_a_claim_is_a_volume_at_its_pods_node_until_it_goes(lab: AwsLab) -> None:
+    """A claim that waits for its pod: made in the pod's zone, attached, grown, detached and deleted."""
+    claims, ec2 = PERSISTENT_VOLUME_CLAIMS, lab.account.ec2
+    name, instance = await lab.joined(1)
+    managed = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    await lab.client.patch(NODES, name, {"metadata": {"annotations": managed}})
+    room = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+    status = {"status": {"capacity": room, "allocatable": room}}
+    await lab.client.patch(NODES, name, status, patch_type="strategic", subresource="status")
+    await lab.create(
+        STORAGE_CLASSES,
+        {
+            "metadata": {"name": "gp3"},
+            "provisioner": "ebs.csi.aws.com",
+            "volumeBindingMode": "WaitForFirstConsumer",
+            "allowVolumeExpansion": True,
+        },
+    )
+    size = {"requests": {"storage": "1Gi"}}
+    spec: Obj = {"accessModes": ["ReadWriteOnce"], "storageClassName": "gp3", "resources": size}
+    await lab.create(claims, {"metadata": {"name": "data"}, "spec": spec})
+    pod: Obj = {
+        "containers": [{"name": "c", "image": "i"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}],
+        "tolerations": [{"operator": "Exists"}],
+    }
+    await lab.create(PODS, {"metadata": {"name": "db"}, "spec": pod})
+
+    def disks() -> list[Any]:
+        found: list[Any] = [v for v in ec2.describe_volumes()["Volumes"] if v["VolumeType"] == "gp3"]
+        return found
+
+    def attached() -> list[list[str]]:
+        return [[a["InstanceId"] for a in disk["Attachments"]] for disk in disks()]
+
+    async def unattached() -> bool:
+        return not (await lab.client.list(VOLUME_ATTACHMENTS))["items"]
+
+    await lab.eventually(attached, [[instance]])
+    assert disks()[0]["AvailabilityZone"] == f"{REGION}b"
+    assert {t["Key"]: t["Value"] for t in disks()[0]["Tags"]}["kubernetes.io/created-for/pvc/name"] == "data"
+    claim = await lab.until(lambda c: (c.get("status") or {}).get("phase") == "Bound", claims, "data")
+    volume = claim["spec"]["volumeName"]
+
+    grown = {"spec": {"resources": {"requests": {"storage": "3Gi"}}}}
+    await lab.client.patch(claims, "data", grown, "default")
+    await lab.eventually(lambda: [disk["Size"] for disk in disks()], [3])
+    await lab.until(lambda v: v["spec"]["capacity"] == {"storage": "3Gi"}, PERSISTENT_VOLUMES, volume)
+    grows = await lab.until(lambda c: bool(c["status"].get("conditions")), claims, "data")
+    assert grows["status"]["conditions"][0]["type"] in ("Resizing", "FileSystemResizePending")
+
+    await lab.client.delete(PODS, "db", "default", {"gracePeriodSeconds": 0})
+    await lab.eventually(attached, [[]])
+    await _soon(unattached)
+    await lab.client.delete(claims, "data", "default")
+    await lab.gone(PERSISTENT_VOLUMES, volume)
     assert lab.account.left() == {}
 
 
