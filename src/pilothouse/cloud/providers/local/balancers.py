@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -24,6 +24,18 @@ Forwarder = TcpForwarder | UdpForwarder
 _FORWARDERS: dict[str, type[TcpForwarder] | type[UdpForwarder]] = {"TCP": TcpForwarder, "UDP": UdpForwarder}
 Port = tuple[str, int]
 """(protocol, number)"""
+
+
+_MOVES_MAX = 64
+"""Addresses that are tried for a new service."""
+
+
+class PortTaken(CloudError):
+    """Somebody else on this machine listens there."""
+
+    def __init__(self, message: str, address: str) -> None:
+        super().__init__(message)
+        self.address = address
 
 
 @dataclass(slots=True)
@@ -56,9 +68,21 @@ class LocalLoadBalancers:
         return _reached(served) if served is not None else None
 
     async def ensure(self, service: Obj, nodes: Sequence[Obj]) -> tuple[Ingress, ...]:
+        """A service that has no address yet gets one whose ports nobody else on this machine has: another cluster may
+        give away the same addresses."""
+        busy: set[str] = set()
+        while True:
+            try:
+                return await self._ensure(service, self._address(service, busy), nodes)
+            except PortTaken as error:
+                if len(busy) == _MOVES_MAX or not self._may_move(service):
+                    raise
+                busy.add(error.address)
+                await self.delete(service)
+
+    async def _ensure(self, service: Obj, address: str, nodes: Sequence[Obj]) -> tuple[Ingress, ...]:
         uid = service["metadata"]["uid"]
         served = self._served.get(uid)
-        address = self._address(service)
         if served is None or served.address != address:
             await self.delete(service)
             served = self._served[uid] = _Served(service, address, frozenset())
@@ -66,6 +90,10 @@ class LocalLoadBalancers:
         served.nodes = frozenset(key_of(node) for node in nodes)
         await self._listen(served)
         return _reached(served)
+
+    def _may_move(self, service: Obj) -> bool:
+        asked = service["spec"].get("loadBalancerIP")
+        return not (self._config.shared_address or asked or addresses.held(service))
 
     async def update(self, service: Obj, nodes: Sequence[Obj]) -> None:
         await self.ensure(service, nodes)
@@ -82,12 +110,13 @@ class LocalLoadBalancers:
 
     # -- ports -------------------------------------------------------------------------------------------
 
-    def _address(self, service: Obj) -> str:
+    def _address(self, service: Obj, busy: Collection[str]) -> str:
         if self._config.shared_address:
             return self._config.shared_address
-        others = addresses.taken(self._services.list(), but=service["metadata"]["uid"])
-        others |= {s.address for uid, s in self._served.items() if uid != service["metadata"]["uid"]}
-        return addresses.address_for(service, self._config.addresses, others)
+        uid = service["metadata"]["uid"]
+        others = addresses.taken(self._services.list(), but=uid)
+        others |= {served.address for other, served in self._served.items() if other != uid}
+        return addresses.address_for(service, self._config.addresses, others | {*busy})
 
     async def _listen(self, served: _Served) -> None:
         wanted = {(_protocol(port), int(port["port"])): port for port in served.service["spec"]["ports"]}
@@ -121,7 +150,10 @@ class LocalLoadBalancers:
         try:
             await forwarder.start()
         except OSError as error:
-            raise CloudError(_why(error, served.address, key)) from error
+            why = _why(error, served.address, key)
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(why, served.address) from error
+            raise CloudError(why) from error
         return forwarder
 
     # -- one connection ------------------------------------------------------------------------------------
