@@ -13,9 +13,6 @@ from functools import cache
 from struct import unpack
 from typing import Any
 
-from cel_expr_python import cel
-from cel_expr_python.ext import ext_optional
-
 from pilothouse.api.cel.deep_syntax import parse_deep, refuse_unsupported
 from pilothouse.api.cel.macros import NO_IDENTIFIER, NO_NAME
 from pilothouse.api.cel.nodes import CelSyntaxError, Entry, Expr, Tree, Unsigned
@@ -41,6 +38,10 @@ _OWN_WAY = re.compile(r"existsOne|\w\s*\{")
 
 @cache
 def _parser() -> Any:
+    # Imported with the first expression: they take 15 MB, and many a cluster never has one.
+    from cel_expr_python import cel
+    from cel_expr_python.ext import ext_optional
+
     return cel.NewEnv(extensions=[ext_optional.ExtOptional()])
 
 
