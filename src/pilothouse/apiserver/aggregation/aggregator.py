@@ -9,6 +9,7 @@ from pilothouse.api import errors
 from pilothouse.api.types import Obj
 from pilothouse.apiserver.aggregation import availability
 from pilothouse.apiserver.customresources.registration import API_SERVICES
+from pilothouse.apiserver.registry.following import follow
 from pilothouse.kit.certificates import KeyPair
 from pilothouse.kit.tasks import Tasks
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.server import ApiServer
 
 log = logging.getLogger(__name__)
-
-_WATCH_S = 3600.0
-_RETRY_S = 1.0
 
 
 class Aggregator:
@@ -41,20 +39,8 @@ class Aggregator:
 
     async def _follow(self) -> None:
         scope = self._server.router.scope(API_SERVICES.group, API_SERVICES.version, API_SERVICES.plural)
-        if scope is None:
-            return
-        while True:
-            try:
-                watcher = await scope.rest.store.watch(initial_events=True)
-                try:
-                    await self._settle()
-                    while await watcher.next(_WATCH_S) is not None:
-                        await self._settle()
-                finally:
-                    watcher.close()
-            except errors.ApiError as error:
-                log.warning("the watch of API services broke off: %s; trying again", error)
-            await self._server.world.clock.sleep(_RETRY_S)
+        if scope is not None:
+            await follow(scope.rest.store, self._server.world, self._settle)
 
     async def _settle(self) -> None:
         present = list(self._server.lister.list(API_SERVICES))

@@ -13,6 +13,7 @@ from pilothouse.api.types import Obj
 from pilothouse.apiserver.fairness import classify, shares
 from pilothouse.apiserver.fairness.level import Level, Queuing
 from pilothouse.apiserver.fairness.traffic import Counts, Scheme, Traffic
+from pilothouse.apiserver.registry.following import follow
 from pilothouse.kit.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ FLOW_SCHEMAS = Resource(GROUP, "v1", "flowschemas", "FlowSchema", False)
 PRIORITY_LEVELS = Resource(GROUP, "v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", False)
 MANDATORY = ("exempt", "catch-all")
 MANAGER = "api-priority-and-fairness-config-consumer-v1"
-_WATCH_S = 3600.0
-_RETRY_S = 1.0
 
 
 class Config:
@@ -57,19 +56,13 @@ class Config:
         scope = self._server.router.scope(resource.group, resource.version, resource.plural)
         if scope is None:
             return
-        while True:
-            try:
-                watcher = await scope.rest.store.watch(initial_events=True)
-                try:
-                    while await watcher.next(_WATCH_S) is not None:
-                        await self._server.ensure_mandatory(resource, MANDATORY)
-                        self._settle()
-                        await self._tell()
-                finally:
-                    watcher.close()
-            except errors.ApiError as error:
-                log.warning("the watch of %s broke off: %s; trying again", resource.plural, error)
-            await self._world.clock.sleep(_RETRY_S)
+
+        async def settle() -> None:
+            await self._server.ensure_mandatory(resource, MANDATORY)
+            self._settle()
+            await self._tell()
+
+        await follow(scope.rest.store, self._world, settle)
 
     def _settle(self) -> None:
         lister = self._server.lister

@@ -27,6 +27,7 @@ from pilothouse.apiserver.customresources.registration import API_SERVICES
 from pilothouse.apiserver.endpoints import negotiation, render
 from pilothouse.apiserver.endpoints.negotiation import JSON, Form
 from pilothouse.apiserver.endpoints.options import list_options
+from pilothouse.apiserver.registry.following import follow
 from pilothouse.apiserver.registry.kind import Decoded, Kind
 from pilothouse.apiserver.registry.strategy import Strategy
 from pilothouse.apiserver.registry.tables.column import Table
@@ -43,7 +44,6 @@ NAME = f"{VERSION}.{GROUP}"
 POD_METRICS = Resource(GROUP, VERSION, "pods", "PodMetrics")
 NODE_METRICS = Resource(GROUP, VERSION, "nodes", "NodeMetrics", False)
 _VERBS = ("get", "list")
-_WATCH_S = 3600.0
 _RETRY_S = 1.0
 _LABEL = "kube-aggregator.kubernetes.io/automanaged"
 _READER = "system:aggregated-metrics-reader"
@@ -134,22 +134,10 @@ class ResourceMetrics:
 
     async def _follow(self) -> None:
         scope = self._server.router.scope(API_SERVICES.group, API_SERVICES.version, API_SERVICES.plural)
-        if scope is None:
-            return
-        while True:
-            try:
-                watcher = await scope.rest.store.watch(initial_events=True)
-                try:
-                    self._settle()
-                    while await watcher.next(_WATCH_S) is not None:
-                        self._settle()
-                finally:
-                    watcher.close()
-            except errors.ApiError as error:
-                log.warning("the watch of API services broke off: %s; trying again", error)
-                await self._world.clock.sleep(_RETRY_S)
+        if scope is not None:
+            await follow(scope.rest.store, self._world, self._settle)
 
-    def _settle(self) -> None:
+    async def _settle(self) -> None:
         """Serve or not, as the APIService is now."""
         wanted = _is_ours(self._lister.get(API_SERVICES, NAME))
         if wanted == self._on:
